@@ -1,0 +1,60 @@
+# A bare machine needs Python ≥ 3.11 and make; everything else is set up inside this folder.
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: help setup demo table1 test lint format lock env-clustpy clean
+
+help: ## List these targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/installed ## Make the virtual environment .venv from requirements.lock
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; give a newer one: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: setup ## Run the benchmark on embedded and simulated data (no network, minutes)
+	$(SNAKEMAKE) demo
+	@echo "Open results/demo/report.html in a browser."
+
+table1: setup ## Regenerate Table 1 on MNIST; MIRROR=folder uses local copies of the data
+	$(SNAKEMAKE) table1 $(if $(MIRROR),--config mirror=$(MIRROR))
+	@echo "Open results/table1/report.html in a browser."
+
+test: setup ## Run the tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff, snakefmt and Snakemake's own linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: setup ## Format Python and Snakemake files
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+lock: ## Write requirements.lock anew from pyproject.toml, in a clean environment
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 ".[dev]"
+	{ sed '/^[^#]/d' requirements.lock; $(VENV)-lock/bin/pip freeze --quiet --exclude moesimvae \
+		| sed 's/+cpu$$//'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf $(VENV)-lock
+
+env-clustpy: $(VENV)-clustpy/installed ## Make ClustPy's own environment, for the cross-check
+
+$(VENV)-clustpy/installed: envs/clustpy.lock
+	$(PYTHON) -m venv $(VENV)-clustpy
+	$(VENV)-clustpy/bin/pip install --quiet --disable-pip-version-check -r envs/clustpy.lock
+	@touch $@
+
+clean: ## Remove results (downloads in resources/ stay)
+	rm -rf results/[!R]* .snakemake

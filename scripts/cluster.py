@@ -1,0 +1,29 @@
+"""One run of one method; it always ends with a folder that holds labels or a reason."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae.errors import one_sentence
+from moesimvae.methods import runner
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with open(snakemake.log[0], "w", buffering=1) as log, one_sentence():
+    sys.stderr = log
+    status = runner.run(
+        features=Path(snakemake.input.features),
+        out=Path(snakemake.output.run),
+        dataset=snakemake.wildcards.dataset,
+        method=snakemake.wildcards.method,
+        block=snakemake.params.block,
+        seed=int(snakemake.wildcards.seed),
+        n_clusters=snakemake.params.n_clusters,
+        params=snakemake.params.params,
+        threads=snakemake.threads,
+        mem_mb=snakemake.resources.mem_mb,
+        runtime_minutes=snakemake.resources.runtime,
+        interpreter=snakemake.params.interpreter,
+    )
+    log.write(f"{status['status']}: {status['reason'] or 'labels written'}\n")

@@ -1,0 +1,192 @@
+"""What config.yaml asks for: checked against the schema and the registries, then as plain data.
+
+Everything wrong with a configuration is said before any job starts, in one sentence that names
+the key, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A checked configuration (defaults filled in) beside the registries it names."""
+
+    config: dict[str, Any]
+    datasets: dict[str, Block]
+    methods: dict[str, Block]
+
+    def experiments(self) -> list[str]:
+        return list(self.config["experiments"])
+
+    def experiment(self, name: str) -> dict[str, Any]:
+        return {"name": name, **self.config["experiments"][name]}
+
+    def runs(self, experiment: str) -> list[tuple[str, int]]:
+        """(method, seed) of every run on each of an experiment's data sets, in the order given."""
+        methods = self.config["experiments"][experiment]["methods"]
+        return [(method, seed) for method, seeds in methods.items() for seed in seeds]
+
+    def seeds(self, experiment: str) -> list[int]:
+        """Every seed that the experiment uses, sorted."""
+        return sorted(
+            {
+                seed
+                for seeds in self.config["experiments"][experiment]["methods"].values()
+                for seed in seeds
+            }
+        )
+
+    def parameters(self, dataset: str, method: str) -> dict[str, Any]:
+        """The method's defaults, then the configuration's parameters for this data set."""
+        own = self.config["parameters"].get(dataset, {}).get(method, {})
+        return {**self.methods[method].get("params", {}), **own}
+
+    def n_clusters(self, dataset: str) -> int:
+        return self.config["n_clusters"].get(dataset, self.datasets[dataset]["n_clusters"])
+
+    def limit(self, method: str, kind: str) -> float:
+        """`runtime` (minutes) or `mem_mb`: the method's own or the configuration's, the smaller."""
+        overall = self.config["limits"][kind]
+        return min(self.methods[method].get(kind, overall), overall)
+
+
+def check(
+    config: dict[str, Any],
+    schema: dict[str, Any],
+    datasets: dict[str, Block],
+    methods: dict[str, Block],
+    metrics: dict[str, Block],
+    published: list[str],
+) -> Benchmark:
+    """Validate `config` and fill in the schema's defaults.
+
+    Raises UserError (one sentence: key, found, allowed) for an unknown key, data set, method,
+    metric or published table, a seed given twice, a value of the wrong kind or out of range,
+    or a mirror folder that does not exist.
+    """
+    config = deepcopy(config)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
+    error = jsonschema.exceptions.best_match(errors)
+    if error is not None:
+        raise UserError(_sentence(error))
+    _fill_defaults(config, schema)
+
+    runnable = {name: block for name, block in methods.items() if not block.get("control")}
+    for name, experiment in config["experiments"].items():
+        where = f"experiments.{name}"
+        _known(experiment["datasets"], datasets, f"{where}.datasets", "data set")
+        _known(experiment["methods"], runnable, f"{where}.methods", "method")
+        _known(experiment["metrics"], metrics, f"{where}.metrics", "metric")
+        _known([experiment["published"]], [None, *published], f"{where}.published", "table")
+        _known([experiment["showcase"]], runnable, f"{where}.showcase", "method")
+        experiment["methods"] = _method_seeds(experiment, methods)
+    _known(config["parameters"], datasets, "parameters", "data set")
+    for dataset, by_method in config["parameters"].items():
+        _known(by_method, methods, f"parameters.{dataset}", "method")
+        for method, params in by_method.items():
+            allowed = methods[method].get("params", {})
+            _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
+    _known(config["n_clusters"], datasets, "n_clusters", "data set")
+    environments = {b.get("environment", "base") for b in methods.values()} - {"base"}
+    _known(config["interpreters"], environments, "interpreters", "environment")
+    _check_mirror(config["mirror"])
+    return Benchmark(config, datasets, methods)
+
+
+def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list[int]]:
+    """Method → seeds; a deterministic method runs once, with its first seed."""
+    wanted = experiment["methods"]
+    if isinstance(wanted, list):
+        wanted = dict.fromkeys(wanted)
+    seeds = {method: own or experiment["seeds"] for method, own in wanted.items()}
+    return {m: s if methods[m].get("stochastic", True) else s[:1] for m, s in seeds.items()}
+
+
+def _check_mirror(mirror: str | None) -> None:
+    if mirror is None or "://" in mirror:
+        return
+    if not Path(mirror).is_dir():
+        raise UserError(
+            f"config key 'mirror': the folder {mirror} does not exist; "
+            "give a folder that holds the data files, or leave it out to download them."
+        )
+
+
+def _known(names: Any, known: Any, where: str, kind: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"config key '{where}': {kind} '{name}' is unknown; {_choice(name, known)}."
+            )
+
+
+def _choice(name: object, known: Any) -> str:
+    names = [str(k) for k in known if k is not None]
+    near = get_close_matches(str(name), names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}allowed: {', '.join(sorted(names)) or 'none'}"
+
+
+def _path(error: jsonschema.ValidationError) -> str:
+    return ".".join(str(part) for part in error.absolute_path) or "config.yaml"
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    where, found = _path(error), error.instance
+    start = f"config key '{where}'"
+    match error.validator:
+        case "additionalProperties":
+            allowed = error.schema.get("properties", {})
+            unknown = next(key for key in found if key not in allowed)
+            place = "config.yaml" if where == "config.yaml" else start
+            return f"{place}: key '{unknown}' is unknown; {_choice(unknown, allowed)}."
+        case "required":
+            missing = next(key for key in error.validator_value if key not in found)
+            return f"{start}: key '{missing}' is missing; add it."
+        case "uniqueItems":
+            twice = next(item for i, item in enumerate(found) if item in found[:i])
+            return f"{start}: {twice!r} is given twice; give each value once."
+        case "minimum" | "exclusiveMinimum":
+            bound = "at least" if error.validator == "minimum" else "more than"
+            return f"{start}: {found!r} is too small; it must be {bound} {error.validator_value}."
+        case "maximum":
+            return f"{start}: {found!r} is too large; it may be at most {error.validator_value}."
+        case "type" | "oneOf":
+            kinds = error.validator_value
+            if error.validator == "oneOf":
+                kinds = "a list of names, or names with a list of seeds each"
+            elif isinstance(kinds, list):
+                kinds = " or ".join(kinds)
+            return f"{start}: {found!r} is of the wrong kind; it must be {kinds}."
+        case "pattern" | "not" | "propertyNames":
+            return (
+                f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
+                "and _, and none of: all, data, logs, projections, runs."
+            )
+        case _:
+            return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
+
+
+def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:
+    if not isinstance(value, dict):
+        return
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            value.setdefault(key, deepcopy(sub["default"]))
+        if key in value:
+            _fill_defaults(value[key], sub)
+    inner = schema.get("additionalProperties")
+    if isinstance(inner, dict):
+        for key in set(value) - set(schema.get("properties", {})):
+            _fill_defaults(value[key], inner)

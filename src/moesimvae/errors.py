@@ -1,0 +1,22 @@
+"""The one exception that is meant for the user's eyes."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """Bad input, told in one sentence: what is wrong, where, and what to do about it."""
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """End the program with `error: <sentence>` instead of a traceback when a UserError is raised.
+
+    For the outermost level only: command lines and the workflow's scripts.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,152 @@
+# Every helper function of the workflow. Configuration and registries are read and checked here,
+# before any job exists.
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+REGISTRY = ROOT / "workflow" / "registry"
+PUBLISHED = ROOT / "workflow" / "published"
+
+# The library is used from this checkout, by this process and by the jobs in their environments.
+sys.path.insert(0, str(ROOT / "src"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys(
+        [
+            str(ROOT / "src"),
+            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+        ]
+    )
+)
+
+from moesimvae import config as configuration, registry
+from moesimvae.errors import one_sentence
+
+with one_sentence():
+    DATASETS = registry.load(REGISTRY / "datasets.yaml")
+    METHODS = registry.load(REGISTRY / "methods.yaml")
+    BENCHMARK = configuration.check(
+        config,
+        schema=json.loads(
+            (ROOT / "workflow" / "schemas" / "config.schema.json").read_text()
+        ),
+        datasets=DATASETS,
+        methods=METHODS,
+        metrics=registry.load(REGISTRY / "metrics.yaml"),
+        published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
+    )
+
+RESULTS = BENCHMARK.config["results"]
+DOWNLOADS = BENCHMARK.config["downloads"]
+CONTROLS = [name for name, block in METHODS.items() if block.get("control")]
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    method="|".join(METHODS),
+    experiment="|".join(BENCHMARK.experiments()),
+    seed=r"\d+",
+
+
+# Runs that failed before are forgotten only by the user's own invocation that is about to run.
+if (
+    BENCHMARK.config["rerun_failed"]
+    and workflow.is_main_process
+    and not workflow.dryrun
+):
+    from moesimvae.methods.runner import forget_failed
+
+    for folder in forget_failed(Path(RESULTS, "runs")):
+        print(f"forgotten, to be run again: {folder}", file=sys.stderr)
+
+
+def experiment_outputs(name):
+    """What a named target makes: the table in four formats, the figures and the page."""
+    if name not in BENCHMARK.experiments():
+        return []
+    files = [
+        "table.csv",
+        "table.tex",
+        "table.md",
+        "table.html",
+        "figures",
+        "report.html",
+    ]
+    return [f"{RESULTS}/{name}/{file}" for file in files]
+
+
+def raw_files(wildcards):
+    """Downloaded files of a data set; none for the embedded and simulated ones."""
+    files = DATASETS[wildcards.dataset].get("files", {})
+    return [
+        f"{DOWNLOADS}/{wildcards.dataset}/{file['name']}" for file in files.values()
+    ]
+
+
+def file_block(wildcards):
+    """The registry entry of one file to download."""
+    files = DATASETS[wildcards.dataset].get("files", {})
+    return next(file for file in files.values() if file["name"] == wildcards.file)
+
+
+def run_folder(dataset, method, seed):
+    return f"{RESULTS}/runs/{dataset}/{method}/seed{seed}"
+
+
+def run_folders(wildcards):
+    """Every run of an experiment on one data set."""
+    runs = BENCHMARK.runs(wildcards.experiment)
+    return [run_folder(wildcards.dataset, method, seed) for method, seed in runs]
+
+
+def method_threads(wildcards):
+    """A method's own number; 1 on a small data set, so that short runs go side by side."""
+    small = DATASETS[wildcards.dataset].get("cells", 10_000) < 10_000
+    return 1 if small else METHODS[wildcards.method]["threads"]
+
+
+def control_folder(wildcards):
+    return f"{RESULTS}/runs/{wildcards.dataset}/controls"
+
+
+def showcase_folders(wildcards):
+    """The runs whose latent space and loss curves are drawn, first seed, one per data set."""
+    experiment = BENCHMARK.experiment(wildcards.experiment)
+    method = experiment["showcase"]
+    seeds = experiment["methods"].get(method, [])
+    return [run_folder(d, method, s) for d in experiment["datasets"] for s in seeds[:1]]
+
+
+def of_datasets(pattern):
+    """Input function: `pattern` for every data set of the experiment."""
+
+    def paths(wildcards):
+        names = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+        return [
+            pattern.format(
+                results=RESULTS, dataset=name, experiment=wildcards.experiment
+            )
+            for name in names
+        ]
+
+    return paths
+
+
+def environment(wildcards):
+    """Conda environment file of a method's family."""
+    name = METHODS[wildcards.method].get("environment", "base")
+    return str(ROOT / "envs" / f"{name}.yaml")
+
+
+def interpreter(wildcards):
+    """Python for a method whose environment is not the workflow's own; None: the job's Python.
+
+    With conda, the job itself already runs in the right environment.
+    """
+    name = METHODS[wildcards.method].get("environment", "base")
+    if name == "base" or workflow.deployment_settings.deployment_method:
+        return None
+    return BENCHMARK.config["interpreters"].get(
+        name, str(ROOT / f".venv-{name}/bin/python")
+    )

@@ -1,0 +1,43 @@
+# Features in, labels or a reason out. No job here has labels among its inputs but the controls.
+
+
+rule cluster:
+    """One run: data set × method × seed."""
+    input:
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+    output:
+        run=directory(f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}"),
+    log:
+        f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        environment
+    threads: method_threads
+    resources:
+        mem_mb=lambda wildcards: BENCHMARK.limit(wildcards.method, "mem_mb"),
+        runtime=lambda wildcards: BENCHMARK.limit(wildcards.method, "runtime"),
+        gpu=lambda wildcards: int(METHODS[wildcards.method]["gpu"]),
+    params:
+        block=lambda wildcards: METHODS[wildcards.method],
+        n_clusters=lambda wildcards: BENCHMARK.n_clusters(wildcards.dataset),
+        params=lambda wildcards: BENCHMARK.parameters(
+            wildcards.dataset, wildcards.method
+        ),
+        interpreter=interpreter,
+    script:
+        "../../scripts/cluster.py"
+
+
+rule controls:
+    """One cluster, random labels, true labels: what every metric must get right."""
+    input:
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+    output:
+        runs=directory(f"{RESULTS}/runs/{{dataset}}/controls"),
+    log:
+        f"{RESULTS}/logs/controls/{{dataset}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        n_clusters=lambda wildcards: BENCHMARK.n_clusters(wildcards.dataset),
+    script:
+        "../../scripts/controls.py"

@@ -1,0 +1,39 @@
+# Every table and figure is a view of the long tables of scores and runs.
+
+
+rule project:
+    """Two-dimensional view of a run's latent space."""
+    input:
+        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+    output:
+        projection=f"{RESULTS}/projections/{{dataset}}/{{method}}/seed{{seed}}.parquet",
+    log:
+        f"{RESULTS}/logs/project/{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/project.py"
+
+
+rule table:
+    """The experiment's table as csv, LaTeX, Markdown and HTML."""
+    input:
+        scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
+        runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+        published=published_file,
+    output:
+        csv=f"{RESULTS}/{{experiment}}/table.csv",
+        tex=f"{RESULTS}/{{experiment}}/table.tex",
+        md=f"{RESULTS}/{{experiment}}/table.md",
+        html=f"{RESULTS}/{{experiment}}/table.html",
+    log:
+        f"{RESULTS}/logs/table/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+    script:
+        "../../scripts/table.py"

@@ -1,0 +1,22 @@
+# Labels meet the truth here and nowhere before.
+
+
+rule score:
+    """Every run of an experiment on one data set, as one long table."""
+    input:
+        runs=run_folders,
+        controls=control_folder,
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+        metrics=REGISTRY / "metrics.yaml",
+    output:
+        scores=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.csv",
+        runs=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.runs.csv",
+    log:
+        f"{RESULTS}/logs/score/{{experiment}}.{{dataset}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        results=RESULTS,
+        metrics=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)["metrics"],
+    script:
+        "../../scripts/score.py"
