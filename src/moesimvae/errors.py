@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -20,3 +21,18 @@ def one_sentence() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+@contextmanager
+def logged(path: str | Path, quiet: bool = True) -> Iterator[None]:
+    """`one_sentence` whose sentence also stands in a log file.
+
+    quiet: everything else that goes to stderr is written into the log file, too.
+    """
+    with one_sentence(), open(path, "w", buffering=1, encoding="utf-8") as log:
+        with redirect_stderr(log if quiet else sys.stderr):
+            try:
+                yield
+            except UserError as error:
+                print(f"error: {error}", file=log)
+                raise

@@ -118,6 +118,28 @@ def showcase_folders(wildcards):
     return [run_folder(d, method, s) for d in experiment["datasets"] for s in seeds[:1]]
 
 
+def showcase_projections(wildcards):
+    """Their two-dimensional views."""
+    runs = f"{RESULTS}/runs/"
+    return [
+        folder.replace(runs, f"{RESULTS}/projections/", 1) + ".parquet"
+        for folder in showcase_folders(wildcards)
+    ]
+
+
+def all_run_folders(wildcards):
+    """Every run of an experiment, on all of its data sets."""
+    datasets = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+    runs = BENCHMARK.runs(wildcards.experiment)
+    return [run_folder(d, method, seed) for d in datasets for method, seed in runs]
+
+
+def published_file(wildcards):
+    """The paper's own numbers for this experiment, if it has any."""
+    name = BENCHMARK.experiment(wildcards.experiment)["published"]
+    return [PUBLISHED / f"{name}.csv"] if name else []
+
+
 def of_datasets(pattern):
     """Input function: `pattern` for every data set of the experiment."""
 

@@ -20,6 +20,7 @@ rule table:
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        run_dirs=all_run_folders,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
@@ -37,3 +38,46 @@ rule table:
         experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
     script:
         "../../scripts/table.py"
+
+
+rule figures:
+    """Scores, cost, latent spaces and loss curves, as PNG and PDF."""
+    input:
+        table=f"{RESULTS}/{{experiment}}/table.csv",
+        runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        showcase=showcase_folders,
+        projections=showcase_projections,
+        labels=of_datasets("{results}/data/{dataset}/labels.parquet"),
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        directory(f"{RESULTS}/{{experiment}}/figures"),
+    log:
+        f"{RESULTS}/logs/figures/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/figures.py"
+
+
+rule page:
+    """One self-contained HTML report."""
+    input:
+        table=f"{RESULTS}/{{experiment}}/table.csv",
+        runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        run_dirs=all_run_folders,
+        figures=f"{RESULTS}/{{experiment}}/figures",
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        report=f"{RESULTS}/{{experiment}}/report.html",
+    log:
+        f"{RESULTS}/logs/page/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+    script:
+        "../../scripts/page.py"

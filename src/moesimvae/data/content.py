@@ -1,0 +1,119 @@
+"""What a raw file holds once unpacked, and whether that is what the registry promises.
+
+Hashes and sizes in the registry are those of the *content*: for a gzip file the unpacked bytes,
+since two servers may pack the same bytes differently. A file block is plain data:
+
+    {name: …, sources: [url, …], hash: {sha256: …}, bytes: …}
+"""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+HASH_KINDS = ("sha256", "md5", "git_blob_sha1")
+_PIECE = 1 << 20
+_GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+def source_record(path: str | Path) -> Path:
+    """Where `download.fetch` writes down the origin of the file at `path`."""
+    path = Path(path)
+    return path.with_name(path.name + ".source.json")
+
+
+def is_gzip(path: str | Path) -> bool:
+    """Whether the file starts with gzip's two magic bytes, whatever its name says."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """The content as a binary stream, unpacked on the way if it is gzip.
+
+    Raises UserError when the file cannot be read, also when that shows only inside the block.
+    """
+    try:
+        with (gzip.open if is_gzip(path) else open)(path, "rb") as stream:
+            yield stream
+    except _GZIP_ERRORS as error:
+        raise UserError(
+            f"{path} is a truncated or damaged gzip file ({error}); delete it and fetch it again."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); fetch it, or give a file that may be read."
+        ) from error
+
+
+def expected_hashes(file: Block) -> dict[str, str]:
+    """The file block's `hash` mapping; UserError when it is missing or of an unknown kind."""
+    hashes = file.get("hash")
+    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASH_KINDS):
+        raise UserError(
+            f"the registry block of the file {file['name']} has hash: {hashes}; expected a mapping "
+            f"with one or more of {', '.join(HASH_KINDS)}."
+        )
+    return {kind: str(value).lower() for kind, value in hashes.items()}
+
+
+def measure(
+    path: str | Path, kinds: tuple[str, ...], limit: int | None = None
+) -> tuple[int, dict[str, str]]:
+    """Size in bytes of the content and its hashes by kind, read in pieces of 1 MiB.
+
+    Reading stops as soon as more than `limit` bytes have come out, so that a small gzip file that
+    unpacks to terabytes costs nothing; the size returned is then above `limit`. `git_blob_sha1`,
+    which hashes the size first, takes `limit` for the size of a gzip file's content.
+    """
+    size_told = limit if is_gzip(path) else Path(path).stat().st_size
+    hashers = {
+        kind: hashlib.sha1(b"blob %d\0" % (size_told or 0), usedforsecurity=False)
+        if kind == "git_blob_sha1"
+        else hashlib.new(kind, usedforsecurity=False)
+        for kind in kinds
+    }
+    size = 0
+    with opened(path) as stream:
+        while piece := stream.read(_PIECE):
+            size += len(piece)
+            if limit is not None and size > limit:
+                break
+            for hasher in hashers.values():
+                hasher.update(piece)
+    return size, {kind: hasher.hexdigest() for kind, hasher in hashers.items()}
+
+
+def problem(path: str | Path, file: Block) -> str | None:
+    """What is wrong with the content of `path`, as words to follow the file's name, or None.
+
+    Raises UserError when the file block itself cannot be used: an unknown hash kind, or no `bytes`
+    for a gzip file (the guard against a decompression bomb needs it).
+    """
+    expected, size = expected_hashes(file), file.get("bytes")
+    packed = is_gzip(path)
+    if packed and size is None:
+        raise UserError(
+            f"the registry block of the file {file['name']} has no bytes; a gzip file needs the "
+            "size of its unpacked content there."
+        )
+    try:
+        found_size, found = measure(path, tuple(expected), size)
+    except UserError:
+        return "is a truncated or damaged gzip file"
+    if size is not None and found_size != size:
+        verb = "unpacks to" if packed else "holds"
+        many = f"more than the expected {size:,}" if found_size > size else f"{found_size:,}"
+        rest = "" if found_size > size else f" instead of {size:,}"
+        return f"{verb} {many} bytes{rest}"
+    for kind, value in expected.items():
+        if found[kind] != value:
+            return f"has {kind} {found[kind]} instead of {value}"
+    return None

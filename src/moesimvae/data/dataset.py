@@ -1,0 +1,59 @@
+"""A prepared data set on disk: contract 1 of the benchmark.
+
+features.h5ad   cells × features, X float32 (dense or CSR) in [0, 1]; raw counts, if any, in
+                layers["counts"]; uns: dataset, preprocessing (JSON), image_shape (images)
+labels.parquet  cell, label ("" = none), scored, split
+dataset.json    what it is, where it came from, and the sha256 of features.h5ad
+"""
+
+from pathlib import Path
+
+import anndata
+import pandas as pd
+
+from moesimvae.errors import UserError
+
+FEATURES, LABELS, FACTS = "features.h5ad", "labels.parquet", "dataset.json"
+LABEL_COLUMNS = ["cell", "label", "scored", "split"]
+
+
+def load_features(path: str | Path) -> anndata.AnnData:
+    """The cells of a features.h5ad; UserError when it is none or annotates its cells."""
+    try:
+        cells = anndata.read_h5ad(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; prepare the data set first.") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable h5ad file ({_first_line(error)}); prepare the data set "
+            "again."
+        ) from error
+    if len(cells.obs.columns):
+        raise UserError(
+            f"{path} has the column '{cells.obs.columns[0]}' in obs, expected none: labels stay in "
+            f"{LABELS}, away from the methods."
+        )
+    return cells
+
+
+def load_labels(path: str | Path) -> pd.DataFrame:
+    """The table of a labels.parquet: cell, label, scored, split; UserError when it is none."""
+    try:
+        labels = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; prepare the data set first.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable parquet file ({_first_line(error)}); prepare the data set "
+            "again."
+        ) from error
+    if list(labels.columns) != LABEL_COLUMNS:
+        raise UserError(
+            f"{path} has the columns {', '.join(labels.columns)}, expected "
+            f"{', '.join(LABEL_COLUMNS)}; prepare the data set again."
+        )
+    return labels
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,334 @@
+"""Fetching raw files: the mirror folder first, then each source in order, always checked.
+
+A file block of `workflow/registry/datasets.yaml` says what is expected (see `content`). What was
+fetched and from where is written beside the file as `<file>.source.json`.
+"""
+
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import urllib3
+from tqdm import tqdm
+
+from moesimvae import files
+from moesimvae.data import content
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+_PIECE = 1 << 16
+_MARGIN = 64 << 20  # bytes left free on the disk beside the file itself
+_LINE_EVERY = 30  # seconds between progress lines when there is no terminal
+_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+
+
+class _Dead(Exception):
+    """This source is given up: its message is the reason in a few words."""
+
+
+class _Broken(Exception):
+    """This attempt failed but another may not: its message is the reason in a few words."""
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How to talk to servers: seconds of `timeout` and `backoff`, further tries, progress shown."""
+
+    progress: bool
+    retries: int
+    timeout: float
+    backoff: float
+
+
+def fetch(
+    file: Block,
+    destination: str | Path,
+    mirror: str | Path | None = None,
+    folder: str | None = None,
+    progress: bool = True,
+    retries: int = 3,
+    timeout: float = 30.0,
+    backoff: float = 1.0,
+) -> str:
+    """Bring one raw file to `destination` and return the path or URL that it came from.
+
+    file: {name, sources: [url, …], hash: {kind: value}, bytes}; hash and bytes are the content's.
+    mirror: a folder, or the http(s) address of one, asked before the sources; the file is looked
+        for as <mirror>/<folder>/<name>, then as <mirror>/<name>.
+    retries: further tries of one source after a broken transfer or a server error, with pauses of
+        backoff, 2·backoff, 4·backoff … seconds. A partial file `<destination>.part` is continued
+        where the server can, in this call or a later one.
+    timeout: seconds without an answer or a byte before an attempt is given up.
+
+    The file appears under its name only when its content is the expected one. Raises UserError,
+    with every source tried and its reason, when none gives it, or when the disk is full.
+    """
+    destination = Path(destination)
+    content.expected_hashes(file)
+    manner = _Manner(progress, retries, timeout, backoff)
+    places = [f"{folder}/{file['name']}"] * bool(folder) + [file["name"]]
+    reasons = []
+    with _disk_errors(file, destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(file, destination, file.get("bytes") or 0)
+        for origin in _origins(file, mirror, places):
+            try:
+                if _is_url(origin):
+                    _download(file, origin, destination, manner)
+                else:
+                    _copy(file, origin, destination)
+            except _Dead as reason:
+                reasons.append(f"{origin}: {reason}")
+                print(f"{file['name']} is not taken from {origin}: {reason}.", file=sys.stderr)
+                continue
+            _forget_partial(destination)
+            files.write_json(content.source_record(destination), {"url_or_path": origin})
+            return origin
+    tried = "; ".join(reasons) or "the registry names no source for it"
+    raise UserError(
+        f"cannot get {file['name']} ({tried}); check the network, or put the file into a folder as "
+        f"FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
+    )
+
+
+def _origins(file: Block, mirror: str | Path | None, places: list[str]) -> Iterator[str]:
+    """Paths and addresses in the order in which they are tried."""
+    if mirror and _is_url(str(mirror)):
+        yield from (f"{str(mirror).rstrip('/')}/{place}" for place in places)
+    elif mirror:
+        found = [Path(mirror) / place for place in places if (Path(mirror) / place).is_file()]
+        yield from map(str, found or [Path(mirror) / places[0]])
+    yield from file.get("sources", [])
+
+
+def _is_url(address: str) -> bool:
+    return "://" in address
+
+
+def _copy(file: Block, origin: str, destination: Path) -> None:
+    """Copy a mirror's file, if it is the expected one."""
+    if not Path(origin).is_file():
+        raise _Dead("no such file in the mirror folder")
+    try:
+        if problem := content.problem(origin, file):
+            raise _Dead(f"it {problem}")
+    except PermissionError as error:
+        raise _Dead("it may not be read") from error
+    with files.atomic(destination) as temporary:
+        shutil.copyfile(origin, temporary)
+
+
+def _download(file: Block, url: str, destination: Path, manner: _Manner) -> None:
+    """Download from one address with retries; the file is at `destination` afterwards."""
+    partial = _partial(destination)
+    for attempt in range(manner.retries + 1):
+        try:
+            continued = _transfer(file, url, destination, manner)
+        except _Broken as reason:
+            if attempt == manner.retries:
+                raise _Dead(f"{reason}, {attempt + 1} times") from reason
+            time.sleep(manner.backoff * 2**attempt)
+            continue
+        problem = content.problem(partial, file)
+        if problem is None:
+            os.replace(partial, destination)
+            return
+        _forget_partial(destination)
+        if not continued:  # the same bytes would come again
+            raise _Dead(f"what it sent {problem}")
+    raise _Dead(f"what it sent in parts {problem}")
+
+
+def _transfer(file: Block, url: str, destination: Path, manner: _Manner) -> bool:
+    """One attempt at filling the partial file; True when it continued an earlier one."""
+    partial, validator = _partial(destination), _validator(destination)
+    start, known = _resumable(url, partial, validator)
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": known["tag"]}
+    with (
+        _network_errors(),
+        requests.get(url, headers=headers, stream=True, timeout=manner.timeout) as answer,
+    ):
+        _check_status(answer, partial)
+        if start and not _continues(answer, start, known["total"]):
+            start = 0
+            if answer.status_code == 206:
+                partial.unlink()
+                raise _Broken("the server sent another part than the one asked for")
+        total = _total(answer, start)
+        if not start:
+            partial.unlink(missing_ok=True)
+            files.write_json(validator, {"url": url, "tag": _tag(answer), "total": total})
+        _check_space(file, destination, (total or file.get("bytes") or 0) - start)
+        with open(partial, "ab" if start else "wb") as out:
+            _pour(answer, out, file, start, total, manner)
+    return start > 0
+
+
+def _pour(answer, out, file: Block, start: int, total: int | None, manner: _Manner) -> None:
+    """Write the body to `out`, as sent (a server's own gzip wrapper stays), with progress."""
+    most = _most_bytes(file)
+    at = start
+    with _progress(file, start, total, manner) as step:
+        for piece in answer.raw.stream(_PIECE, decode_content=False):
+            out.write(piece)
+            at += len(piece)
+            if most is not None and at > most:
+                out.close()
+                Path(out.name).unlink()
+                raise _Dead(f"it sent more than {most:,} bytes, which cannot be this file")
+            step(len(piece))
+    if total is not None and at != total:
+        raise _Broken(f"the transfer broke off after {at:,} of {total:,} bytes")
+
+
+def _most_bytes(file: Block) -> int | None:
+    """More than this is not the expected file: gzip adds at most 0.1 % and a header."""
+    size = file.get("bytes")
+    return None if size is None else size + size // 1000 + (1 << 16)
+
+
+def _resumable(url: str, partial: Path, validator: Path) -> tuple[int, dict]:
+    """Bytes already here that this address can continue, and what is known of the whole file."""
+    if not (partial.is_file() and validator.is_file()):
+        return 0, {}
+    try:
+        known = files.read_json(validator)
+        usable = known["url"] == url and known["tag"] and known["total"]
+    except (ValueError, KeyError, TypeError):
+        return 0, {}
+    size = partial.stat().st_size
+    return (size, known) if usable and 0 < size < known["total"] else (0, {})
+
+
+def _tag(answer: requests.Response) -> str | None:
+    """What tells later whether the file on the server is still the same one (for If-Range)."""
+    etag = answer.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return answer.headers.get("Last-Modified")
+
+
+def _continues(answer: requests.Response, start: int, total: int) -> bool:
+    expected = f"bytes {start}-{total - 1}/{total}"
+    return answer.status_code == 206 and answer.headers.get("Content-Range") == expected
+
+
+def _total(answer: requests.Response, start: int) -> int | None:
+    length = answer.headers.get("Content-Length", "")
+    return start + int(length) if length.isdigit() else None
+
+
+def _check_status(answer: requests.Response, partial: Path) -> None:
+    code = answer.status_code
+    if code in (200, 206):
+        return
+    if code == 416:
+        partial.unlink(missing_ok=True)
+    reason = f"HTTP {code} {answer.reason}".rstrip()
+    raise (_Broken if code in _TRY_AGAIN or code == 416 else _Dead)(reason)
+
+
+@contextmanager
+def _network_errors() -> Iterator[None]:
+    """Turn the network's exceptions into a reason in a few words."""
+    try:
+        yield
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        raise _Dead("its TLS certificate or connection is not valid") from error
+    except requests.exceptions.ConnectTimeout as error:
+        raise _Dead("no answer in time") from error
+    except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+        raise _Broken("no byte came in time") from error
+    except requests.exceptions.ProxyError as error:
+        raise _Dead("the proxy cannot be reached") from error
+    except requests.exceptions.ConnectionError as error:
+        reason = getattr(error.args[0], "reason", None) if error.args else None
+        if isinstance(reason, urllib3.exceptions.NameResolutionError):
+            raise _Dead("no network, or no such host") from error
+        if isinstance(reason, urllib3.exceptions.NewConnectionError):
+            raise _Dead("no connection to the server") from error
+        raise _Broken("the connection broke") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise _Broken("the transfer broke off") from error
+    except requests.RequestException as error:
+        raise _Dead(f"the address cannot be used ({type(error).__name__})") from error
+
+
+@contextmanager
+def _disk_errors(file: Block, destination: Path) -> Iterator[None]:
+    """Turn errors of the local disk into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk of {destination.parent} became full while {file['name']} was written; "
+                "free some space and run again (what was downloaded is continued)."
+            ) from error
+        raise UserError(
+            f"{file['name']} cannot be written to {destination.parent} ({error.strerror}); give a "
+            "folder that can be written to."
+        ) from error
+
+
+def _check_space(file: Block, destination: Path, needed: int) -> None:
+    free = shutil.disk_usage(destination.parent).free
+    if free < needed + _MARGIN:
+        raise UserError(
+            f"{file['name']} needs {(needed + _MARGIN) / 1e6:,.0f} MB in {destination.parent}, "
+            f"where {free / 1e6:,.0f} MB are free; free some space and run again."
+        )
+
+
+def _partial(destination: Path) -> Path:
+    return destination.with_name(destination.name + ".part")
+
+
+def _forget_partial(destination: Path) -> None:
+    _partial(destination).unlink(missing_ok=True)
+    _validator(destination).unlink(missing_ok=True)
+
+
+def _validator(destination: Path) -> Path:
+    return destination.with_name(destination.name + ".part.json")
+
+
+@contextmanager
+def _progress(
+    file: Block, start: int, total: int | None, manner: _Manner
+) -> Iterator[Callable[[int], None]]:
+    """A function to call with each number of bytes: a bar on a terminal, else a few lines."""
+    if not manner.progress:
+        yield lambda count: None
+        return
+    terminal = sys.stderr.isatty()
+    with tqdm(
+        desc=file["name"],
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        mininterval=0.1 if terminal else _LINE_EVERY,
+        file=sys.stderr if terminal else _Lines(),
+    ) as bar:
+        yield bar.update
+
+
+class _Lines:
+    """Where tqdm writes without a terminal: its states as plain lines."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            print(text.strip(), file=sys.stderr)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

@@ -1,0 +1,126 @@
+"""From a registry block and raw files to a prepared data set: features, and labels apart."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import scipy.sparse as sp
+from anndata import AnnData
+
+from moesimvae import files
+from moesimvae.data import content, readers
+from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
+from moesimvae.data.preprocessing import preprocess
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+KEYS = ("title", "reader", "n_clusters", "scored", "simulated", "partial", "licence", "citation")
+
+
+def prepare(
+    block: Block, name: str, raw_files: Mapping[str, str | Path], out_dir: str | Path
+) -> dict[str, Any]:
+    """Write features.h5ad, labels.parquet and dataset.json (see `dataset`); return the facts.
+
+    block: the data set's block in datasets.yaml, called `name` there.
+    raw_files: role → path, for every role under the block's `files`; their content is checked.
+
+    The three files appear only when all are complete, dataset.json last. The same input gives the
+    same bytes. Raises UserError for a key missing in the block, a missing or wrong raw file, an
+    unknown reader or step, and prepared values that are not finite or not in [0, 1].
+    """
+    if missing := [key for key in KEYS if key not in block]:
+        raise UserError(
+            f"the registry block of the data set {name} lacks {', '.join(missing)}; the head "
+            "of datasets.yaml says what belongs there."
+        )
+    sources = [
+        _source(role, file, raw_files.get(role), name) for role, file in _files(block).items()
+    ]
+    cells, labels = readers.read(block, raw_files)
+    steps = block.get("preprocessing", [])
+    cells = preprocess(cells, steps)
+    _check(name, cells, labels)
+    cells.uns |= {"dataset": name, "preprocessing": json.dumps(steps)}
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".prepare.", dir=out_dir) as folder:
+        temporary = Path(folder)
+        # gzip at its lightest: MNIST takes 26 MB instead of 222 and is read in a second
+        cells.write_h5ad(temporary / FEATURES, compression="gzip", compression_opts=1)
+        labels[LABEL_COLUMNS].to_parquet(temporary / LABELS, index=False)
+        facts = _facts(block, name, cells, labels, sources)
+        facts["features_sha256"] = files.sha256(temporary / FEATURES)
+        files.write_json(temporary / FACTS, facts)
+        (out_dir / FACTS).unlink(missing_ok=True)
+        for file in (FEATURES, LABELS, FACTS):
+            shutil.move(temporary / file, out_dir / file)
+    return facts
+
+
+def _files(block: Block) -> dict[str, Block]:
+    return block.get("files") or {}
+
+
+def _source(role: str, file: Block, path: str | Path | None, name: str) -> dict[str, Any]:
+    """Check one raw file's content and say what it is and where it came from."""
+    if path is None or not Path(path).is_file():
+        raise UserError(
+            f"the data set {name} needs {file['name']} for the role {role}, found "
+            f"{path or 'no path'}; download it first."
+        )
+    if problem := content.problem(path, file):
+        raise UserError(f"{path} {problem}; delete it and download it again.")
+    size, hashes = content.measure(path, ("sha256",), file.get("bytes"))
+    record = content.source_record(path)
+    origin = files.read_json(record)["url_or_path"] if record.is_file() else str(path)
+    return {"file": file["name"], "url_or_path": origin, **hashes, "bytes": size}
+
+
+def _check(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
+    """Hold what a reader and the steps gave to contract 1."""
+    values = cells.X.data if sp.issparse(cells.X) else cells.X
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise UserError(
+            f"the prepared values of the data set {name} run from {low:g} to {high:g}, expected "
+            "finite values in [0, 1]; end its preprocessing with a step such as minmax or divide."
+        )
+    if len(cells.obs.columns) or not cells.obs_names.is_unique:
+        raise UserError(
+            f"the reader of the data set {name} annotates cells or repeats a cell id; expected "
+            "unique ids and nothing else in obs."
+        )
+    if list(labels["cell"]) != list(cells.obs_names):
+        raise UserError(
+            f"the labels of the data set {name} name {len(labels)} cells, expected the "
+            f"{cells.n_obs} cells of its features in the same order; mend its reader."
+        )
+
+
+def _facts(
+    block: Block, name: str, cells: AnnData, labels: pd.DataFrame, sources: list[dict[str, Any]]
+) -> dict[str, Any]:
+    facts = {
+        "name": name,
+        "title": block["title"],
+        "n_cells": cells.n_obs,
+        "n_features": cells.n_vars,
+        "n_clusters": block["n_clusters"],
+        "n_scored": int(labels["scored"].sum()),
+        "n_populations": int(labels.loc[labels["scored"], "label"].nunique()),
+        "scored": block["scored"],
+        "simulated": block["simulated"],
+        "partial": block["partial"],
+        "note": block.get("note", ""),
+        "citation": block["citation"],
+        "licence": block["licence"],
+        "sources": sources,
+    }
+    if "simulate" in block:
+        facts["simulate"] = block["simulate"]
+    return facts

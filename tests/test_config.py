@@ -1,0 +1,102 @@
+"""A wrong configuration ends in one sentence that names the key and what is allowed."""
+
+import json
+
+import pytest
+import yaml
+
+from moesimvae import registry
+from moesimvae.config import check
+from moesimvae.errors import UserError
+
+
+@pytest.fixture
+def checked(root):
+    """check() with the project's own schema and registries; the argument is the configuration."""
+    folder = root / "workflow"
+
+    def run(config):
+        return check(
+            config,
+            schema=json.loads((folder / "schemas" / "config.schema.json").read_text()),
+            datasets=registry.load(folder / "registry" / "datasets.yaml"),
+            methods=registry.load(folder / "registry" / "methods.yaml"),
+            metrics=registry.load(folder / "registry" / "metrics.yaml"),
+            published=["table1"],
+        )
+
+    return run
+
+
+def experiment(**changes):
+    block = {"title": "t", "datasets": ["digits"], "methods": ["kmeans", "hdbscan"], **changes}
+    return {"experiments": {"mine": block}}
+
+
+def test_the_projects_own_config_is_valid(checked, root):
+    benchmark = checked(yaml.safe_load((root / "config.yaml").read_text()))
+    assert {"demo", "table1"} <= set(benchmark.experiments())
+
+
+def test_defaults_come_from_the_schema_and_deterministic_methods_run_once(checked):
+    benchmark = checked(experiment())
+    assert benchmark.config["results"] == "results"
+    assert benchmark.runs("mine") == [("kmeans", 0), ("kmeans", 1), ("kmeans", 2), ("hdbscan", 0)]
+
+
+def test_a_method_may_have_seeds_of_its_own(checked):
+    benchmark = checked(experiment(methods={"kmeans": [5], "gmm": None}, seeds=[1, 2]))
+    assert benchmark.runs("mine") == [("kmeans", 5), ("gmm", 1), ("gmm", 2)]
+    assert benchmark.seeds("mine") == [1, 2, 5]
+
+
+def test_parameters_and_limits(checked):
+    config = experiment() | {
+        "parameters": {"digits": {"gmm": {"n_pca": 7}}},
+        "limits": {"runtime": 0.5},
+    }
+    benchmark = checked(config)
+    assert benchmark.parameters("digits", "gmm")["n_pca"] == 7
+    assert benchmark.parameters("mnist", "gmm") == benchmark.methods["gmm"]["params"]
+    assert benchmark.limit("gmm", "runtime") == 0.5
+
+
+WRONG = {
+    "unknown key": ({"miror": "x", **experiment()}, "'miror' is unknown; did you mean 'mirror'?"),
+    "unknown key inside": (experiment(seed=[1]), "key 'seed' is unknown; did you mean 'seeds'?"),
+    "unknown method": (experiment(methods=["k-means"]), "method 'k-means' is unknown; did you"),
+    "a control as method": (experiment(methods=["true_labels"]), "method 'true_labels' is unknown"),
+    "unknown data set": (experiment(datasets=["digit"]), "data set 'digit' is unknown; did you"),
+    "unknown metric": (experiment(metrics=["nmi"]), "metric 'nmi' is unknown"),
+    "unknown published table": (experiment(published="table9"), "'table9' is unknown"),
+    "missing key": ({"experiments": {"mine": {"title": "t"}}}, "key 'datasets' is missing"),
+    "no experiments": ({}, "key 'experiments' is missing"),
+    "seed twice": (experiment(seeds=[0, 1, 0]), "experiments.mine.seeds': 0 is given twice"),
+    "own seed twice": (experiment(methods={"kmeans": [3, 3]}), "kmeans': 3 is given twice"),
+    "negative seed": (experiment(seeds=[-1]), "-1 is too small; it must be at least 0"),
+    "seed too large": (experiment(seeds=[2**32]), "4294967296 is too large"),
+    "negative time": (experiment() | {"limits": {"runtime": -5}}, "limits.runtime': -5 is too"),
+    "negative size": (experiment() | {"limits": {"mem_mb": -5}}, "limits.mem_mb': -5 is too small"),
+    "missing mirror": (experiment() | {"mirror": "/no/such"}, "folder /no/such does not exist"),
+    "kind": (experiment() | {"rerun_failed": "perhaps"}, "'perhaps' is of the wrong kind; it must"),
+    "methods kind": (experiment(methods="kmeans"), "a list of names, or names with a list of"),
+    "empty": (experiment(datasets=[]), "experiments.mine.datasets'"),
+    "reserved name": ({"experiments": {"runs": experiment()["experiments"]["mine"]}}, "'runs'"),
+    "unsafe name": ({"experiments": {"../x": experiment()["experiments"]["mine"]}}, "'../x'"),
+    "unknown parameter": (
+        experiment() | {"parameters": {"digits": {"gmm": {"npca": 7}}}},
+        "parameter 'npca' is unknown; did you mean 'n_pca'?",
+    ),
+    "clusters": (experiment() | {"n_clusters": {"digits": 0}}, "0 is too small"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_configuration_is_one_sentence(checked, case):
+    config, expected = WRONG[case]
+    with pytest.raises(UserError) as error:
+        checked(config)
+    message = str(error.value)
+    assert expected in message
+    assert "\n" not in message
+    assert message.endswith(".")

@@ -1,0 +1,182 @@
+"""The workflow as its user meets it: targets, small runs, failing methods, bad downloads."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
+
+
+class Checkout:
+    """A copy of the project that a test may change and run."""
+
+    def __init__(self, root: Path, folder: Path):
+        self.folder = folder
+        for part in PARTS:
+            if (root / part).is_dir():
+                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+                shutil.copytree(root / part, folder / part, ignore=ignore)
+            else:
+                shutil.copy(root / part, folder / part)
+
+    def edit(self, file: str, change) -> None:
+        """Apply `change` to the content of a YAML file."""
+        path = self.folder / file
+        content = yaml.safe_load(path.read_text())
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment | {"PYTHONPATH": str(self.folder)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=500,
+            check=False,
+        )
+
+
+@pytest.fixture
+def checkout(root, tmp_path) -> Checkout:
+    return Checkout(root, tmp_path / "checkout")
+
+
+def the_sentence(printed: str) -> str:
+    """The only `error:` line of a run's output."""
+    lines = [line for line in printed.splitlines() if "error: " in line]
+    assert len(lines) == 1, printed
+    assert "Traceback" not in printed
+    return lines[0]
+
+
+def test_targets_are_listed_with_one_line_each(checkout):
+    printed = checkout.snakemake("--list").stdout
+    for target in ["all", "demo", "table1"]:
+        line = printed.split(f"\n{target}\n")[1].splitlines()[0]
+        assert line.startswith("    "), printed
+
+
+@pytest.mark.parametrize("target", ["demo", "table1", "all"])
+def test_dry_run_of_every_target(checkout, target):
+    done = checkout.snakemake("--dry-run", "--quiet", "rules", target)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_clustering_job_has_labels_among_its_inputs(checkout):
+    printed = checkout.snakemake("--dry-run", "demo").stdout
+    jobs = [job for job in printed.split("\n\n") if "rule cluster:" in job]
+    assert len(jobs) > 20
+    for job in jobs:
+        inputs = next(line for line in job.splitlines() if line.strip().startswith("input:"))
+        assert "labels" not in inputs
+
+
+def test_an_unknown_key_is_one_sentence_before_any_job(checkout):
+    done = checkout.snakemake("demo", "--config", "miror=x")
+    assert done.returncode != 0
+    assert "key 'miror' is unknown; did you mean 'mirror'?" in the_sentence(done.stdout)
+    assert not (checkout.folder / "results").exists()
+
+
+BROKEN = {"crash": "error", "sleep": "timeout", "wrong_length": "invalid"}
+
+
+@pytest.fixture
+def small(root, checkout) -> Checkout:
+    """One data set, one good method and three that fail on purpose."""
+    shutil.copy(root / "tests/methods/broken_methods.py", checkout.folder / "broken_methods.py")
+
+    def add_broken(methods):
+        for name in BROKEN:
+            methods[f"broken_{name}"] = {
+                **methods["kmeans"],
+                "title": f"Broken & <{name}>",
+                "module": "broken_methods",
+                "params": {"how": name},
+            }
+
+    def one_experiment(config):
+        config["limits"] = {"runtime": 0.15}
+        config["experiments"] = {
+            "demo": {
+                "title": "Small",
+                "datasets": ["digits"],
+                "methods": ["kmeans", *(f"broken_{name}" for name in BROKEN)],
+                "seeds": [0, 1],
+                "showcase": "kmeans",
+            }
+        }
+
+    checkout.edit("workflow/registry/methods.yaml", add_broken)
+    checkout.edit("config.yaml", one_experiment)
+    return checkout
+
+
+def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
+    done = small.snakemake("demo")
+    assert done.returncode == 0, done.stdout
+    results = small.folder / "results"
+
+    for name, status in BROKEN.items():
+        run = results / "runs" / "digits" / f"broken_{name}" / "seed0"
+        told = json.loads((run / "status.json").read_text())
+        assert told["status"] == status
+        assert told["reason"]
+        assert not (run / "labels.parquet").exists()
+
+    markdown = (results / "demo" / "table.md").read_text()
+    assert "k-means" in markdown
+    assert markdown.count("DNF") >= len(BROKEN)
+    runs = pd.read_csv(results / "demo" / "scores" / "digits.runs.csv")
+    assert set(runs.query("status != 'ok'").method) == {f"broken_{name}" for name in BROKEN}
+    page = (results / "demo" / "report.html").read_text()
+    assert "Broken &amp; &lt;crash&gt;" in page
+
+    again = small.snakemake("demo")
+    assert "Nothing to be done" in again.stdout, again.stdout
+
+    retried = small.snakemake("demo", "--config", "rerun_failed=true")
+    assert retried.stdout.count("forgotten, to be run again") == 2 * len(BROKEN)
+    assert retried.returncode == 0, retried.stdout
+
+
+def test_a_wrong_file_in_the_mirror_and_no_network_is_one_sentence(checkout):
+    def nowhere(datasets):
+        for file in datasets["mnist"]["files"].values():
+            file["sources"] = ["https://127.0.0.1:9/nothing-here"]
+
+    checkout.edit("workflow/registry/datasets.yaml", nowhere)
+    mirror = checkout.folder / "mirror" / "mnist"
+    mirror.mkdir(parents=True)
+    wrong = mirror / "train-images-idx3-ubyte.gz"
+    wrong.write_bytes(gzip.compress(b"not the digits"))
+    target = "resources/mnist/train-images-idx3-ubyte.gz"
+    done = checkout.snakemake(target, "--config", "mirror=mirror")
+    assert done.returncode != 0
+    sentence = the_sentence(done.stdout)
+    assert "train-images-idx3-ubyte" in sentence
+    assert "mirror" in sentence
+    assert not (checkout.folder / target).exists()
+    assert wrong.exists()
+
+
+@pytest.mark.shared
+def test_mnist_from_the_mirror_without_network(checkout, shared_data):
+    target = "results/data/mnist/features.h5ad"
+    done = checkout.snakemake(target, "--config", f"mirror={shared_data}")
+    assert done.returncode == 0, done.stdout
+    facts = json.loads((checkout.folder / "results/data/mnist/dataset.json").read_text())
+    assert facts["n_cells"] == 70_000
