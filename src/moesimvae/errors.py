@@ -29,10 +29,13 @@ def logged(path: str | Path, quiet: bool = True) -> Iterator[None]:
 
     quiet: everything else that goes to stderr is written into the log file, too.
     """
-    with one_sentence(), open(path, "w", buffering=1, encoding="utf-8") as log:
-        with redirect_stderr(log if quiet else sys.stderr):
-            try:
-                yield
-            except UserError as error:
-                print(f"error: {error}", file=log)
-                raise
+    with (
+        one_sentence(),
+        open(path, "w", buffering=1, encoding="utf-8") as log,
+        redirect_stderr(log if quiet else sys.stderr),
+    ):
+        try:
+            yield
+        except UserError as error:
+            print(f"error: {error}", file=log)
+            raise

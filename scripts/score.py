@@ -1,0 +1,23 @@
+"""Every run on one data set, controls among them, as one long table; refused if controls fail."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae import registry
+from moesimvae.errors import logged
+from moesimvae.evaluation.scores import check_controls, score_dataset, write_csv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    controls = Path(snakemake.input.controls).glob("*/seed*")
+    scores, runs = score_dataset(
+        [*snakemake.input.runs, *controls],
+        snakemake.input.labels,
+        snakemake.params.metrics,
+        snakemake.params.results,
+    )
+    check_controls(scores, registry.load(snakemake.input.metrics))
+    write_csv(scores, snakemake.output.scores)
+    write_csv(runs, snakemake.output.runs)

@@ -1,0 +1,238 @@
+"""From runs to the one long table of scores, and back to one row per method.
+
+A run folder is `runs/<dataset>/…/<method>/seed<seed>` in the folder of results. It holds
+`status.json` and, when the status is ok, `labels.parquet` (cell, label). The true labels of a data
+set are a table with the columns cell, label, scored and split. Cells are matched by id, in order.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.errors import UserError
+from moesimvae.evaluation import metrics as agreement
+from moesimvae.files import atomic, read_json
+
+SCORE_COLUMNS = ["dataset", "method", "seed", "split", "metric", "value", "run"]
+COST_COLUMNS = ["wall_seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb"]
+RUN_COLUMNS = [
+    *("dataset", "method", "seed", "status", "reason"),
+    *COST_COLUMNS,
+    *("device", "threads", "clusters_found", "noise_share", "run"),
+]
+ALL_SPLITS = "all"
+
+# Chance-corrected metrics of random labels scatter around 0: sd 0.02 with 100 cells, 0.003 with
+# 1,000 (5 to 10 populations). Further off than this, a control that should know nothing knows.
+RANDOM_TOLERANCE = 0.1
+EXACT_TOLERANCE = 1e-9
+CONTROLS = ("true_labels", "random_labels", "one_cluster")
+
+
+def read_labels(path: str | Path) -> pd.DataFrame:
+    """The true labels of a data set, checked.
+
+    Columns: cell (str), label (str, "" when unscored), scored (bool), split (str). Raises UserError
+    for a missing column, a cell that comes twice, a scored cell without a label, no scored cell at
+    all, or a split named "all" beside others.
+    """
+    path = Path(path)
+    try:
+        labels = pd.read_parquet(path, columns=["cell", "label", "scored", "split"])
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is no table with the columns cell, label, scored, split ({error}); "
+            "make the data set again."
+        ) from error
+    scored = labels["scored"]
+    without = int((scored & labels["label"].fillna("").eq("")).sum())
+    problems = {
+        f"{labels['cell'].duplicated().sum()} cells come twice": labels["cell"].duplicated().any(),
+        f"{without} scored cells have no label": without,
+        "no cell is scored": not scored.any(),
+        "a split is named 'all', the name of all splits together": (
+            labels["split"].nunique() > 1 and (labels["split"] == ALL_SPLITS).any()
+        ),
+    }
+    for problem, found in problems.items():
+        if found:
+            raise UserError(f"{path}: {problem}; mend the reader of this data set.")
+    return labels
+
+
+def score_run(
+    run_dir: str | Path, labels: pd.DataFrame, metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows (split, metric, value) of one successful run.
+
+    labels: as `read_labels` gives them. Each split has its own rows, and "all" stands for all of
+    them when there is more than one; a split without a scored cell has none. Raises UserError when
+    the run is not about the same cells in the same order or its clusters are not integers ≥ -1.
+    """
+    clusters = _read_clusters(Path(run_dir) / "labels.parquet", labels["cell"])
+    scored = labels["scored"].to_numpy(dtype=bool)
+    truth = labels["label"].to_numpy(dtype=object)
+    split = labels["split"].to_numpy(dtype=object)
+    names = sorted(set(split))
+    masks = {name: scored & (split == name) for name in names}
+    if len(names) > 1:
+        masks[ALL_SPLITS] = scored
+    return [
+        {"split": name, "metric": metric, "value": value}
+        for name, mask in masks.items()
+        if mask.any()
+        for metric, value in agreement.evaluate(truth[mask], clusters[mask], metrics).items()
+    ]
+
+
+def _read_clusters(path: Path, cells: pd.Series) -> np.ndarray:
+    """One cluster per cell of the data set, after checking that these are its cells, in order."""
+    try:
+        found = pd.read_parquet(path, columns=["cell", "label"])
+    except (OSError, ValueError) as error:
+        raise UserError(f"labels.parquet cannot be read as cell, label ({error}).") from error
+    if len(found) != len(cells):
+        raise UserError(f"labels.parquet has {len(found)} cells, expected {len(cells)}.")
+    wrong = np.flatnonzero(found["cell"].to_numpy() != cells.to_numpy())
+    if wrong.size:
+        row = wrong[0]
+        raise UserError(
+            f"labels.parquet names other cells, or another order, than the data set: "
+            f"{wrong.size} rows differ, the first is row {row} with cell "
+            f"'{found['cell'].iloc[row]}' where '{cells.iloc[row]}' is expected."
+        )
+    return found["label"].to_numpy()
+
+
+def score_dataset(
+    run_dirs: Iterable[str | Path],
+    labels_path: str | Path,
+    metrics: Sequence[str],
+    results_root: str | Path,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All runs on one data set: the long table of scores, and the table of runs.
+
+    scores has SCORE_COLUMNS and only successful runs; runs has RUN_COLUMNS and every run. `run` is
+    the run's folder relative to `results_root`. A run that says ok but cannot be scored (other
+    cells, clusters that are no integers ≥ -1, no readable status.json) is not scored: its status
+    in the table of runs is "invalid" and the reason is told. Rows are sorted by method, seed, split
+    and the order of `metrics`. Raises UserError for bad true labels or an unknown metric.
+    """
+    agreement.check_names(metrics)
+    labels = read_labels(labels_path)
+    scores: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    results = Path(results_root)
+    identified = [(_identity(Path(run_dir), results), Path(run_dir)) for run_dir in run_dirs]
+    for identity, run_dir in sorted(identified, key=lambda run: tuple(run[0].values())):
+        status, rows = {}, []
+        try:
+            status = _read_status(run_dir, identity)
+            if status["status"] == "ok":
+                rows = score_run(run_dir, labels, metrics)
+        except UserError as error:
+            status = status | {"status": "invalid", "reason": str(error)}
+        scores += [identity | row for row in rows]
+        runs.append(status | identity)
+    return _scores_table(scores), _runs_table(runs)
+
+
+def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
+    """Data set, method and seed, as the folder's name says, and the name itself."""
+    name = run_dir.relative_to(results) if run_dir.is_relative_to(results) else run_dir
+    runs, dataset, *_, method, seed = name.parts if len(name.parts) >= 4 else [""] * 4
+    number = seed.removeprefix("seed")
+    if runs != "runs" or number == seed or not number.isdecimal():
+        raise UserError(
+            f"{run_dir} is no run folder; expected {results}/runs/<dataset>/…/<method>/seed<seed>."
+        )
+    return {"dataset": dataset, "method": method, "seed": int(number), "run": name.as_posix()}
+
+
+def _read_status(run_dir: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """status.json of a run, which must speak of the run that its folder is named after."""
+    try:
+        status = read_json(run_dir / "status.json")
+    except (OSError, ValueError) as error:
+        raise UserError(f"status.json cannot be read ({error}).") from error
+    if not isinstance(status, dict) or "status" not in status:
+        raise UserError("status.json does not say how the run ended.")
+    for key in ("dataset", "method", "seed"):
+        if status.get(key) != identity[key]:
+            raise UserError(
+                f"status.json is of another run: {key} is {status.get(key)!r}, "
+                f"expected {identity[key]!r}."
+            )
+    return status
+
+
+def _scores_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"seed": "int64", "value": "float64"})
+
+
+def _runs_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    runs = pd.DataFrame(rows, columns=RUN_COLUMNS)
+    numbers = [*COST_COLUMNS, "threads", "clusters_found", "noise_share"]
+    return runs.astype({"seed": "int64"} | dict.fromkeys(numbers, "float64"))
+
+
+def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse scores in which the controls misbehave.
+
+    scores: long table, as from `score_dataset`; blocks: the metrics' registry. For each data set
+    and split: the true labels must reach the best value of every metric of agreement (better:
+    higher); on every chance-corrected metric one cluster for all cells must be 0 and random labels
+    within RANDOM_TOLERANCE of 0. Raises UserError naming control, data set, metric and value, also
+    when a control has no scores.
+    """
+    if scores.empty:
+        raise UserError("there are no scores, not even of the controls; run the controls first.")
+    expected: dict[str, dict[str, tuple[float, float]]] = {control: {} for control in CONTROLS}
+    for metric in scores["metric"].unique():
+        if metric not in blocks:
+            raise UserError(f"metric '{metric}' has no block in the registry of metrics; add it.")
+        block = blocks[metric]
+        if block["better"] == "higher":
+            expected["true_labels"][metric] = (block["range"][1], EXACT_TOLERANCE)
+        if block["chance_corrected"]:
+            expected["one_cluster"][metric] = (0, EXACT_TOLERANCE)
+            expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
+    for (dataset, split), group in scores.groupby(["dataset", "split"], sort=False):
+        for control, values in expected.items():
+            runs = group[group["method"] == control]
+            if runs.empty:
+                raise UserError(
+                    f"control '{control}' has no scores on {dataset} (split {split}); run it "
+                    "beside the methods, since scores without controls are refused."
+                )
+            for run in runs[runs["metric"].isin(list(values))].itertuples():
+                value, tolerance = values[run.metric]
+                if not abs(run.value - value) <= tolerance:  # so that NaN is refused too
+                    raise UserError(
+                        f"control '{control}' misbehaves on {dataset} (split {split}): "
+                        f"{run.metric} is {run.value:.6g}, expected {value} within {tolerance:g}; "
+                        f"the scores are refused, look at {run.run} and at the data set's labels."
+                    )
+
+
+def summarise(
+    scores: pd.DataFrame, by: Sequence[str] = ("dataset", "method", "split", "metric")
+) -> pd.DataFrame:
+    """Over the seeds: n, mean, sd (n - 1 in the denominator; empty for one run), min, max, median.
+
+    Groups stand in the order in which they first come. Failed runs have no scores: n is the number
+    of runs that were scored, the table of runs tells how many there should be.
+    """
+    values = scores.groupby(list(by), sort=False)["value"]
+    return values.agg(
+        n="count", mean="mean", sd="std", min="min", max="max", median="median"
+    ).reset_index()
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """The same table gives the same bytes: fixed number format and line ends, no index."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")

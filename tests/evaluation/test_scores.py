@@ -1,0 +1,362 @@
+"""Scores: from made-up run folders to the long table, the table of runs, controls, summaries."""
+
+import runpy
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from moesimvae.errors import UserError
+from moesimvae.evaluation import metrics as agreement
+from moesimvae.evaluation.scores import (
+    RUN_COLUMNS,
+    SCORE_COLUMNS,
+    check_controls,
+    read_labels,
+    score_dataset,
+    score_run,
+    summarise,
+    write_csv,
+)
+from moesimvae.files import write_json
+
+METRICS = ["nmi_arithmetic", "ari", "f_flowcap", "noise_share"]
+N = 300
+
+
+@pytest.fixture(scope="module")
+def blocks(root):
+    return yaml.safe_load((root / "workflow/registry/metrics.yaml").read_text(encoding="utf-8"))
+
+
+class Results:
+    """A made-up folder of results with one data set `toy` of 300 cells in 3 populations."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        population = np.arange(N) % 3
+        self.truth = pd.DataFrame(
+            {
+                "cell": [f"cell{i}" for i in range(N)],
+                "label": [f"population {i}" for i in population],
+                "scored": True,
+                "split": "all",
+            }
+        )
+        self.population = population
+        self.write_truth()
+
+    @property
+    def labels(self):
+        return self.folder / "data/toy/labels.parquet"
+
+    def write_truth(self):
+        self.labels.parent.mkdir(parents=True, exist_ok=True)
+        self.truth.to_parquet(self.labels)
+
+    def run(self, method, seed, clusters=None, cells=None, under="", **status):
+        """Write one run; without clusters there is no labels.parquet."""
+        folder = self.folder / "runs/toy" / under / method / f"seed{seed}"
+        folder.mkdir(parents=True)
+        facts = {"status": "ok", "reason": "", "dataset": "toy", "method": method, "seed": seed}
+        facts |= {"wall_seconds": 1.5, "cpu_seconds": 1.25, "peak_memory_mb": 100.0}
+        facts |= {"peak_gpu_memory_mb": None, "device": "cpu", "threads": 2}
+        facts |= {"clusters_found": 3, "noise_share": 0.0}
+        write_json(folder / "status.json", facts | status)
+        if clusters is not None:
+            cells = self.truth["cell"] if cells is None else cells
+            table = pd.DataFrame({"cell": np.asarray(cells), "label": clusters})
+            table.to_parquet(folder / "labels.parquet")
+        return folder
+
+    def controls(self, under=""):
+        random = np.random.default_rng(0).integers(3, size=N).astype("int32")
+        return [
+            self.run("true_labels", 0, self.population.astype("int32"), under=under),
+            self.run("random_labels", 0, random, under=under),
+            self.run("one_cluster", 0, np.zeros(N, dtype="int32"), under=under),
+        ]
+
+    def score(self, runs, metrics=METRICS):
+        return score_dataset(runs, self.labels, metrics, self.folder)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Results(tmp_path / "results")
+
+
+def test_long_table_and_table_of_runs(results):
+    merged = np.where(results.population == 2, 1, results.population)
+    runs = [
+        results.run("kmeans", 10, results.population),
+        results.run("kmeans", 2, merged),
+        results.run("hdbscan", 0, status="timeout", reason="stopped after 60 minutes"),
+    ]
+    scores, table = results.score(runs)
+
+    assert list(scores.columns) == SCORE_COLUMNS
+    assert scores[["method", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        ["kmeans", 2],
+        ["kmeans", 10],
+    ]
+    assert list(scores["metric"]) == METRICS * 2
+    assert set(scores["split"]) == {"all"}
+    assert scores.loc[scores["seed"] == 10, "value"].tolist() == pytest.approx([1, 1, 1, 0])
+    # merged: F1 of the two merged populations is 2/3, of the other 1
+    f = scores[(scores["seed"] == 2) & (scores["metric"] == "f_flowcap")]["value"].item()
+    assert f == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    assert set(scores["run"]) == {"runs/toy/kmeans/seed2", "runs/toy/kmeans/seed10"}
+
+    assert list(table.columns) == RUN_COLUMNS
+    assert list(table["status"]) == ["timeout", "ok", "ok"]
+    assert table.loc[0, "reason"] == "stopped after 60 minutes"
+    assert table.loc[1, ["wall_seconds", "device", "run"]].tolist() == [
+        1.5,
+        "cpu",
+        "runs/toy/kmeans/seed2",
+    ]
+
+
+def test_unscored_cells_are_clustered_but_count_nowhere(results):
+    results.truth.loc[results.truth.index[::2], ["label", "scored"]] = ["", False]
+    results.write_truth()
+    clusters = results.population.copy()
+    clusters[:100:2], clusters[100::2] = -1, 0  # wrong wherever nobody looks
+    scores, _ = results.score([results.run("kmeans", 0, clusters)])
+    assert scores["value"].tolist() == pytest.approx([1, 1, 1, 0])
+
+
+def test_each_split_and_all_of_them(results):
+    train = np.arange(N) < 200
+    results.truth["split"] = np.where(train, "train", "test")
+    results.write_truth()
+    clusters = np.where(train, results.population, 0)
+    scores, _ = results.score([results.run("kmeans", 0, clusters)], ["ari", "noise_share"])
+    ari = scores[scores["metric"] == "ari"].set_index("split")["value"]
+    assert list(ari.index) == ["test", "train", "all"]
+    assert ari["train"] == 1
+    assert ari["test"] == 0
+    assert ari["all"] == pytest.approx(agreement.ari(results.population, clusters))
+
+
+def test_a_split_without_scored_cells_has_no_rows(results):
+    results.truth["split"] = np.where(np.arange(N) < 200, "train", "test")
+    results.truth["scored"] = results.truth["split"] == "test"
+    results.write_truth()
+    rows = score_run(
+        results.run("kmeans", 0, results.population), read_labels(results.labels), ["ari"]
+    )
+    assert [row["split"] for row in rows] == ["test", "all"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cells": [f"cell{i}" for i in range(N)][::-1]}, "the first is row 0 with cell 'cell299'"),
+        ({"cells": [f"cell{i + 1}" for i in range(N)]}, "where 'cell0' is expected"),
+        ({"cells": range(N - 1), "clusters": np.zeros(N - 1, int)}, "299 cells, expected 300"),
+        ({"clusters": np.full(N, -2)}, "found -2"),
+        ({"clusters": np.full(N, np.nan)}, "missing values"),
+        ({"clusters": None}, "labels.parquet cannot be read"),
+        ({"dataset": "other"}, "status.json is of another run: dataset is 'other', expected 'toy'"),
+    ],
+)
+def test_a_run_that_cannot_be_scored_is_invalid(results, change, says):
+    bad = results.run("bad", 0, **{"clusters": results.population} | change)
+    scores, table = results.score([bad, results.run("good", 0, results.population)])
+    assert set(scores["method"]) == {"good"}
+    assert table["status"].tolist() == ["invalid", "ok"]
+    assert says in table.loc[0, "reason"]
+
+
+@pytest.mark.parametrize("content", [None, "{broken", "[]", "{}"])
+def test_a_run_without_readable_status_is_invalid(results, content):
+    run = results.run("bad", 3, results.population)
+    (run / "status.json").unlink()
+    if content is not None:
+        (run / "status.json").write_text(content)
+    scores, table = results.score([run])
+    assert scores.empty
+    assert table.loc[0, ["method", "seed", "status"]].tolist() == ["bad", 3, "invalid"]
+    assert "status.json" in table.loc[0, "reason"]
+
+
+def test_all_runs_failed(results):
+    scores, table = results.score([results.run("a", 0, status="error", reason="no")])
+    assert list(scores.columns) == SCORE_COLUMNS
+    assert scores.empty
+    assert len(table) == 1
+
+
+@pytest.mark.parametrize("path", ["runs/toy/kmeans", "data/toy/kmeans/seed0", "../elsewhere/seed0"])
+def test_a_folder_that_is_no_run_is_told(results, path):
+    with pytest.raises(UserError, match="is no run folder"):
+        results.score([results.folder / path])
+
+
+def test_unknown_metric_is_told_before_any_run_is_read(results):
+    with pytest.raises(UserError, match="unknown metric 'purity'"):
+        results.score([], ["purity"])
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "says"),
+    [
+        ("label", 4, "", "1 scored cells have no label"),
+        ("label", 4, None, "1 scored cells have no label"),
+        ("cell", 4, "cell5", "1 cells come twice"),
+        ("scored", slice(None), False, "no cell is scored"),
+        ("split", 4, "test", "a split is named 'all'"),
+    ],
+)
+def test_bad_true_labels_are_told(results, column, row, value, says):
+    results.truth.loc[row, column] = value
+    results.write_truth()
+    with pytest.raises(UserError, match=says):
+        results.score([])
+
+
+def test_true_labels_without_a_column_are_told(results):
+    results.truth.drop(columns="scored").to_parquet(results.labels)
+    with pytest.raises(UserError, match="cell, label, scored, split"):
+        results.score([])
+
+
+# --- controls ---------------------------------------------------------------------------------
+
+
+def test_good_controls_pass_in_a_folder_of_their_own(results, blocks):
+    scores, _ = results.score(results.controls(under="controls"), list(agreement.METRICS))
+    assert set(scores["dataset"]) == {"toy"}
+    check_controls(scores, blocks)
+
+
+@pytest.mark.parametrize(
+    ("control", "metric", "value", "says"),
+    [
+        ("true_labels", "nmi_arithmetic", 0.999, "nmi_arithmetic is 0.999, expected 1"),
+        ("true_labels", "f_flowcap", 0.5, "f_flowcap is 0.5, expected 1"),
+        ("one_cluster", "ari", 0.01, "ari is 0.01, expected 0"),
+        ("random_labels", "ami", 0.2, "ami is 0.2, expected 0 within 0.1"),
+        ("random_labels", "ari", -0.2, "ari is -0.2, expected 0"),
+        ("random_labels", "ari", np.nan, "ari is nan"),
+    ],
+)
+def test_misbehaving_control_is_refused(results, blocks, control, metric, value, says):
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    scores.loc[(scores["method"] == control) & (scores["metric"] == metric), "value"] = value
+    with pytest.raises(UserError, match=f"control '{control}' misbehaves on toy .*{says}"):
+        check_controls(scores, blocks)
+
+
+def test_uncorrected_and_descriptive_metrics_of_random_labels_are_free(results, blocks):
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    free = ["nmi_arithmetic", "f_flowcap", "clusters_found", "noise_share"]
+    random = (scores["method"] == "random_labels") & scores["metric"].isin(free)
+    scores.loc[random, "value"] = 0.7
+    check_controls(scores, blocks)
+
+
+def test_missing_control_is_refused(results, blocks):
+    scores, _ = results.score([*results.controls()[:2], results.run("k", 0, results.population)])
+    with pytest.raises(UserError, match="control 'one_cluster' has no scores on toy"):
+        check_controls(scores, blocks)
+
+
+def test_no_scores_at_all_is_refused(results, blocks):
+    scores, _ = results.score([results.run("kmeans", 0, status="error")])
+    with pytest.raises(UserError, match="no scores, not even of the controls"):
+        check_controls(scores, blocks)
+
+
+def test_metric_without_a_block_is_told(results, blocks):
+    scores, _ = results.score(results.controls(), ["ari"])
+    with pytest.raises(UserError, match="metric 'ari' has no block"):
+        check_controls(scores, {"ami": blocks["ami"]})
+
+
+# --- summary and files ------------------------------------------------------------------------
+
+
+def long_table(values, method="kmeans"):
+    return pd.DataFrame(
+        [("toy", method, i, "all", "ari", v, "r") for i, v in enumerate(values)],
+        columns=SCORE_COLUMNS,
+    )
+
+
+def test_summary_by_hand():
+    scores = pd.concat([long_table([0.1, 0.2, 0.6], "z"), long_table([0.5], "a")])
+    summary = summarise(scores)
+    assert list(summary.columns) == [
+        *("dataset", "method", "split", "metric"),
+        *("n", "mean", "sd", "min", "max", "median"),
+    ]
+    assert list(summary["method"]) == ["z", "a"]  # as they come, not sorted
+    # mean 0.3; deviations -0.2, -0.1, 0.3; sum of squares 0.14; sd sqrt(0.14 / 2)
+    assert summary.loc[0, ["n", "mean", "sd", "min", "max", "median"]].tolist() == pytest.approx(
+        [3, 0.3, 0.07**0.5, 0.1, 0.6, 0.2]
+    )
+    assert summary.loc[1, "n"] == 1
+    assert np.isnan(summary.loc[1, "sd"])
+
+
+def test_same_scores_same_bytes(results):
+    runs = [results.run("b", 1, results.population), results.run("a", 0, status="error")]
+    files = []
+    for order in (runs, runs[::-1]):
+        for name, table in zip(("scores", "runs"), results.score(order), strict=True):
+            path = results.folder / f"{name}{len(files)}.csv"
+            write_csv(table, path)
+            files.append(path.read_bytes())
+    assert files[0] == files[2]
+    assert files[1] == files[3]
+    assert b"\r" not in files[1]
+    assert b",cpu,2,3,0,runs/toy/a/seed0\n" in files[1]  # whole numbers stay whole
+
+
+def test_missing_numbers_are_empty_and_whole_numbers_whole(results):
+    failed = results.run("a", 0, status="error", clusters_found=None, noise_share=None)
+    _, table = results.score([failed, results.run("b", 0, results.population)])
+    write_csv(table, results.folder / "runs.csv")
+    lines = (results.folder / "runs.csv").read_text().splitlines()
+    assert lines[1].endswith(",cpu,2,,,runs/toy/a/seed0")
+    assert lines[2].endswith(",cpu,2,3,0,runs/toy/b/seed0")
+
+
+# --- the workflow's script --------------------------------------------------------------------
+
+
+def run_script(root, results, runs, **params):
+    output = {name: str(results.folder / f"{name}.csv") for name in ("scores", "runs")}
+    job = SimpleNamespace(
+        input=SimpleNamespace(
+            runs=[str(run) for run in runs],
+            controls=str(results.folder / "runs/toy/controls"),
+            labels=str(results.labels),
+            metrics=str(root / "workflow/registry/metrics.yaml"),
+        ),
+        output=SimpleNamespace(**output),
+        params=SimpleNamespace(results=str(results.folder), metrics=METRICS, **params),
+        log=[str(results.folder / "log.txt")],
+    )
+    runpy.run_path(str(root / "scripts/score.py"), init_globals={"snakemake": job})
+
+
+def test_script_scores_methods_and_controls(root, results):
+    results.controls(under="controls")
+    run_script(root, results, [results.run("kmeans", 0, results.population)])
+    scores = pd.read_csv(results.folder / "scores.csv")
+    assert set(scores["method"]) == {"kmeans", "true_labels", "random_labels", "one_cluster"}
+    assert len(pd.read_csv(results.folder / "runs.csv")) == 4
+
+
+def test_script_refuses_without_controls(root, results):
+    (results.folder / "runs/toy/controls").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        run_script(root, results, [results.run("kmeans", 0, results.population)])
+    assert "has no scores on toy" in (results.folder / "log.txt").read_text()
+    assert not (results.folder / "scores.csv").exists()
