@@ -4,14 +4,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesimvae.errors import one_sentence
+from moesimvae.errors import logged
 from moesimvae.methods import runner
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with open(snakemake.log[0], "w", buffering=1) as log, one_sentence():
-    sys.stderr = log
+with logged(snakemake.log[0]):
     status = runner.run(
         features=Path(snakemake.input.features),
         out=Path(snakemake.output.run),
@@ -22,8 +21,8 @@ with open(snakemake.log[0], "w", buffering=1) as log, one_sentence():
         n_clusters=snakemake.params.n_clusters,
         params=snakemake.params.params,
         threads=snakemake.threads,
-        mem_mb=snakemake.resources.mem_mb,
-        runtime_minutes=snakemake.resources.runtime,
+        mem_mb=snakemake.resources.limit_mb,
+        runtime_minutes=snakemake.resources.limit_s / 60,
         interpreter=snakemake.params.interpreter,
     )
-    log.write(f"{status['status']}: {status['reason'] or 'labels written'}\n")
+    print(f"{status['status']}: {status['reason'] or 'labels written'}", file=sys.stderr)

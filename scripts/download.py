@@ -1,6 +1,7 @@
 """Download one raw file, or take it from the mirror; its content is checked.
 
-params  block: the file's entry in datasets.yaml; mirror: folder or URL, or none
+params  block: the file's entry in datasets.yaml
+config  mirror: folder or URL, or none; not a parameter, since it does not change the content
 output  file: the raw file; <file>.source.json beside it tells where it came from
 """
 
@@ -17,7 +18,7 @@ with logged(snakemake.log[0], quiet=False):
     origin = fetch(
         snakemake.params.block,
         snakemake.output.file,
-        mirror=snakemake.params.mirror,
+        mirror=snakemake.config.get("mirror"),
         folder=snakemake.wildcards.dataset,
     )
     print(f"{snakemake.output.file} comes from {origin}", file=sys.stderr)

@@ -100,6 +100,12 @@ def run_folders(wildcards):
     return [run_folder(wildcards.dataset, method, seed) for method, seed in runs]
 
 
+def method_block(wildcards):
+    """What of a method's block decides its labels; changing the rest runs nothing again."""
+    keys = ("module", "environment", "input", "gpu")
+    return {key: METHODS[wildcards.method][key] for key in keys}
+
+
 def method_threads(wildcards):
     """A method's own number; 1 on a small data set, so that short runs go side by side."""
     small = DATASETS[wildcards.dataset].get("cells", 10_000) < 10_000

@@ -13,7 +13,6 @@ rule download:
         network=1,
     params:
         block=file_block,
-        mirror=BENCHMARK.config["mirror"],
     script:
         "../../scripts/download.py"
 

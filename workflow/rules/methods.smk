@@ -20,7 +20,7 @@ rule cluster:
         mem_mb=lambda wildcards: BENCHMARK.limit(wildcards.method, "mem_mb") + 1000,
         gpu=lambda wildcards: int(METHODS[wildcards.method]["gpu"]),
     params:
-        block=lambda wildcards: METHODS[wildcards.method],
+        block=method_block,
         n_clusters=lambda wildcards: BENCHMARK.n_clusters(wildcards.dataset),
         params=lambda wildcards: BENCHMARK.parameters(
             wildcards.dataset, wildcards.method

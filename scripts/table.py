@@ -1,0 +1,32 @@
+"""An experiment's comparison as csv, LaTeX, Markdown and HTML."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae import files, registry
+from moesimvae.errors import logged
+from moesimvae.report import formats, sections, tables
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    found, output, experiment = snakemake.input, snakemake.output, snakemake.params.experiment
+    metrics = registry.load(found.metrics)
+    published = found.get("published") or []
+    published = [published] if isinstance(published, str) else list(published)
+    table = tables.comparison(
+        tables.read_many(found.scores),
+        tables.read_many(found.runs),
+        registry.load(found.methods),
+        metrics,
+        experiment,
+        tables.read_many(published) if published else None,
+    )
+    statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
+    datasets = tables.read_facts(found.datasets)
+    parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses))
+    files.write_text(output.csv, tables.to_csv(table))
+    files.write_text(output.tex, formats.to_latex(parts, experiment["name"]))
+    files.write_text(output.md, formats.to_markdown(parts, experiment["title"]))
+    files.write_text(output.html, formats.to_html(parts))
