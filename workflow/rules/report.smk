@@ -29,7 +29,11 @@ rule table:
         csv=f"{RESULTS}/{{experiment}}/table.csv",
         tex=f"{RESULTS}/{{experiment}}/table.tex",
         md=f"{RESULTS}/{{experiment}}/table.md",
-        html=f"{RESULTS}/{{experiment}}/table.html",
+        html=report(
+            f"{RESULTS}/{{experiment}}/table.html",
+            caption="../report/table.rst",
+            category="{experiment}",
+        ),
     log:
         f"{RESULTS}/logs/table/{{experiment}}.log",
     conda:
@@ -52,7 +56,12 @@ rule figures:
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
     output:
-        directory(f"{RESULTS}/{{experiment}}/figures"),
+        report(
+            directory(f"{RESULTS}/{{experiment}}/figures"),
+            patterns=["{name}.png"],
+            caption="../report/figures.rst",
+            category="{experiment}",
+        ),
     log:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
     conda:
@@ -72,7 +81,11 @@ rule page:
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
     output:
-        report=f"{RESULTS}/{{experiment}}/report.html",
+        report=report(
+            f"{RESULTS}/{{experiment}}/report.html",
+            caption="../report/page.rst",
+            category="{experiment}",
+        ),
     log:
         f"{RESULTS}/logs/page/{{experiment}}.log",
     conda:

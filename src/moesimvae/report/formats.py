@@ -1,0 +1,184 @@
+"""Sections of a comparison as Markdown, LaTeX and HTML; names are escaped in each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from moesimvae.report import tables
+from moesimvae.report.render import render
+from moesimvae.report.sections import Cell, Row, Section, letter
+
+
+def to_markdown(parts: Sequence[Section], title: str) -> str:
+    """GitHub-flavoured Markdown: one heading and one table for each section."""
+    blocks = [f"# {_md(title)}"]
+    for part in parts:
+        head = ["Method", "n", *(f"{_md_cell(c)}, published" for c in part.published),
+                *map(_md_cell, part.scores), "Seconds", "Peak MB", "Device"]  # fmt: skip
+        lines = [_md_line(head), _md_line([":--", *["--:"] * (len(head) - 2), ":--"])]
+        for heading, rows in part.groups:
+            lines.append(_md_line([f"*{_md(heading)}*", *[""] * (len(head) - 1)]))
+            lines += [_md_line(_md_row(row, part)) for row in rows]
+        notes = [f"<sup>{letter(i)}</sup> {_md(text)}" for i, text in enumerate(part.notes)]
+        blocks += [f"## {_md(part.heading)}", _md(part.caption), "\n".join(lines),
+                   " ".join(map(_md, part.legend.values())), "  \n".join(notes)]  # fmt: skip
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _md_row(row: Row, part: Section) -> list[str]:
+    if row.dnf:
+        scores = [_md_cell(row.dnf), *["DNF"] * (len(part.scores) - 1)]
+    else:
+        scores = [_md_cell(c) for c in row.scores] or [""] * len(part.scores)
+    return [f"{_md(row.title)} {row.marks}".strip(), _md_cell(row.n),
+            *map(_md_cell, row.published or [Cell()] * len(part.published)), *scores,
+            row.seconds, row.memory, _md(row.device)]  # fmt: skip
+
+
+def _md_cell(cell: Cell) -> str:
+    text = _md(cell.text)
+    text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank, text)
+    if cell.below:
+        text += f" ({cell.below})"
+    return text + "".join(f"<sup>{letter(n)}</sup>" for n in cell.notes)
+
+
+def _md_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _md(text: str) -> str:
+    text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", str(text))
+    return re.sub(r"\s*\n\s*", " ", text.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+# --- LaTeX -----------------------------------------------------------------------------------
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$",
+    "–": "--", "—": "---", "…": r"\ldots{}", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "²": r"$^2$", "μ": r"$\mu$", "µ": r"$\mu$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
+    "−": "$-$", "\u202f": r"\,", "\n": " ",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """`text` with every character that LaTeX reads as its own made harmless."""
+    return "".join(_LATEX.get(character, character) for character in str(text))
+
+
+def to_latex(parts: Sequence[Section], name: str) -> str:
+    r"""Two `table`s for each section, quality and cost, shrunk to the line where they are wider.
+
+    Needs `\usepackage{booktabs,graphicx}`; labels are `tab:<name>-<data set>` and, for the cost,
+    `tab:<name>-<data set>-cost`.
+    """
+    label = re.sub(r"[^A-Za-z0-9]+", "-", name)
+    tables = ["% \\usepackage{booktabs,graphicx}"]
+    for part in parts:
+        tables.append(_latex_table(part, f"tab:{label}-{part.key}", cost=False))
+        if part.scores:
+            tables.append(_latex_table(part, f"tab:{label}-{part.key}-cost", cost=True))
+    return "\n".join(tables)
+
+
+def _latex_table(part: Section, label: str, cost: bool) -> str:
+    quality = len(part.scores) - len(tables.FOUND) if part.scores else 0
+    if cost:
+        scores, quoted, tail = slice(quality, None), 0, ["Seconds", "Peak MB", "Device"]
+        groups = [(h, rows) for h, rows in part.groups if all(row.scores for row in rows)]
+        spans = [("", 2), ("Run here", len(tables.FOUND)), ("Cost", 3)]
+        caption = f"{part.heading}: clusters found and cost."
+    else:
+        scores, quoted, tail = slice(quality), len(part.published), []
+        groups, caption = part.groups, part.caption
+        spans = [("", 2), ("Published", quoted), ("Run here", quality)]
+    titles = map(_latex_head, [*part.published[:quoted], *part.scores[scores]])
+    head = ["Method", "n", *titles, *tail]
+    body = [_latex_spans(spans), " & ".join(head) + r" \\"]
+    for heading, rows in groups:
+        group = rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{latex(heading)}}}}} \\"
+        body += [r"\midrule", group]
+        body += [line for row in rows for line in _latex_rows(row, quoted, scores, len(head), cost)]
+    return "\n".join(
+        [
+            r"\begin{table}[tbp]",
+            r"\centering",
+            rf"\caption{{{latex(caption)}}}",
+            rf"\label{{{label}}}",
+            r"\smallskip",
+            r"\sbox0{\footnotesize",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1 - bool(tail))}{'l' if tail else ''}}}",
+            r"\toprule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}%",
+            r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
+            r"\par\smallskip",
+            rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {_latex_below(part, cost)}}}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_below(part: Section, cost: bool) -> str:
+    left_out = "quality" if cost else "cost"
+    legend = [latex(text) for about, text in part.legend.items() if about != left_out]
+    notes = [rf"\textsuperscript{{{letter(i)}}}~{latex(t)}" for i, t in enumerate(part.notes)]
+    return " ".join([*legend, *notes])
+
+
+def _latex_spans(spans: list[tuple[str, int]]) -> str:
+    cells = [rf"\multicolumn{{{n}}}{{c}}{{{text}}}" for text, n in spans if n]
+    rules, start = [], 1
+    for text, n in spans:
+        if n and text:
+            rules.append(rf"\cmidrule(lr){{{start}-{start + n - 1}}}")
+        start += n
+    return f"{' & '.join(cells)} \\\\ {''.join(rules)}"
+
+
+def _latex_rows(row: Row, quoted: int, scores: slice, width: int, cost: bool) -> list[str]:
+    """The row, and a smaller one for what stands below its cells where there is anything."""
+    left = [Cell(f"{row.title} {row.marks}".strip()), row.n, *row.published[:quoted]]
+    right = [Cell(t) for t in (row.seconds, row.memory, row.device)] if cost else []
+    span = width - len(left) - len(right)
+    middle = list(row.scores[scores]) or [Cell()] * span
+    written = list(map(_latex_cell, middle))
+    if row.dnf and span:
+        written = [rf"\multicolumn{{{span}}}{{l}}{{{_latex_cell(row.dnf)}}}"]
+    line = [*map(_latex_cell, left), *written, *map(_latex_cell, right)]
+    rows = [" & ".join(line) + r" \\"]
+    small = [cell.below for cell in (*left, *middle, *right)]
+    if any(small):
+        small = [rf"{{\scriptsize ({latex(text)})}}" if text else "" for text in small]
+        rows.append(" & ".join(small) + r" \\")
+    return rows
+
+
+def _latex_head(cell: Cell) -> str:
+    """A column's title, long ones on several lines so that they do not widen the table."""
+    lines = wrap(cell.text, 12, break_long_words=False)
+    text = r"\\".join(map(latex, lines)) + _latex_notes(cell)
+    return rf"\shortstack[r]{{{text}}}" if len(lines) > 1 else text
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = latex(cell.text)
+    text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank, text)
+    return text + _latex_notes(cell)
+
+
+def _latex_notes(cell: Cell) -> str:
+    notes = ",".join(letter(n) for n in cell.notes)
+    return rf"\textsuperscript{{{notes}}}" if notes else ""
+
+
+def to_html(parts: Sequence[Section]) -> str:
+    """A fragment: one `<div class="comparison">` for each section; names are escaped."""
+    return render("table.html.j2", parts=parts, letter=letter)

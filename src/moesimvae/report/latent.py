@@ -1,0 +1,268 @@
+"""A run's latent space in two dimensions: by true label, and by cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.optimize import linear_sum_assignment
+
+from moesimvae import files
+from moesimvae.errors import UserError
+from moesimvae.report import tables
+from moesimvae.report.style import HALO, NOISE, PALETTE, UNSCORED, WIDTH, styled
+
+MAX_POINTS = 20_000
+SMALL = 50  # UMAP's neighbourhoods need more cells than this
+
+
+def project_run(run: str | Path) -> pd.DataFrame:
+    """The projection of a run's embedding, or a table without rows where the run left none.
+
+    run: a run folder (contract 3); its seed, at the end of its name, is also the projection's.
+    """
+    run = Path(run)
+    if not (run / "embedding.npy").exists():
+        return pd.DataFrame({"cell": pd.Series(dtype=str), "x": np.empty(0), "y": np.empty(0)})
+    cells = pd.read_parquet(run / "labels.parquet", columns=["cell"])["cell"]
+    return projection(cells, np.load(run / "embedding.npy"), int(run.name.removeprefix("seed")))
+
+
+def projection(cells: Sequence[str], embedding: np.ndarray, seed: int) -> pd.DataFrame:
+    """Table (cell, x, y) of at most MAX_POINTS cells, drawn without replacement; attrs["axes"]
+    names the two axes.
+
+    cells: n ids; embedding: (n, d). Raises UserError as `project` does.
+    """
+    kept = np.arange(len(embedding))
+    if len(embedding) > MAX_POINTS:
+        rng = np.random.default_rng(seed)
+        kept = np.sort(rng.choice(len(embedding), MAX_POINTS, replace=False))
+    points, axes = project(embedding[kept], seed)
+    table = pd.DataFrame({"cell": np.asarray(cells)[kept], "x": points[:, 0], "y": points[:, 1]})
+    table.attrs["axes"] = axes
+    return table
+
+
+def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """(n, d) → (n, 2), and what the axes are.
+
+    The embedding itself for d ≤ 2, UMAP, or principal components for fewer than SMALL cells or
+    where all cells lie in one point. The same embedding and seed give the same points. Raises
+    UserError for an embedding that is not a matrix of finite numbers.
+    """
+    if embedding.ndim != 2 or not np.isfinite(embedding).all():
+        raise UserError(
+            f"the embedding of shape {embedding.shape} must be a matrix (cells × dimensions) of "
+            "finite numbers; run that method again."
+        )
+    embedding = embedding.astype(np.float32)
+    if embedding.shape[1] <= 2:
+        return np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1]))), "latent dimension"
+    if len(embedding) < SMALL or np.ptp(embedding, axis=0).max() == 0:
+        centred = embedding - embedding.mean(axis=0)
+        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+        points = left[:, :2] * sizes[:2]
+        return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "PC"
+    from umap import UMAP
+
+    return UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(embedding), "UMAP"
+
+
+@dataclass
+class View:
+    """One run's latent space: what `latent` and `match` draw.
+
+    points: (n, 2); truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise.
+    `missing` says why there are no points.
+    """
+
+    dataset: str
+    method: str
+    seed: int
+    points: np.ndarray
+    truth: np.ndarray
+    clusters: np.ndarray
+    n_cells: int = 0
+    axes: str = "UMAP"
+    missing: str = ""
+
+
+def read_view(projection: str | Path, labels: str | Path, run: str | Path) -> View:
+    """Put a projection (cell, x, y), the true labels and a run's clusters side by side, by cell.
+
+    run: a run folder …/<data set>/<method>/seed<seed>. Without points, the View says why: the
+    run's own reason, or that the method gives no embedding.
+    """
+    run = Path(run)
+    dataset, method, seed = run.parts[-3:]
+    points = pd.read_parquet(projection)
+    if points.empty:
+        empty = np.empty(0)
+        status = files.read_json(run / "status.json")
+        reason = "This method gives no embedding."
+        if status["status"] != "ok":
+            reason = (
+                f"DNF: {tables.SHORT.get(status['status'], status['status'])}: {status['reason']}"
+            )
+        return View(dataset, method, int(seed[4:]), empty, empty, empty, missing=reason)
+    truth = pd.read_parquet(labels).set_index("cell")
+    clusters = pd.read_parquet(run / "labels.parquet").set_index("cell")
+    unknown = set(points["cell"]) - (set(truth.index) & set(clusters.index))
+    if unknown:
+        raise UserError(
+            f"{projection} holds {len(unknown)} cells (such as {sorted(unknown)[0]}) that are not "
+            f"in {labels} or in {run / 'labels.parquet'}; delete it, so that it is made again."
+        )
+    label = truth["label"].where(truth["scored"], "")
+    return View(
+        dataset,
+        method,
+        int(seed[4:]),
+        points[["x", "y"]].to_numpy(),
+        label.loc[points["cell"]].to_numpy(str),
+        clusters["label"].loc[points["cell"]].to_numpy(int),
+        len(clusters),
+        points.attrs.get("axes", "UMAP"),
+    )
+
+
+def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]]:
+    """Cluster → (population, matched?), over scored cells ("" is unscored, -1 is noise).
+
+    Matched one to one so that the most cells agree (as in accuracy_hungarian); a cluster that is
+    left over gets the population of most of its cells. Clusters without scored cells are left out.
+    """
+    kept = (truth != "") & (clusters >= 0)
+    counts = pd.crosstab(truth[kept], clusters[kept])
+    rows, columns = linear_sum_assignment(counts.to_numpy(), maximize=True)
+    most = {int(c): (str(counts[c].idxmax()), False) for c in counts.columns}
+    return most | {
+        int(counts.columns[c]): (str(counts.index[r]), True)
+        for r, c in zip(rows, columns, strict=True)
+        if counts.iat[r, c]
+    }
+
+
+@styled
+def latent(
+    points: np.ndarray, truth: np.ndarray, clusters: np.ndarray, title: str, axes: str = "UMAP"
+) -> Figure:
+    """Two panels of the same cells: by true label, and by cluster in its population's colour.
+
+    points: (n, 2); truth: (n,) strings, "" = unscored (grey); clusters: (n,) integers, -1 = noise.
+    A cluster beyond the one matched to a population has that population's colour, lighter.
+    """
+    names = sorted(set(truth) - {""}, key=_natural)
+    colour = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+    matched = match(truth, clusters)
+    order = np.random.default_rng(0).permutation(len(points))  # no population hides another
+    points, truth, clusters = points[order], truth[order], clusters[order]
+
+    by_truth = np.array([colour.get(name, UNSCORED) for name in truth])
+    shade = {-1: NOISE}
+    for cluster, (name, first) in matched.items():
+        shade[cluster] = colour[name] if first else _lighter(colour[name])
+    by_cluster = np.array([shade.get(c, UNSCORED) for c in clusters])
+
+    entries = [(colour[n], _entry(i, n)) for i, n in enumerate(names, 1)]
+    if "" in truth:
+        entries.append((UNSCORED, "no true label (not scored)"))
+    if (clusters == -1).any():
+        entries.append((NOISE, "noise (right)"))
+    if not all(first for _, first in matched.values()):
+        entries.append((_lighter("#0072B2"), "lighter: further cluster"))
+    columns = max(1, min(5, int(WIDTH / (0.32 + 0.058 * max(len(e[1]) for e in entries)))))
+    rows = -(-len(entries) // columns)
+
+    height = 3.75 + 0.175 * rows
+    figure = Figure((WIDTH, height), layout="constrained")
+    figure.suptitle(title, fontsize=10.5)
+    panels = figure.subplots(1, 2)
+    numbers = {name: str(i) for i, name in enumerate(names, 1)}
+    marks = numbers if any(_entry(1, n) != n for n in names) else {n: n for n in names}
+    found = sorted(set(clusters) - {-1})
+    for panel, colours, groups, heading in (
+        (panels[0], by_truth, [(marks[n], truth == n) for n in names], "True label"),
+        (
+            panels[1],
+            by_cluster,
+            [(str(c), clusters == c) for c in found],
+            f"Cluster ({len(found)} found), in the colour of its population",
+        ),
+    ):
+        size = float(np.clip(16_000 / len(points), 1.2, 14))
+        grey = np.isin(colours, [UNSCORED])
+        for some in (grey, ~grey):
+            panel.scatter(*points[some].T, s=size, c=colours[some], linewidths=0, rasterized=True)
+        panel.set(title=heading, xlabel=f"{axes} 1", ylabel=f"{axes} 2", xticks=[], yticks=[])
+        _name_groups(panel, points, groups)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=5, color=c, label=text)
+        for c, text in entries
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.0,
+        handletextpad=0.2,
+        labelspacing=0.3,
+    )
+    return figure
+
+
+def _entry(number: int, name: str) -> str:
+    """How the legend calls a population: its own name where that fits on the picture."""
+    return name if len(name) <= 3 else f"{number}  {name}"
+
+
+def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.ndarray]]) -> None:
+    """Write each group's name where its cells are densest, names moved apart where they meet."""
+    low, span = points.min(axis=0), np.ptp(points, axis=0)
+    span[span == 0] = 1
+    names, places = [], []
+    for name, member in groups:
+        if not member.any():
+            continue
+        mine = (points[member] - low) / span
+        some = mine[:: max(1, len(mine) // 300)]
+        distance = np.linalg.norm(some[:, None] - some[None], axis=-1)
+        names.append(name)
+        places.append(some[np.exp(-((distance / 0.04) ** 2)).sum(axis=1).argmax()])
+    for name, place in zip(names, _apart(np.array(places)), strict=True):
+        panel.text(*(low + span * place), name, ha="center", va="center", fontsize=8,
+                   weight="bold", path_effects=HALO)  # fmt: skip
+
+
+def _apart(places: np.ndarray, width: float = 0.06, height: float = 0.045) -> np.ndarray:
+    """Push apart places (n, 2) in the unit square that are closer than a name is wide and high."""
+    size = np.array([width, height])
+    for _ in range(60):
+        gap = (places[:, None] - places[None]) / size
+        distance = np.linalg.norm(gap, axis=-1) + 10.0 * np.eye(len(places))
+        push = (
+            np.clip(1 - distance, 0, None)[..., None] * gap / np.maximum(distance, 0.05)[..., None]
+        )
+        if not push.any():
+            break
+        places = places + 0.25 * push.sum(axis=1) * size
+    return places
+
+
+def _lighter(colour: str) -> str:
+    return mpl.colors.to_hex(0.45 * np.array(to_rgb(colour)) + 0.55)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """2 before 10, as people count."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]

@@ -1,0 +1,177 @@
+"""Every picture of an experiment, with its caption and its words for those who cannot see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae import files
+from moesimvae.report import figures, sections, tables
+from moesimvae.report.latent import View, latent
+from moesimvae.report.style import Picture, method_colours
+
+Block = dict[str, Any]
+
+
+def read_histories(runs: Iterable[str | Path]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(data set, method) → "seed 0" → loss term → values, of the run folders that hold them."""
+    histories: dict[tuple[str, str], dict[str, Any]] = {}
+    for run in map(Path, runs):
+        dataset, method, seed = run.parts[-3:]
+        history = files.read_json(run / "history.json") if (run / "history.json").exists() else {}
+        if any(values for term, values in history.items() if term != "step"):
+            name = f"seed {seed.removeprefix('seed')}"
+            histories.setdefault((dataset, method), {})[name] = history
+    return histories
+
+
+def pictures(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    metrics: dict[str, Block],
+    methods: dict[str, Block],
+    datasets: Mapping[str, Block],
+    views: Iterable[View],
+    histories: Mapping[tuple[str, str], Mapping[str, Mapping[str, Sequence[float]]]],
+) -> Iterable[Picture]:
+    """Every picture of an experiment, data set by data set.
+
+    table: from `tables.comparison`; views: latent spaces to draw; histories:
+    (data set, method) → name of the run → loss term → values.
+    """
+    views = list(views)
+    colours = method_colours(methods)
+    for (dataset, split), rows in table.groupby(["dataset", "split"], sort=False):
+        if dataset not in datasets:
+            continue
+        title = sections.title_of(dataset, split, datasets[dataset])
+        name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
+        own = rows[rows["source"] == "run"]
+        failed = own[(own["n"] == 0) & (own["metric"] == own["metric"].iloc[0])]
+        dnf = "; ".join(f"{r.title} ({tables.SHORT.get(r.status, r.status)})"
+                        for r in failed.itertuples())  # fmt: skip
+        dnf = f" Did not finish: {dnf}." if dnf else ""
+        yield _scores_picture(rows, metrics, colours, dataset, title, name, dnf)
+        if split != "all" and split != table[table["dataset"] == dataset]["split"].iloc[0]:
+            continue  # cost and latent space do not depend on the split: once is enough
+        mine = runs[runs["dataset"] == dataset]
+        contestants = own[own["kind"] != "control"]
+        if contestants["wall_seconds"].notna().any():
+            yield _cost_picture(rows, mine, colours, dataset, title, name)
+        if (contestants["n"] > 0).any():
+            yield _time_picture(rows, metrics, colours, dataset, title, name, dnf)
+        for view in views:
+            if view.dataset == dataset:
+                yield _latent_picture(view, methods[view.method]["title"], title)
+        for (where, method), history in histories.items():
+            if where == dataset:
+                heading = f"Training of {methods[method]['title']} on {title}"
+                yield _losses_picture(history, dataset, heading, f"{name}_{method}")
+
+
+def _scores_picture(
+    rows: pd.DataFrame, metrics: dict, colours: dict, dataset: str, title: str, name: str, dnf: str
+) -> Picture:
+    first = rows[(rows["source"] == "run") & (rows["metric"] == rows["metric"].iloc[0])]
+    ranked = first[first["kind"] == "method"].sort_values("mean", ascending=False)
+    said = ", ".join(f"{r.title} {r.mean:.3f}" for r in ranked.itertuples() if not np.isnan(r.mean))
+    published = " Diamonds: published values, not run here." if (
+        set(rows[rows["source"] == "published"]["method"]) & set(first["method"])
+    ) else ""  # fmt: skip
+    what = metrics[first["metric"].iloc[0]]["title"]
+    return Picture(
+        f"scores_{name}",
+        dataset,
+        f"Scores on {title}",
+        f"Scores on {title}. Each dot is one seed, the bar their mean, the line their range; "
+        "arrows point to better. Controls and oracles stand on grey; the dotted line is the best "
+        f"control that knows nothing of the cells.{published}{dnf}",
+        f"Dot plots of the scores of {len(first)} methods on {title}. Mean {what}: {said}.{dnf}",
+        figures.scores(rows, metrics, colours, f"Scores on {title}"),
+    )
+
+
+def _cost_picture(
+    rows: pd.DataFrame, runs: pd.DataFrame, colours: dict, dataset: str, title: str, name: str
+) -> Picture:
+    own = rows[(rows["source"] == "run") & (rows["kind"] != "control")].drop_duplicates("method")
+    said = ", ".join(
+        f"{r.title} {r.wall_seconds:.3g} s, {r.peak_memory_mb:.0f} MB"
+        for r in own.sort_values("wall_seconds").itertuples()
+    )
+    return Picture(
+        f"cost_{name}",
+        dataset,
+        f"Cost on {title}",
+        f"Cost on {title}. Wall-clock time and peak memory of each run, on logarithmic scales. "
+        "Red signs are runs that did not finish, at what they had used when they ended. Times are "
+        "comparable only between runs on the same device.",
+        f"Dot plots of time and peak memory on {title}: {said}.",
+        figures.cost(rows, runs, colours, f"Cost on {title}"),
+    )
+
+
+def _time_picture(
+    rows: pd.DataFrame, metrics: dict, colours: dict, dataset: str, title: str, name: str, dnf: str
+) -> Picture:
+    metric = metrics[rows[rows["source"] == "run"]["metric"].iloc[0]]["title"]
+    return Picture(
+        f"quality_vs_time_{name}",
+        dataset,
+        f"Quality and time on {title}",
+        f"{metric} against time on {title}: mean over the finished seeds, with the range of "
+        f"{metric}. Up and left is better.{dnf}",
+        f"Scatter plot of {metric} against wall-clock seconds on {title}, one point a method; the "
+        "numbers are in the table.",
+        figures.quality_vs_time(rows, metrics, colours, f"{metric} and time on {title}"),
+    )
+
+
+def _latent_picture(view: View, method: str, title: str) -> Picture:
+    heading = f"Latent space of {method} on {title} (seed {view.seed})"
+    name = f"latent_{view.dataset}_{view.method}_seed{view.seed}"
+    if view.missing:
+        said = f"{heading} cannot be shown. {view.missing.rstrip('.')}."
+        figure = figures.unavailable(heading, view.missing)
+        return Picture(name, view.dataset, heading, said, said, figure)
+    shown = f"{len(view.points):,} of {view.n_cells:,} cells, drawn at random" if (
+        len(view.points) < view.n_cells
+    ) else f"all {view.n_cells:,} cells"  # fmt: skip
+    populations, found = len(set(view.truth) - {""}), len(set(view.clusters) - {-1})
+    return Picture(
+        name,
+        view.dataset,
+        heading,
+        f"{heading}: {shown}. Left by true label, right by cluster. A cluster has the colour of "
+        "the population it is matched to (one to one, most cells in agreement); a further cluster "
+        "of mostly the same population has that colour, lighter."
+        + (" Distances between groups in a UMAP mean little." if view.axes == "UMAP" else ""),
+        f"Two scatter plots of the same cells: {populations} true populations on the left, {found} "
+        "clusters on the right.",
+        latent(view.points, view.truth, view.clusters, heading, view.axes),
+    )
+
+
+def _losses_picture(
+    histories: Mapping[str, Mapping[str, Sequence[float]]], dataset: str, heading: str, name: str
+) -> Picture:
+    end = ", ".join(
+        f"{term} {np.mean([h[term][-1] for h in histories.values() if term in h]):.3g}"
+        for term in next(iter(histories.values()))
+        if term != "step"
+    )
+    return Picture(
+        f"losses_{name}",
+        dataset,
+        heading,
+        f"{heading}: loss terms of {', '.join(histories)}, each on its own scale; recorded values "
+        "(pale) and, of long records, their running mean. The number above a panel is the mean "
+        "over the runs of the line's end.",
+        f"Line plots of the loss terms; last values: {end}.",
+        figures.losses(histories, heading),
+    )

@@ -1,0 +1,343 @@
+"""The comparison as people read it: one table for each data set, with caption and footnotes.
+
+The words and the rounding are decided here, once; `formats` writes them as Markdown, LaTeX, HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.errors import UserError
+from moesimvae.report import tables
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
+    notes: numbers of its footnotes.
+    """
+
+    text: str = ""
+    below: str = ""
+    rank: int = 0
+    notes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method; `dnf` stands across all score columns where no run finished."""
+
+    title: str
+    marks: str
+    n: Cell
+    published: tuple[Cell, ...]
+    scores: tuple[Cell, ...]
+    seconds: str
+    memory: str
+    device: str
+    dnf: Cell | None = None
+
+
+@dataclass
+class Section:
+    """One table: a data set (and split), its rows in groups, and what must be said below it."""
+
+    dataset: str
+    split: str
+    key: str
+    heading: str
+    caption: str
+    published: list[Cell]
+    scores: list[Cell]
+    groups: list[tuple[str, list[Row]]]
+    legend: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def width(self) -> int:
+        return 5 + len(self.published) + len(self.scores)
+
+
+def sections(
+    table: pd.DataFrame, metrics: dict[str, Block], datasets: Mapping[str, Block], machine: str = ""
+) -> list[Section]:
+    """The comparison as one table for each data set and split, ready to be written down.
+
+    datasets: name → content of its dataset.json; data sets that only have published numbers need
+    none. machine: what the runs ran on, from `machine_of`.
+    """
+    parts = table.groupby(["dataset", "split"], sort=False)
+    return [_section(*key, rows, metrics, datasets, machine) for key, rows in parts]
+
+
+def _section(
+    dataset: str,
+    split: str,
+    table: pd.DataFrame,
+    metrics: dict[str, Block],
+    datasets: Mapping[str, Block],
+    machine: str,
+) -> Section:
+    notes: list[str] = []
+    own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
+    quoted_metrics = list(dict.fromkeys(quoted["metric"]))
+    own_metrics = list(dict.fromkeys(own["metric"]))
+    by_method = {m: rows.set_index("metric") for m, rows in quoted.groupby("method", sort=False)}
+    definitions = {
+        m: _definition_note(notes, quoted[quoted["metric"] == m]["definition"])
+        for m in quoted_metrics
+    }
+
+    def row(method: str, rows: pd.DataFrame | None) -> Row:
+        published = by_method.get(method)
+        cells = tuple(_published_cell(published, m, notes) for m in quoted_metrics)
+        if rows is None:
+            return Row(published["title"].iloc[0], "", Cell(), cells, (), "", "", "")
+        return _run_row(rows, own_metrics, cells, notes)
+
+    groups = []
+    for kind, heading in (
+        ("method", "Run here"),
+        ("oracle", "Run here, settings chosen with the true labels (oracle)"),
+        ("published", "Published, not run here"),
+        ("control", "Controls"),
+    ):
+        if kind == "published":
+            only = [m for m in by_method if m not in set(own["method"])]
+            members = [row(m, None) for m in only]
+        else:
+            mine = own[own["kind"] == kind]
+            ordered = best_first(mine, own_metrics[0], metrics) if len(mine) else []
+            members = [row(m, mine[mine["method"] == m]) for m in ordered]
+        if members:
+            groups.append((heading, members))
+
+    title = title_of(dataset, split, datasets.get(dataset))
+    return Section(
+        dataset,
+        split,
+        re.sub(r"[^A-Za-z0-9]+", "-", dataset if split == "all" else f"{dataset}-{split}"),
+        title,
+        _caption(title, own, datasets.get(dataset)),
+        [Cell(metric_title(m, metrics), notes=definitions[m]) for m in quoted_metrics],
+        [Cell(metric_title(m, metrics)) for m in own_metrics],
+        groups,
+        _legend(own, quoted, machine),
+        notes,
+    )
+
+
+def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
+    """Methods of one data set by their mean of `metric`, best first, those without one last."""
+    rows = table[table["metric"] == metric]
+    sign = 1 if metrics[metric]["better"] == "lower" else -1
+    order = rows.assign(key=sign * rows["mean"]).sort_values(
+        ["key", "title"], na_position="last", kind="stable"
+    )
+    return list(order["method"])
+
+
+def _run_row(
+    rows: pd.DataFrame, metrics: list[str], published: tuple[Cell, ...], notes: list[str]
+) -> Row:
+    by_metric = rows.set_index("metric")
+    first = rows.iloc[0]
+    # The clusters a run found are known whenever it finished, whatever a metric says.
+    finished, planned = int(by_metric.loc[tables.FOUND[0], "n"]), int(first["n_planned"])
+    marks = "".join(
+        mark
+        for mark, applies in (
+            ("†", first["deterministic"] and planned == 1),
+            ("‡", first["uses_prior"]),
+            ("§", first["kind"] == "oracle"),
+        )
+        if applies
+    )
+    failed = by_metric.loc[tables.FOUND[0], "reason"]
+    why = (_note(notes, _sentence(failed)),) if failed else ()
+    dnf = None
+    if finished == 0:
+        dnf = Cell(f"DNF: {tables.SHORT.get(first['status'], first['status'])}", notes=why)
+    spent = seconds(first["wall_seconds"])
+    return Row(
+        first["title"],
+        marks,
+        Cell(str(planned) if finished == planned else f"{finished} of {planned}",
+             notes=() if dnf else why),
+        published,
+        tuple(_score_cell(by_metric.loc[m], m, finished, notes) for m in metrics),
+        f"> {spent}" if first["status"] == "timeout" else spent,
+        "" if np.isnan(first["peak_memory_mb"]) else f"{first['peak_memory_mb']:,.0f}",
+        first["device"],
+        dnf,
+    )  # fmt: skip
+
+
+def _score_cell(row: pd.Series, metric: str, finished: int, notes: list[str]) -> Cell:
+    if row["n"] == 0:
+        return Cell("DNF") if finished == 0 else Cell("–", notes=_own_note(row, notes))
+    count, varies = metric == "clusters_found", row["n"] > 1 and row["min"] < row["max"]
+    number = _count if count else _fixed
+    text, below = number(row["mean"]), ""
+    if varies:
+        digits = 1 if count else tables.DIGITS
+        text = f"{row['mean']:,.{digits}f} ± {row['sd']:,.{digits}f}"
+        below = f"{number(row['min'])}–{number(row['max'])}"
+    elif row["n"] > 1 and metric not in tables.FOUND:
+        text += " ± 0"
+    rank = 0 if pd.isna(row["rank"]) else int(row["rank"])
+    return Cell(text, below, rank, _own_note(row, notes) if row["n"] < finished else ())
+
+
+def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) -> Cell:
+    if rows is None or metric not in rows.index:
+        return Cell()
+    row = rows.loc[metric]
+    if isinstance(row, pd.DataFrame):
+        raise UserError(
+            f"the published numbers hold {metric} of {row['title'].iloc[0]} on "
+            f"{row['dataset'].iloc[0]} {len(row)} times; keep one row of each."
+        )
+    text = "–" if np.isnan(row["mean"]) else as_printed(row["mean"])
+    if not np.isnan(row["sd"]):
+        text += f" ± {as_printed(row['sd'])}"
+    seeds = f"n = {row['n']}" if not pd.isna(row["n"]) and row["n"] > 1 else ""
+    said = row["note"] and not np.isnan(row["mean"])  # a missing value is a dash, said below
+    return Cell(text, seeds, notes=(_note(notes, _sentence(row["note"])),) if said else ())
+
+
+def title_of(dataset: str, split: str, facts: Block | None) -> str:
+    title = str(facts["title"]) if facts else dataset
+    said = title.lower()
+    what = []
+    if facts and facts["simulated"] and "simulated" not in said:
+        what.append("simulated")
+    if facts and facts["partial"] and "subset" not in said:
+        what.append("subset")
+    if split != "all":
+        what.append(f"{split} cells")
+    return f"{title} ({', '.join(what)})" if what else title
+
+
+def _caption(title: str, own: pd.DataFrame, facts: Block | None) -> str:
+    if facts is None:
+        return f"{title}: published numbers only; this data set was not run in this experiment."
+    seeds = sorted(set(own[own["kind"] != "control"]["n_planned"]))
+    n = f"n = {int(seeds[0])}" if len(seeds) == 1 else f"n = {int(seeds[0])} to {int(seeds[-1])}"
+    note = f" {_sentence(facts['note'])}" if facts["note"] else ""
+    return (
+        f"{title}. {facts['n_cells']:,} cells, {facts['n_features']:,} features, "
+        f"{facts['n_clusters']} clusters asked for; {n} seeds.{note}"
+    )
+
+
+def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, str]:
+    """What signs mean, by what they stand at: general, quality, cost, machine."""
+    general, quality, cost = [], [], []
+    if not own.empty:
+        general.append(
+            "Run here: mean ± sample standard deviation over the n seeds that finished, with the "
+            "range (minimum–maximum); where one run stands alone, its value."
+        )
+        if (own["deterministic"] & (own["n_planned"] == 1)).any():
+            general.append("† deterministic: one run is all there is.")
+        if own["uses_prior"].any():
+            general.append("‡ is given prior knowledge about the cells.")
+        if (own["kind"] == "oracle").any():
+            general.append("§ oracle: its settings were chosen by looking at the true labels.")
+        if (own["n"] == 0).any():
+            general.append("DNF: no run finished; this is not a score of zero.")
+        if own["rank"].notna().any():
+            quality.append(
+                "Bold: best mean; underlined: second best; equal to three digits is a tie. "
+                "Only methods of which every seed finished are compared, without controls, "
+                "oracles and published values."
+            )
+        cost.append(
+            "Seconds (wall clock) and peak memory: mean over the finished runs, or what the "
+            "failed ones had used (> : stopped at the limit)."
+        )
+        if (own["definition"] == tables.OF_ALL_CELLS).any():
+            cost.append(f"Clusters found and noise: {tables.OF_ALL_CELLS}.")
+    if not quoted.empty:
+        where = tables.joined(quoted["quoted_from"])
+        quality.append(f"Published values are quoted from {where}, not run here; –: not reported.")
+    said = {"general": general, "quality": quality, "cost": cost}
+    if machine and not own.empty:
+        said["machine"] = [f"Machine: {machine}."]
+    return {about: " ".join(sentences) for about, sentences in said.items() if sentences}
+
+
+def machine_of(statuses: Iterable[Block]) -> str:
+    """What runs ran on, in words, from their status.json; each different machine once."""
+    return "; ".join(
+        dict.fromkeys(
+            f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1024:.0f} GB, {m['platform']}, "
+            f"Python {m['python']}"
+            for m in (status["machine"] for status in statuses)
+        )
+    )
+
+
+def metric_title(name: str, metrics: dict[str, Block]) -> str:
+    """The registry's title; a published number's own metric has but its name."""
+    if name in metrics:
+        return metrics[name]["title"]
+    return " ".join({"nmi": "NMI", "mmd": "MMD", "f": "F"}.get(w, w) for w in name.split("_"))
+
+
+def _definition_note(notes: list[str], definitions: pd.Series) -> tuple[int, ...]:
+    texts = [text for text in dict.fromkeys(definitions) if text]
+    return tuple(_note(notes, f"As published: {_sentence(text)}") for text in texts)
+
+
+def _own_note(row: pd.Series, notes: list[str]) -> tuple[int, ...]:
+    return (_note(notes, _sentence(row["reason"])),) if row["reason"] else ()
+
+
+def _note(notes: list[str], text: str) -> int:
+    """The number of a footnote, counted from 0; the same text gets the same number."""
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text)
+
+
+def letter(number: int) -> str:
+    """Name of footnote 0, 1, …: a … z, aa, ab, …"""
+    prefix = letter(number // 26 - 1) if number >= 26 else ""
+    return prefix + chr(ord("a") + number % 26)
+
+
+def _fixed(value: float, digits: int = tables.DIGITS) -> str:
+    return "0" if value == 0 else f"{value:.{digits}f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def as_printed(value: float) -> str:
+    """A quoted number: two digits at least, as papers print them, and never more than it had."""
+    text = f"{value:.4f}".rstrip("0")
+    return text if len(text.split(".")[1]) >= 2 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    if np.isnan(value):
+        return ""
+    if 0 < value < 0.005:
+        return "< 0.01"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _sentence(text: str) -> str:
+    text = str(text).strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

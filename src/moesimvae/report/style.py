@@ -1,0 +1,110 @@
+"""How every figure looks, and how it is written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from moesimvae import files
+
+Block = dict[str, Any]
+
+WIDTH = 7.2  # inches: an A4 page within its margins
+DPI = 160
+
+# Okabe & Ito's seven, then the colours farthest from them and from each other in CIELAB, as seen
+# with normal vision, deuteranopia and protanopia (Machado et al. 2009), chroma below 72.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#870F1E",
+    "#3C8700", "#870F87", "#D2D287", "#B487FF", "#FF8778", "#3C4B0F", "#87004B", "#00E1E1",
+    "#1EE187", "#004BB4", "#F03C78", "#A5783C", "#4B3C69", "#F069D2", "#A5E15A", "#E1B4FF",
+    "#0F4B3C", "#0F96A5", "#96E1B4", "#FFA55A",
+)  # fmt: skip
+# Thin lines and small dots on white need the darker ones.
+DARK = [c for c in PALETTE if np.dot(to_rgb(c), (0.3, 0.59, 0.11)) < 0.68]
+UNSCORED, NOISE, CONTROL, QUIET = "#D9D9D9", "#4D4D4D", "#8C8C8C", "#6B6B6B"
+FAILED = "#8A1C1C"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "pdf.fonttype": 42,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+HALO = [patheffects.withStroke(linewidth=2.4, foreground="white")]
+
+
+@dataclass
+class Picture:
+    """A figure with what is said about it: caption below it, alt text in its place."""
+
+    name: str
+    dataset: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    @wraps(draw)
+    def inside(*args: Any, **kwargs: Any) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def write(pictures: Iterable[Picture], folder: str | Path) -> None:
+    """Each picture as PNG and PDF, and `figures.json` with names, captions and alt texts.
+
+    The same picture gives the same bytes: no dates are written.
+    """
+    folder = Path(folder)
+    said = []
+    for picture in pictures:
+        with mpl.rc_context(STYLE):
+            picture.figure.get_layout_engine().execute(picture.figure)
+            picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
+            with files.atomic(folder / f"{picture.name}.png") as path:
+                picture.figure.savefig(path, dpi=DPI, metadata={"Software": None})
+            with files.atomic(folder / f"{picture.name}.pdf") as path:
+                picture.figure.savefig(path, dpi=DPI * 2, metadata={"CreationDate": None})
+        said.append(
+            {
+                "file": f"{picture.name}.png",
+                "dataset": picture.dataset,
+                "title": picture.title,
+                "caption": picture.caption,
+                "alt": picture.alt,
+            }
+        )
+    files.write_json(folder / "figures.json", said)
+
+
+def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:
+    """A colour for each method of the registry, the same in every figure; controls are grey."""
+    ours = [name for name, block in methods.items() if not block.get("control")]
+    colours = {name: DARK[i % len(DARK)] for i, name in enumerate(ours)}
+    return {name: colours.get(name, CONTROL) for name in methods}

@@ -1,0 +1,348 @@
+"""The comparison: what was measured, what failed and what others published, in one tidy table.
+
+This is the only place of the report where numbers are computed; `sections` and `formats` write
+them down, `figures` and `page` show them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae import files, registry
+from moesimvae.errors import UserError
+
+Block = dict[str, Any]
+
+DIGITS = 3
+FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table
+OF_ALL_CELLS = "of all cells, scored or not"
+NOT_RUN = ("missing", "no run was found in the results folder")
+SHORT = {
+    "timeout": "time-out",
+    "out-of-memory": "out of memory",
+    "error": "error",
+    "invalid": "invalid labels",
+    "missing": "not run",
+    "mixed": "several reasons",
+}
+COLUMNS = [
+    "dataset", "split", "method", "title", "kind", "source", "metric", "n", "n_planned", "mean",
+    "sd", "min", "max", "values", "rank", "status", "reason", "wall_seconds", "peak_memory_mb",
+    "device", "deterministic", "uses_prior", "note", "definition", "citation", "quoted_from",
+    "runs",
+]  # fmt: skip
+TEXT = [
+    "dataset", "split", "method", "title", "kind", "source", "metric", "values", "status",
+    "reason", "device", "note", "definition", "citation", "quoted_from", "runs",
+]  # fmt: skip
+WHOLE = ["n", "n_planned", "rank"]
+YES_NO = ["deterministic", "uses_prior"]
+REAL = [c for c in COLUMNS if c not in (*TEXT, *WHOLE, *YES_NO)]
+
+
+def comparison(
+    scores: pd.DataFrame,
+    runs: pd.DataFrame,
+    methods: dict[str, Block],
+    metrics: dict[str, Block],
+    experiment: Block,
+    published: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Everything an experiment's tables and figures show, one row for each number.
+
+    scores, runs: contract 4's long tables, several data sets concatenated.
+    methods, metrics: the registry's blocks. experiment: the checked block of config.yaml, with
+    `methods` a mapping from method to its seeds. published: rows of `workflow/published/`.
+
+    Returns one row for each (dataset, split, method, metric, source) with columns COLUMNS:
+    n of n_planned seeds finished, their mean, sample standard deviation (empty for n < 2), min,
+    max and the values by seed (JSON); `rank` 1, 2, … among finished methods, compared at the
+    digits shown (controls, oracles and half-failed methods are not ranked); status ok | partial |
+    a failure | mixed | not scored | published | not reported. A failed run gives a row with n = 0
+    and its reason. wall_seconds and peak_memory_mb are means over the finished runs, or over the
+    failed ones where none finished.
+
+    Raises UserError for a score given twice, a score of a run that did not finish, or a metric or
+    method that the registry does not know.
+    """
+    names = [*(m for m in experiment["metrics"] if m not in FOUND), *FOUND]
+    for name in names:
+        registry.block(metrics, name, "metric")
+    found = _runs_by_seed(runs)
+    values = _values_by_seed(scores, found)
+    planned = _planned(experiment, methods, found)
+    splits = _splits(scores, experiment["datasets"])
+
+    rows = [
+        row
+        for dataset in experiment["datasets"]
+        for split in splits[dataset]
+        for method, seeds in planned.items()
+        for row in _run_rows((dataset, split, method), seeds, methods[method], names, found, values)
+    ]
+    if published is not None:
+        rows += _published_rows(published, experiment, methods, splits)
+    table = _typed(pd.DataFrame(rows, columns=COLUMNS))
+    table["rank"] = _ranks(table, metrics)
+    return table
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The same types whether the table was just computed or read from its csv."""
+    table = table.astype(
+        dict.fromkeys([*TEXT, *YES_NO], object)
+        | dict.fromkeys(WHOLE, "Int64")
+        | dict.fromkeys(REAL, "float64")
+    )
+    for column in TEXT:
+        table[column] = table[column].where(table[column].notna(), "")
+    for column in YES_NO:
+        table[column] = table[column].eq(True)
+    return table
+
+
+def _runs_by_seed(runs: pd.DataFrame) -> dict[tuple[str, str], dict[int, Block]]:
+    by_seed: dict[tuple[str, str], dict[int, Block]] = {}
+    for run in runs.to_dict("records"):
+        mine = by_seed.setdefault((run["dataset"], run["method"]), {})
+        if run["seed"] in mine:
+            raise UserError(
+                f"the runs table holds {run['method']} on {run['dataset']} with seed "
+                f"{run['seed']} twice; each run may stand there once."
+            )
+        mine[run["seed"]] = run
+    return by_seed
+
+
+def _values_by_seed(scores: pd.DataFrame, found: dict) -> dict[tuple, dict[int, float]]:
+    """(dataset, split, method, metric) → seed → value, checked against the runs table."""
+    values: dict[tuple, dict[int, float]] = {}
+    for score in scores.to_dict("records"):
+        what = f"{score['method']} on {score['dataset']}, seed {score['seed']}"
+        run = found.get((score["dataset"], score["method"]), {}).get(score["seed"])
+        if run is None or run["status"] != "ok":
+            status = "is not in the runs table" if run is None else f"ended as {run['status']}"
+            raise UserError(
+                f"the scores hold {score['metric']} for {what}, but that run {status}; "
+                "score again from the run folders."
+            )
+        key = (score["dataset"], score["split"], score["method"], score["metric"])
+        mine = values.setdefault(key, {})
+        if score["seed"] in mine:
+            raise UserError(f"the scores hold {score['metric']} for {what} twice; keep one.")
+        if np.isfinite(score["value"]):
+            mine[score["seed"]] = float(score["value"])
+    return values
+
+
+def _planned(experiment: Block, methods: dict[str, Block], found: dict) -> dict[str, list[int]]:
+    """Method → seeds: the experiment's own, then whatever controls were run beside them."""
+    planned = dict(experiment["methods"])
+    for (dataset, method), by_seed in found.items():
+        control = methods.get(method, {}).get("control")
+        if control and method not in experiment["methods"] and dataset in experiment["datasets"]:
+            planned[method] = sorted({*planned.get(method, []), *by_seed})
+    for method in planned:
+        registry.block(methods, method, "method")
+    return planned
+
+
+def _splits(scores: pd.DataFrame, datasets: Iterable[str]) -> dict[str, list[str]]:
+    by_dataset = scores.groupby("dataset")["split"].unique() if len(scores) else {}
+    return {d: sorted(by_dataset[d]) if d in by_dataset else ["all"] for d in datasets}
+
+
+def _run_rows(
+    key: tuple[str, str, str],
+    seeds: Sequence[int],
+    block: Block,
+    metrics: Sequence[str],
+    found: dict,
+    values: dict,
+) -> Iterable[Block]:
+    dataset, split, method = key
+    missing = dict(zip(("status", "reason"), NOT_RUN, strict=True))
+    by_seed = {s: found.get((dataset, method), {}).get(s, missing) for s in seeds}
+    finished = {s: run for s, run in by_seed.items() if run["status"] == "ok"}
+    failed = {s: run for s, run in by_seed.items() if run["status"] != "ok"}
+    costs = list((finished or failed).values())
+    shared = {
+        "dataset": dataset,
+        "split": split,
+        "method": method,
+        "title": block["title"],
+        "kind": "control"
+        if block.get("control")
+        else "oracle"
+        if block.get("oracle")
+        else "method",
+        "source": "run",
+        "n_planned": len(seeds),
+        "wall_seconds": _mean(run.get("wall_seconds") for run in costs),
+        "peak_memory_mb": _mean(run.get("peak_memory_mb") for run in costs),
+        "device": joined(run.get("device") for run in by_seed.values()),
+        "deterministic": not block.get("stochastic", True),
+        "uses_prior": bool(block.get("uses_prior")) and not block.get("control"),
+        "note": block.get("note", ""),
+        "citation": block.get("reference", ""),
+        "quoted_from": "",
+        "runs": " ".join(run["run"] for run in by_seed.values() if "run" in run),
+    }
+    for metric in metrics:
+        mine = values.get((dataset, split, method, metric), {})
+        from_runs = metric in FOUND and not mine
+        if from_runs:
+            mine = {s: float(run[metric]) for s, run in finished.items() if _given(run[metric])}
+        mine = {s: v for s, v in mine.items() if s in finished}
+        status, reason = _status(finished, failed, mine)
+        told = {"metric": metric, "status": status, "reason": reason}
+        told["definition"] = OF_ALL_CELLS if from_runs else ""
+        yield shared | told | _numbers(mine)
+
+
+def _numbers(values: dict[int, float]) -> Block:
+    """n, mean, sample standard deviation (divisor n - 1), min, max of the values by seed."""
+    array = np.array(list(values.values()))
+    n = len(array)
+    return {
+        "n": n,
+        "mean": array.mean() if n else np.nan,
+        "sd": array.std(ddof=1) if n > 1 else np.nan,
+        "min": array.min() if n else np.nan,
+        "max": array.max() if n else np.nan,
+        "values": json.dumps({str(s): values[s] for s in sorted(values)}) if n else "",
+    }
+
+
+def _status(finished: dict, failed: dict, values: dict) -> tuple[str, str]:
+    if not finished:
+        kinds = {run["status"] for run in failed.values()}
+        return (kinds.pop() if len(kinds) == 1 else "mixed"), _reasons(failed)
+    unscored = sorted(set(finished) - set(values))
+    if unscored:
+        reason = f"seed {', '.join(map(str, unscored))}: finished, but not scored by this metric"
+        return ("partial" if values else "not scored"), "; ".join(
+            filter(None, [_reasons(failed), reason])
+        )
+    return ("partial" if failed else "ok"), _reasons(failed)
+
+
+def _reasons(failed: dict[int, Block]) -> str:
+    """Why runs failed, seeds with the same reason together."""
+    seeds: dict[str, list[int]] = {}
+    for seed, run in failed.items():
+        said = run["reason"] if _given(run["reason"]) else "no reason was written down"
+        text = f"{SHORT.get(run['status'], run['status'])}: {str(said).rstrip('.')}"
+        seeds.setdefault(text, []).append(seed)
+    return "; ".join(f"{text} (seed {', '.join(map(str, s))})" for text, s in seeds.items())
+
+
+def _published_rows(
+    published: pd.DataFrame, experiment: Block, methods: dict[str, Block], splits: dict
+) -> Iterable[Block]:
+    """Published numbers under our method's name where the registry maps one to the other."""
+    ours: dict[str, str] = {}
+    for method in experiment["methods"]:
+        names = methods[method].get("published_as", [])  # tables call a method differently
+        for name in [names] if isinstance(names, str) else names:
+            ours.setdefault(name, method)
+    for row in published.to_dict("records"):
+        given = _given(row["value"])
+        split = splits.get(row["dataset"], ["all"])
+        yield {
+            "dataset": row["dataset"],
+            # Where cells were held out, the numbers that others report are those of the test cells.
+            "split": "test" if "test" in split else split[0],
+            "method": ours.get(str(row["method"]), str(row["method"])),
+            "title": str(row["method"]),
+            "kind": "method",
+            "source": "published",
+            "metric": row["metric"],
+            "n": row["n"] if _given(row["n"]) else np.nan,
+            "mean": float(row["value"]) if given else np.nan,
+            "sd": row["sd"],
+            "values": "",
+            "status": "published" if given else "not reported",
+            "reason": "",
+            "device": "",
+            "note": _text(row["note"]),
+            "definition": _text(row["definition"]),
+            "citation": _text(row["citation"]),
+            "quoted_from": _text(row["source"]),
+            "runs": "",
+        }
+
+
+def _ranks(table: pd.DataFrame, metrics: dict[str, Block]) -> pd.Series:
+    ranks = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    comparable = table[
+        (table["kind"] == "method") & (table["source"] == "run") & (table["status"] == "ok")
+    ]
+    for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
+        better = metrics[metric]["better"]
+        if better in ("higher", "lower") and len(rows) > 1:
+            shown = rows["mean"].round(DIGITS)  # what looks equal is equal
+            ranks[rows.index] = shown.rank(method="min", ascending=better == "lower").astype(int)
+    return ranks
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """The tidy table at full precision; an empty field is a number that does not exist."""
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """What `to_csv` wrote."""
+    text = dict.fromkeys(TEXT, str)
+    return _typed(
+        pd.read_csv(
+            path, keep_default_na=False, na_values=[""], dtype=text, float_precision="round_trip"
+        )
+    )
+
+
+def values(row: pd.Series) -> dict[int, float]:
+    """Seed → value of one row of the table."""
+    return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}
+
+
+def read_facts(paths: Iterable[str | Path]) -> dict[str, Block]:
+    """Name → content of dataset.json files."""
+    facts = [files.read_json(path) for path in paths]
+    return {fact["name"]: fact for fact in facts}
+
+
+def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Contract-4 csv files of several data sets as one table; UserError for an empty file."""
+    frames = []
+    for path in paths:
+        try:
+            frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+        except pd.errors.EmptyDataError:
+            raise UserError(
+                f"{path} is empty, not even a header; score that data set again."
+            ) from None
+    return pd.concat(frames, ignore_index=True)
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value != "" and not (isinstance(value, float) and np.isnan(value))
+
+
+def _text(value: Any) -> str:
+    return str(value) if _given(value) else ""
+
+
+def _mean(values: Iterable[Any]) -> float:
+    given = [float(v) for v in values if _given(v)]
+    return float(np.mean(given)) if given else np.nan
+
+
+def joined(values: Iterable[Any]) -> str:
+    return "; ".join(dict.fromkeys(str(v) for v in values if _given(v)))

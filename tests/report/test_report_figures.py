@@ -1,0 +1,195 @@
+"""Pictures are written, not blank, the same each time, and say what is missing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results as synthetic
+from matplotlib.image import imread
+
+from moesimvae.errors import UserError
+from moesimvae.report import figures, latent, pictures, style, tables
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return synthetic.build(
+        tmp_path_factory.mktemp("results"), n_cells=150, datasets=["tabula_muris_subset"]
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn(made):
+    run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
+    table = tables.comparison(
+        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
+        made.experiment,
+    )  # fmt: skip
+    return list(
+        pictures.pictures(
+            table,
+            tables.read_many(made.runs),
+            made.metrics,
+            made.methods,
+            tables.read_facts(made.datasets),
+            [latent.read_view(made.projections[0], made.labels[0], run)],
+            pictures.read_histories([run, run.with_name("seed1"), run.parent.parent / "gmm/seed0"]),
+        )
+    )
+
+
+def texts(figure):
+    return [t.get_text() for panel in figure.axes for t in panel.texts] + [
+        t.get_text() for panel in figure.axes for t in panel.get_yticklabels()
+    ]
+
+
+def test_every_picture_is_written_and_not_blank(drawn, tmp_path):
+    style.write(drawn, tmp_path)
+    said = json.loads((tmp_path / "figures.json").read_text())
+    assert [p["file"].split("_tabula")[0] for p in said] == [
+        "scores", "cost", "quality_vs_time", "latent", "losses",
+    ]  # fmt: skip
+    for picture in said:
+        pixels = imread(tmp_path / picture["file"])[..., :3]
+        assert pixels.std() > 0.02
+        # Nothing is cut off: the outermost pixels are white.
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (edge == 1).all(), picture["file"]
+        assert (tmp_path / picture["file"]).with_suffix(".pdf").stat().st_size > 5000
+        assert picture["alt"]
+        assert picture["caption"].endswith(".")
+
+
+def test_the_same_picture_gives_the_same_bytes(made, tmp_path):
+    for name in ("a", "b"):
+        figure = figures.unavailable("Title", "No cells.")
+        style.write([style.Picture("p", "x", "t", "c", "a", figure)], tmp_path / name)
+    for kind in ("png", "pdf"):
+        first, second = (tmp_path / name / f"p.{kind}" for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+    assert b"CreationDate" not in (tmp_path / "a" / "p.pdf").read_bytes()
+
+
+def test_what_did_not_finish_is_written_into_the_pictures(drawn):
+    scores, cost, time = drawn[:3]
+    assert texts(scores.figure).count("DNF: several reasons") == 6  # one in each metric's panel
+    keys = [t.get_text() for t in cost.figure.legends[0].get_texts()]
+    assert keys[2:] == ["DNF: time-out", "DNF: error", "DNF: invalid labels"]
+    assert "Gaussian mixture (DNF)" in texts(cost.figure)
+    assert "Gaussian mixture (several reasons)" in scores.caption
+    assert "Gaussian mixture (several reasons)" in time.caption
+    assert not any(t == "Gaussian mixture" for t in texts(time.figure))
+
+
+def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
+    runs = tables.read_many(made.runs).assign(status="timeout", reason="too slow")
+    runs[["clusters_found", "noise_share"]] = np.nan
+    empty = tmp_path / "scores.csv"
+    empty.write_text(made.scores[0].read_text().split("\n")[0] + "\n")
+    table = tables.comparison(
+        tables.read_many([empty]), runs, made.methods, made.metrics, made.experiment
+    )
+    facts = tables.read_facts(made.datasets)
+    drawn = pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})
+    drawn = {p.name.split("_tabula")[0]: p for p in drawn}
+    assert list(drawn) == ["scores", "cost"]
+    assert "DNF: time-out" in texts(drawn["scores"].figure)
+    style.write(drawn.values(), tmp_path)
+
+
+def test_a_run_without_embedding_is_a_picture_that_says_why(made, tmp_path):
+    run = made.root / "results/runs/tabula_muris_subset/gmm/seed2"
+    projection = latent.project_run(run)
+    assert list(projection) == ["cell", "x", "y"]
+    assert projection.empty
+    projection.to_parquet(tmp_path / "seed2.parquet", index=False)
+    found = latent.read_view(tmp_path / "seed2.parquet", made.labels[0], run)
+    assert found.missing == "DNF: time-out: stopped after 60 minutes"
+    quiet = made.root / "results/runs/tabula_muris_subset/kmeans/seed0"
+    found = latent.read_view(tmp_path / "seed2.parquet", made.labels[0], quiet)
+    assert found.missing == "This method gives no embedding."
+
+
+def test_cells_are_joined_by_name_and_unknown_ones_refused(made, tmp_path):
+    run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
+    points = pd.read_parquet(made.projections[0]).iloc[::-1]
+    points.to_parquet(tmp_path / "turned.parquet")
+    turned = latent.read_view(tmp_path / "turned.parquet", made.labels[0], run)
+    straight = latent.read_view(made.projections[0], made.labels[0], run)
+    np.testing.assert_array_equal(turned.truth, straight.truth[::-1])
+    np.testing.assert_array_equal(turned.clusters, straight.clusters[::-1])
+    points.assign(cell="stranger").to_parquet(tmp_path / "strange.parquet")
+    with pytest.raises(UserError, match="stranger"):
+        latent.read_view(tmp_path / "strange.parquet", made.labels[0], run)
+
+
+def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
+    truth = np.array(["a"] * 10 + ["b"] * 4 + [""] * 3)
+    clusters = np.array([0] * 6 + [1] * 4 + [2] * 3 + [-1] + [3] * 3)
+    assert latent.match(truth, clusters) == {0: ("a", True), 1: ("a", False), 2: ("b", True)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((30, 5), "PC"), ((40, 1), "latent dimension"), ((60, 2), "latent dimension")],
+)
+def test_few_cells_and_flat_embeddings_need_no_umap(shape, axes):
+    embedding = np.random.default_rng(0).normal(size=shape)
+    points, found = latent.project(embedding, seed=0)
+    assert points.shape == (shape[0], 2)
+    assert found == axes
+
+
+def test_principal_components_are_those_of_the_covariance():
+    embedding = np.random.default_rng(0).normal(size=(40, 3)) * [5, 1, 0.1]
+    points, _ = latent.project(embedding, seed=0)
+    largest = np.linalg.eigvalsh(np.cov(embedding.T))[::-1][:2]
+    np.testing.assert_allclose(points.var(axis=0, ddof=1), largest, rtol=1e-4)
+
+
+def test_a_collapsed_embedding_is_one_point():
+    points, _ = latent.project(np.ones((80, 4)), seed=0)
+    assert np.ptp(points, axis=0).max() == 0
+    figure = latent.latent(points, np.array(["a"] * 80), np.zeros(80, int), "Collapsed")
+    assert len(figure.axes) == 2
+
+
+def test_an_embedding_with_nan_is_refused():
+    with pytest.raises(UserError, match="finite"):
+        latent.project(np.full((60, 3), np.nan), seed=0)
+
+
+@pytest.mark.slow
+def test_umap_gives_the_same_points_for_the_same_seed():
+    embedding = np.random.default_rng(0).normal(size=(120, 6))
+    first, axes = latent.project(embedding, seed=3)
+    second, _ = latent.project(embedding, seed=3)
+    np.testing.assert_array_equal(first, second)
+    assert axes == "UMAP"
+
+
+def test_large_runs_are_subsampled(monkeypatch):
+    monkeypatch.setattr(latent, "MAX_POINTS", 25)
+    cells = [f"c{i}" for i in range(100)]
+    embedding = np.arange(200.0).reshape(100, 2)
+    table = latent.projection(cells, embedding, seed=1)
+    assert len(table) == table["cell"].nunique() == 25
+    assert table["x"].tolist() == [2.0 * int(c[1:]) for c in table["cell"]]
+    assert table.attrs["axes"] == "latent dimension"
+
+
+def test_axes_survive_the_file(tmp_path, made):
+    run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
+    table = pd.read_parquet(made.projections[0]).head(5)
+    table.attrs["axes"] = "PC"
+    table.to_parquet(tmp_path / "seed0.parquet", index=False)
+    assert latent.read_view(tmp_path / "seed0.parquet", made.labels[0], run).axes == "PC"
+
+
+def test_methods_keep_their_colours(made):
+    colours = style.method_colours(made.methods)
+    contestants = [m for m, block in made.methods.items() if not block.get("control")]
+    assert len({colours[m] for m in contestants}) == len(contestants)
+    assert {colours[m] for m in made.methods if m not in contestants} == {style.CONTROL}

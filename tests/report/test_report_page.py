@@ -1,0 +1,155 @@
+"""The page and the scripts that the workflow runs, from files to files."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import synthetic_results as synthetic
+import yaml
+
+from moesimvae.report import page, tables
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+class Named(dict):
+    """What Snakemake hands a script: names as attributes, positions by index."""
+
+    def __getattr__(self, name):
+        return self[name]
+
+    def __getitem__(self, key):
+        return list(self.values())[key] if isinstance(key, int) else super().__getitem__(key)
+
+
+def run_script(name, folder, output, params=None, **given):
+    job = SimpleNamespace(
+        input=Named(given), output=Named(output), params=Named(params or {}), log=[folder / "log"]
+    )
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), init_globals={"snakemake": job})
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The four scripts in the workflow's order; the folder results/demo."""
+    root = tmp_path_factory.mktemp("work")
+    made = synthetic.build(root, n_cells=45, datasets=["mnist", "tabula_muris_subset"])
+    made.experiment["title"] = "<script>alert(1)</script> & all"
+    for name, blocks in (("methods", made.methods), ("metrics", made.metrics)):
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(blocks, sort_keys=False))
+    registry = {"methods": root / "methods.yaml", "metrics": root / "metrics.yaml"}
+    demo = root / "results" / "demo"
+    common = registry | {"runs": made.runs, "datasets": made.datasets}
+    run_dirs = [path.parent for path in made.statuses]
+    params = {"experiment": made.experiment}
+    showcase = [d for d in run_dirs if d.parts[-2:] == ("moe_sim_vae", "seed0")]
+    projections = []
+    for folder in showcase:
+        projections.append(root / "projections" / Path(*folder.parts[-3:]).with_suffix(".parquet"))
+        projections[-1].parent.mkdir(parents=True)
+        run_script("project", root, {"projection": projections[-1]}, run=folder)
+    run_script(
+        "table", root, {kind: demo / f"table.{kind}" for kind in ("csv", "tex", "md", "html")},
+        params, scores=made.scores, run_dirs=run_dirs, published=str(made.published), **common,
+    )  # fmt: skip
+    run_script(
+        "figures", root, {"figures": demo / "figures"}, params, table=demo / "table.csv",
+        labels=made.labels, projections=projections, showcase=showcase, **common,
+    )  # fmt: skip
+    run_script(
+        "page", root, {"report": demo / "report.html"}, params, table=demo / "table.csv",
+        figures=demo / "figures", run_dirs=run_dirs, **common,
+    )  # fmt: skip
+    return demo
+
+
+def test_the_scripts_leave_what_the_workflow_promises(report):
+    assert {p.name for p in report.iterdir()} == {
+        "table.csv", "table.tex", "table.md", "table.html", "figures", "report.html",
+    }  # fmt: skip
+    names = {p["file"] for p in json.loads((report / "figures" / "figures.json").read_text())}
+    assert "latent_mnist_moe_sim_vae_seed0.png" in names
+    assert "losses_tabula_muris_subset_moe_sim_vae.png" in names
+
+
+def test_the_page_loads_nothing_and_describes_every_picture(report):
+    html = (report / "report.html").read_text()
+    assert "<link" not in html
+    assert "<script" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    sources = re.findall(r'\ssrc="([^"]*)"', html)
+    assert len(sources) == 10
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    images = re.findall(r"<img [^>]*>", html)
+    assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+    assert len(html) < 5e6
+
+
+def test_its_links_lead_somewhere(report):
+    html = (report / "report.html").read_text()
+    links = re.findall(r'<a [^>]*href="([^"]*)"', html)
+    ids = re.findall(r'\sid="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert not [link for link in links if link.startswith("#") and link[1:] not in ids]
+    files = [link for link in links if not link.startswith("#")]
+    assert len([f for f in files if f.endswith("status.json")]) > 60
+    assert not [link for link in files if not (report / link).resolve().exists()]
+
+
+def test_names_from_data_and_configuration_are_escaped(report):
+    html = (report / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; all" in html
+    assert "Mouse organs &lt;FACS &amp; v2&gt;" in html
+    assert "Xeon &lt;Gold&gt; 6230 &amp; co" in html
+    assert not re.search(r"<(FACS|covariance|Gold)", html)
+
+
+def test_it_says_what_a_reader_must_know(report):
+    html = (report / "report.html").read_text()
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
+    for phrase in (
+        "DNF: time-out", "stopped after 60 minutes", "Noise (-1) counts as one cluster",
+        "CC BY-SA 3.0", "Subset.", "is told K" , "snakemake --cores 2 demo", "cd" * 32, "ab" * 32,
+        "torch 2.13.0", "Quoted digit by digit", "not ranked",
+    ):  # fmt: skip
+        assert phrase.lower() in text.lower(), phrase
+
+
+def summary_of(values):
+    """The sentence about two methods with these values on one data set."""
+    import test_report_tables as small
+
+    table = small.small(values, seeds=sorted({s for v in values.values() for s in v}))
+    facts = {"x": small.FACTS["x"]}
+    return page.summary(table, small.METRICS, facts)
+
+
+def test_the_summary_claims_no_more_than_the_seeds_show():
+    apart = summary_of({"a": {0: 0.9, 1: 0.91}, "d": {0: 0.5, 1: 0.51}})
+    assert any("A 0.905 (n = 2, 0.900–0.910)" in s and "do not overlap" in s for s in apart)
+    meet = summary_of({"a": {0: 0.9, 1: 0.5}, "d": {0: 0.6, 1: 0.51}})
+    assert any("ranges overlap, so these seeds do not settle the order" in s for s in meet)
+    once = summary_of({"a": {0: 0.9}, "d": {0: 0.5}})
+    assert any("a single run says nothing about spread" in s for s in once)
+    lost = summary_of({"a": {0: 0.9}, "d": {0: ("error", "broke")}})
+    assert "1 of 2 planned runs finished" in lost[0]
+    assert "D did not finish on X with 1 of 1 seed: error: broke (seed 0)." in lost
+    assert any("fewer than two methods can be compared" in s for s in lost)
+
+
+def test_a_tie_names_both(report):
+    table = tables.read_csv(report / "table.csv")
+    metrics = synthetic.metrics_block()
+    facts = {
+        name: {"title": name, "simulated": False, "partial": False}
+        for name in ("mnist", "tabula_muris_subset")
+    }
+    mnist = (table["dataset"] == "mnist") & (table["metric"] == "ari")
+    table.loc[mnist & table["rank"].isin([1, 2]), "rank"] = 1
+    best = page.best_by_metric(table, metrics, facts)
+    names, _ = best["rows"][0][1][best["metrics"].index("ARI")]
+    assert set(names.split(" = ")) == {"MoE-Sim-VAE", "UMAP + Gaussian mixture"}
