@@ -16,7 +16,7 @@ with logged(snakemake.log[0]):
         [*snakemake.input.runs, *controls],
         snakemake.input.labels,
         snakemake.params.metrics,
-        snakemake.params.results,
+        Path(snakemake.output.scores).parents[2],
     )
     check_controls(scores, registry.load(snakemake.input.metrics))
     write_csv(scores, snakemake.output.scores)

@@ -11,12 +11,14 @@ PUBLISHED = ROOT / "workflow" / "published"
 
 # The library is used from this checkout, by this process and by the jobs in their environments.
 sys.path.insert(0, str(ROOT / "src"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys(
-        [
-            str(ROOT / "src"),
-            *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
-        ]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        dict.fromkeys(
+            [
+                str(ROOT / "src"),
+                *filter(None, dict(os.environ).get("PYTHONPATH", "").split(os.pathsep)),
+            ]
+        )
     )
 )
 

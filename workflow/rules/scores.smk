@@ -16,7 +16,6 @@ rule score:
     conda:
         "../../envs/base.yaml"
     params:
-        results=RESULTS,
         metrics=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)["metrics"],
     script:
         "../../scripts/score.py"

@@ -1,0 +1,47 @@
+"""The three controls, the only "methods" that read labels.
+
+A table in which one cluster, random labels or the true labels do not score as they must is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from moesimvae.files import sha256, write_json
+from moesimvae.methods.runner import blank_status, code_sha256, whole_folder
+from moesimvae.methods.worker import found, write_labels
+
+
+def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out: Path) -> None:
+    """Write the controls as runs: <out>/<control>/seed<seed>/.
+
+    labels_path: labels.parquet in the folder of its data set, whose name the runs carry.
+    `one_cluster` and `true_labels` run with the first seed alone. Cells without a label (never
+    scored) are noise, -1, among the true labels. `random_labels` draws each cell's cluster
+    uniformly from `n_clusters`.
+    """
+    from pandas import read_parquet
+
+    table = read_parquet(labels_path)
+    cells = table["cell"].to_numpy()
+    true = table["label"].mask(table["label"] == "").factorize(sort=True)[0]
+    for seed in seeds:
+        labels = {
+            "random_labels": np.random.default_rng(seed).integers(n_clusters, size=len(cells))
+        }
+        if seed == seeds[0]:
+            labels |= {"one_cluster": np.zeros(len(cells), dtype=int), "true_labels": true}
+        for method, values in labels.items():
+            status = blank_status(labels_path.parent.name, method, seed, {}, n_clusters, threads=1)
+            status |= found(values) | {
+                "status": "ok",
+                "facts": {"control": True, "labels_sha256": sha256(labels_path)},
+                "code_sha256": code_sha256(),
+            }
+            with whole_folder(out / method / f"seed{seed}") as folder:
+                write_labels(folder, cells, values)
+                (folder / "log.txt").touch()
+                write_json(folder / "status.json", status)

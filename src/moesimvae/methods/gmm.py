@@ -1,0 +1,63 @@
+"""Gaussian mixture fitted by EM (Dempster, Laird, Rubin 1977), scikit-learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moesimvae.methods.interface import Clustering, dense, principal_components
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    n_pca: int | None = 20,
+    covariance: str = "full",
+    n_init: int = 3,
+    regularisation: float = 1e-6,
+) -> Clustering:
+    """Most probable component of a Gaussian mixture.
+
+    `covariance` is scikit-learn's type. A full one costs n_cells · n_clusters · n_features² in
+    each step: right after `n_pca`, out of reach for hundreds of features (minutes a step on
+    MNIST's 784 pixels); "diag" costs n_cells · n_clusters · n_features.
+    `regularisation` is added to every variance; constant features need it.
+    """
+    points = principal_components(dense(cells), n_pca, seed)
+    return fit_mixture(points, n_clusters, seed, covariance, n_init, regularisation)
+
+
+def fit_mixture(
+    points: np.ndarray,
+    n_clusters: int,
+    seed: int,
+    covariance: str = "full",
+    n_init: int = 1,
+    regularisation: float = 1e-6,
+) -> Clustering:
+    """Mixture of `n_clusters` Gaussians on points (n_cells, n_dimensions), k-means starts.
+
+    In double precision: EM on float32 loses positive definiteness on nearly constant features.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    points = points.astype(np.float64)
+    mixture = GaussianMixture(
+        n_clusters,
+        covariance_type=covariance,
+        n_init=n_init,
+        reg_covar=regularisation,
+        random_state=seed,
+    ).fit(points)
+    probabilities = mixture.predict_proba(points)
+    facts = {
+        "converged": bool(mixture.converged_),
+        "iterations": int(mixture.n_iter_),
+        "log_likelihood_per_cell": float(mixture.lower_bound_),
+    }
+    return Clustering(probabilities.argmax(axis=1), probabilities=probabilities, facts=facts)

@@ -1,0 +1,442 @@
+"""One run of one method: contract 3. The one place that times, isolates, catches, writes down.
+
+`run` supervises a worker in its own process group, stops it when it takes more time or memory
+than allowed, and leaves a folder that holds labels or a reason, never neither and never half.
+Nothing heavy is imported here: the supervisor waits beside every run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import moesimvae
+from moesimvae.errors import UserError
+from moesimvae.files import read_json, sha256, write_json
+
+LOG_LINES = 20
+SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
+SECONDS_BETWEEN_SAMPLES = 0.2  # of its memory
+MB = 1e6
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"),
+    *("NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "LOKY_MAX_CPU_COUNT"),
+)
+
+
+@dataclass
+class Cost:
+    """What the worker's process tree took, and how it ended.
+
+    stopped: "timeout" or "out-of-memory" when the supervisor ended it, else "".
+    exit_code: as in subprocess, -n when signal n ended it.
+    """
+
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    stopped: str = ""
+    exit_code: int = 0
+
+
+def run(
+    features: Path,
+    out: Path,
+    dataset: str,
+    method: str,
+    block: dict[str, Any],
+    seed: int,
+    n_clusters: int,
+    params: dict[str, Any],
+    threads: int,
+    mem_mb: int,
+    runtime_minutes: float,
+    interpreter: str | Path | None = None,
+) -> dict[str, Any]:
+    """Cluster the cells of `features` with one method and leave the run in the folder `out`.
+
+    block: the method's block of methods.yaml; its module, environment, input and gpu count here.
+    params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
+    mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
+    interpreter: the Python of the block's environment; this one when None.
+
+    Returns what it wrote into status.json. A method that fails gives a status other than ok.
+    Raises UserError when there is no features file, no such module, or when the features carry
+    annotation of the cells; `out` is then left as it was.
+    """
+    features, out = Path(features), Path(out)
+    if not features.is_file():
+        raise UserError(f"no features file {features}; make the data set '{dataset}' first.")
+    module = module_name(block["module"])
+    source = module_source(module, method)
+    status = blank_status(dataset, method, seed, params, n_clusters, threads)
+    status |= {"code_sha256": code_sha256(source), "features_sha256": sha256(features)}
+
+    with stopped_by_sigterm(), whole_folder(out) as folder:
+        (folder / "log.txt").touch()
+        python = shutil.which(interpreter or sys.executable)
+        if python is None:
+            status["status"] = "error"
+            name = block["environment"]
+            status["reason"] = (
+                f"environment '{name}' is not installed (no {interpreter}); "
+                f"run `make env-{name}`, or snakemake with --use-conda"
+            )
+        else:
+            job = {
+                "folder": str(folder.resolve()),
+                "features": str(features.resolve()),
+                "module": module,
+                "input": block["input"],
+                "seed": seed,
+                "n_clusters": n_clusters,
+                "params": params,
+            }
+            environment = worker_environment(seed, threads, gpu=block["gpu"])
+            cost = supervise(python, job, environment, folder, mem_mb, runtime_minutes * 60)
+            status |= account(cost, folder, mem_mb, runtime_minutes)
+        if status["status"] != "ok":
+            clear_results(folder)
+        write_json(folder / "status.json", status)
+    return status
+
+
+def forget_failed(runs_root: Path) -> list[Path]:
+    """Delete the run folders <dataset>/<method>/<seed> whose status is not ok; which they were.
+
+    The switch that lets the workflow run them again. A status that cannot be read is not ok.
+    """
+    forgotten = []
+    for path in sorted(Path(runs_root).glob("*/*/*/status.json")):
+        try:
+            status = read_json(path)["status"]
+        except (ValueError, KeyError, TypeError):
+            status = "unreadable"
+        if status != "ok":
+            shutil.rmtree(path.parent)
+            forgotten.append(path.parent)
+    return forgotten
+
+
+# What is run
+
+
+def module_name(module: str) -> str:
+    """A plain name is a module of this folder; a dotted one is imported as it stands."""
+    return module if "." in module else f"moesimvae.methods.{module}"
+
+
+def module_source(module: str, method: str) -> Path:
+    """The file of a method's module; UserError when there is none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"method '{method}' names module '{module}', which cannot be found; put it into "
+            "src/moesimvae/methods/ or onto PYTHONPATH."
+        )
+    return Path(spec.origin)
+
+
+def code_sha256(*others: Path) -> str:
+    """Hash of all this package's .py files, names and bytes, and of `others` outside of it."""
+    package = Path(moesimvae.__file__).parent
+    code = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    code |= {path.name: path for path in others if not path.is_relative_to(package)}
+    total = hashlib.sha256()
+    for name, path in sorted(code.items()):
+        total.update(f"{name}\0".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def blank_status(
+    dataset: str, method: str, seed: int, params: dict[str, Any], n_clusters: int, threads: int
+) -> dict[str, Any]:
+    """status.json before the run: every key of contract 3, in its order."""
+    return {
+        "status": "",
+        "reason": "",
+        "log_tail": [],
+        "dataset": dataset,
+        "method": method,
+        "seed": seed,
+        "params": params,
+        "n_clusters": n_clusters,
+        "clusters_found": None,
+        "noise_share": None,
+        "facts": {},
+        "wall_seconds": None,
+        "cpu_seconds": None,
+        "peak_memory_mb": None,
+        "peak_gpu_memory_mb": None,
+        "device": "cpu",
+        "threads": threads,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cpu": cpu_name(),
+            "cores": os.cpu_count(),
+            "memory_mb": round(psutil.virtual_memory().total / MB),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "packages": {},
+        "code_sha256": None,
+        "features_sha256": None,
+        "version": moesimvae.__version__,
+    }
+
+
+def cpu_name() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# The folder
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place when the block succeeds.
+
+    A temporary one that a killed run left behind is cleared first.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial")
+    replaced = out.with_name(f".{out.name}.replaced")
+    for stale in (temporary, replaced):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if out.exists():
+            out.rename(replaced)
+        temporary.rename(out)
+    finally:
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def clear_results(folder: Path) -> None:
+    """Leave of a failed run only its log: labels without the rest are no result."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "log.txt":
+            path.unlink()
+
+
+# The process
+
+
+def worker_environment(seed: int, threads: int, gpu: bool) -> dict[str, str]:
+    """Variables that must be set before the worker's libraries load.
+
+    Another Python finds this package through PYTHONPATH when it lies in a checkout. Installed,
+    it lies among packages that only this Python can use, and the other needs its own copy.
+    """
+    library = Path(moesimvae.__file__).parents[1]
+    path = [] if library.name == "site-packages" else [str(library)]
+    path += filter(None, [os.environ.get("PYTHONPATH")])
+    variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONHASHSEED": str(seed % 2**32),
+        "PYTHONUNBUFFERED": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS repeats its results only with this
+    }
+    if not gpu:
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    return os.environ | variables
+
+
+def supervise(
+    python: str,
+    job: dict[str, Any],
+    environment: dict[str, str],
+    folder: Path,
+    mem_mb: float,
+    seconds: float,
+) -> Cost:
+    """Run the worker to its end, or end it; nothing of it is alive afterwards."""
+    own_peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
+    started = time.monotonic()
+    with open(folder / "log.txt", "wb") as log:
+        worker = subprocess.Popen(
+            [python, "-m", "moesimvae.methods.worker"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                worker.stdin.write(json.dumps(job).encode() + b"\n")
+                worker.stdin.flush()
+            cost, usage = watch(worker.pid, mem_mb, started + seconds)
+            worker.returncode = cost.exit_code
+        finally:
+            kill_tree(worker.pid)
+            with contextlib.suppress(OSError):
+                worker.stdin.close()
+            if worker.returncode is None:
+                worker.wait()
+    cost.wall_seconds = time.monotonic() - started
+    cost.cpu_seconds = usage.ru_utime + usage.ru_stime
+    # Linux hands the supervisor's own peak on to its child: only what lies above it is the run's.
+    if peak_rss_bytes(usage) > own_peak:
+        cost.peak_memory_mb = max(cost.peak_memory_mb, peak_rss_bytes(usage) / MB)
+    return cost
+
+
+def watch(pid: int, mem_mb: float, deadline: float) -> tuple[Cost, resource.struct_rusage]:
+    """Wait for the worker, sampling its tree's memory; kill the tree over memory or time."""
+    cost = Cost()
+    next_sample = 0.0
+    while True:
+        ended, wait_status, usage = os.wait4(pid, os.WNOHANG)
+        if ended:
+            cost.exit_code = os.waitstatus_to_exitcode(wait_status)
+            return cost, usage
+        if time.monotonic() >= next_sample and not cost.stopped:
+            cost.peak_memory_mb = max(cost.peak_memory_mb, tree_rss_bytes(pid) / MB)
+            next_sample = time.monotonic() + SECONDS_BETWEEN_SAMPLES
+            if cost.peak_memory_mb > mem_mb:
+                cost.stopped = "out-of-memory"
+            elif time.monotonic() > deadline:
+                cost.stopped = "timeout"
+            if cost.stopped:
+                kill_tree(pid)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block like an exception, so that its `finally` runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def end(signum: int, frame: Any) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """The process and all below it that are alive."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def tree_rss_bytes(pid: int) -> int:
+    """Resident memory of the tree; pages that forked processes share count for each."""
+    total = 0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += process.memory_info().rss
+    return total
+
+
+def kill_tree(pid: int) -> None:
+    """Kill the worker's process group, and descendants that made a group of their own."""
+    descendants = tree(pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    for process in descendants:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.kill()
+
+
+def peak_rss_bytes(usage: resource.struct_rusage) -> int:
+    """ru_maxrss, which is in KiB but for macOS."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# What came of it
+
+
+def account(cost: Cost, folder: Path, mem_mb: float, runtime_minutes: float) -> dict[str, Any]:
+    """The part of status.json that the run itself decides.
+
+    Raises UserError when the worker found the features misused.
+    """
+    report = read_report(folder)
+    if report.get("status") == "misuse":
+        raise UserError(report["reason"])
+    if cost.stopped == "timeout":
+        verdict = ("timeout", f"stopped after the {round(runtime_minutes, 2):g} minutes allowed")
+    elif cost.stopped == "out-of-memory":
+        used = round(cost.peak_memory_mb)
+        verdict = ("out-of-memory", f"stopped at {used} MB of memory, {mem_mb:g} MB allowed")
+    elif "status" in report:
+        verdict = (report["status"], report["reason"])
+    else:
+        verdict = ("error", death(cost.exit_code))
+    status = {
+        "status": verdict[0],
+        "reason": verdict[1],
+        "log_tail": [] if verdict[0] == "ok" else tail(folder / "log.txt"),
+        "wall_seconds": round(cost.wall_seconds, 3),
+        "cpu_seconds": round(cost.cpu_seconds, 3),
+        "peak_memory_mb": round(cost.peak_memory_mb, 1),
+        "packages": report.get("packages", {}),
+    }
+    measured = ("clusters_found", "noise_share", "facts", "device", "peak_gpu_memory_mb")
+    return status | {key: report[key] for key in measured if key in report}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What the worker reported, taken out of the folder; empty when it had no time to."""
+    path = folder / "result.json"
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def death(exit_code: int) -> str:
+    """Why there is no result, in words."""
+    if exit_code >= 0:
+        return f"the method ended its process with exit status {exit_code} and no result"
+    name = signal.Signals(-exit_code).name
+    hint = {
+        "SIGKILL": ", as the system does when memory runs out",
+        "SIGSEGV": ", a crash inside a compiled library",
+    }.get(name, "")
+    return f"killed by {name}{hint}"
+
+
+def tail(log: Path) -> list[str]:
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]

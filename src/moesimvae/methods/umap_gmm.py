@@ -1,0 +1,36 @@
+"""UMAP (McInnes, Healy, Melville 2018), then a Gaussian mixture in the plane.
+
+The decisive control of a similarity learnt from UMAP: what the projection alone is worth.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from moesimvae.methods.gmm import fit_mixture
+from moesimvae.methods.interface import Clustering, dense, principal_components
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    n_pca: int | None = None,
+    n_neighbors: int = 15,
+    n_components: int = 2,
+    metric: str = "euclidean",
+    n_init: int = 10,
+) -> Clustering:
+    """Full-covariance mixture of `n_clusters` Gaussians in a UMAP of `n_components` dimensions."""
+    from moesimvae.model.similarity import umap_projection
+
+    points = principal_components(dense(cells), n_pca, seed)
+    projection = umap_projection(
+        points, n_neighbors=n_neighbors, n_components=n_components, metric=metric, seed=seed
+    )
+    result = fit_mixture(projection, n_clusters, seed, n_init=n_init)
+    result.embedding = projection
+    return result

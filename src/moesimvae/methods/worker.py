@@ -1,0 +1,224 @@
+"""The inside of one run: read the features, call the method, check and write what it gave.
+
+Started by `runner` as `python -m moesimvae.methods.worker`, in a process group of its own and
+possibly in another Python. The job is one line of JSON on standard input. The line is kept open:
+when it closes the supervisor is gone, and the worker ends itself and all it started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import random
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moesimvae.errors import UserError
+from moesimvae.files import write_json
+from moesimvae.methods.interface import Clustering
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+PACKAGES = (
+    *("numpy", "scipy", "scikit-learn", "torch", "umap-learn", "pynndescent", "anndata"),
+    *("hdbscan", "igraph", "scikit-fuzzy", "numba", "clustpy"),
+)
+
+
+class Invalid(Exception):
+    """The method's result breaks contract 2, told in one sentence."""
+
+
+class LabelsWithinReach(Exception):
+    """The features file carries annotation of the cells, told in one sentence."""
+
+
+def main() -> None:
+    job = json.loads(read_line(0))
+    threading.Thread(target=end_with_supervisor, daemon=True).start()
+    folder = Path(job["folder"])
+    report = {"packages": installed(PACKAGES), "python": platform.python_version()}
+    write_json(folder / "result.json", report)  # so that a killed run has its versions too
+    report |= outcome(job, folder) | accelerator()
+    write_json(folder / "result.json", report)
+
+
+def read_line(descriptor: int) -> bytes:
+    """One line, unbuffered: a buffer's lock would be held by the waiting thread at exit."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(descriptor, 65536)
+        if not piece:
+            raise SystemExit("worker: no job on standard input; use moesimvae.methods.runner.run")
+        line += piece
+    return line
+
+
+def end_with_supervisor() -> None:
+    while os.read(0, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def outcome(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Run the method; its status, a reason unless ok, and what it found."""
+    try:
+        return {"status": "ok", "reason": ""} | cluster_and_write(job, folder)
+    except LabelsWithinReach as error:
+        return {"status": "misuse", "reason": str(error)}
+    except Invalid as error:
+        return {"status": "invalid", "reason": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        status = "out-of-memory" if is_out_of_memory(error) else "error"
+        return {"status": status, "reason": sentence(error)}
+
+
+def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    cells = read_cells(Path(job["features"]), job["input"])
+    names = cells.obs_names.to_numpy(copy=True)
+    method = importlib.import_module(job["module"])
+    random.seed(job["seed"])
+    np.random.seed(job["seed"] % 2**32)  # noqa: NPY002 - libraries without a seed draw from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(job["seed"])
+
+    result = method.cluster(cells, job["n_clusters"], job["seed"], **job["params"])
+
+    check(result, len(names))
+    write_labels(folder, names, result.labels)
+    write_extras(folder, result)
+    return found(result.labels) | {"facts": plain(result.facts)}
+
+
+def read_cells(features: Path, kind: str) -> AnnData:
+    """The cells, X being what the method asked for: the scaled values or the counts.
+
+    Raises LabelsWithinReach when the cells carry any annotation, UserError without counts.
+    """
+    from anndata import read_h5ad
+
+    cells = read_h5ad(features)
+    if len(cells.obs.columns):
+        raise LabelsWithinReach(
+            f"{features} has column '{cells.obs.columns[0]}' in obs, expected none: a method must "
+            "not see annotation of the cells; keep it in labels.parquet."
+        )
+    if kind == "counts":
+        if "counts" not in cells.layers:
+            raise UserError(
+                f"{features} has no layer 'counts', which this method needs; "
+                "leave the method out for this data set."
+            )
+        cells.X = cells.layers["counts"]
+    return cells
+
+
+def check(result: Any, n_cells: int) -> None:
+    """Raise Invalid unless `result` is a Clustering of `n_cells` cells as contract 2 says."""
+    if not isinstance(result, Clustering):
+        raise Invalid(f"cluster() gave a {type(result).__name__}, expected a Clustering.")
+    labels = result.labels = np.asarray(result.labels)
+    if labels.shape != (n_cells,):
+        raise Invalid(f"labels have shape {labels.shape}, expected ({n_cells},), one per cell.")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise Invalid(f"labels hold NaN for {np.isnan(labels).sum()} cells, expected integers.")
+    if labels.dtype.kind not in "iu":
+        raise Invalid(f"labels are {labels.dtype}, expected integers.")
+    if n_cells and (labels.min() < -1 or labels.max() > np.iinfo(np.int32).max):
+        raise Invalid(
+            f"labels run from {labels.min()} to {labels.max()}, expected -1 (noise) or a cluster."
+        )
+    for name in ("embedding", "probabilities"):
+        values = getattr(result, name)
+        if values is None:
+            continue
+        if np.ndim(values) != 2 or len(values) != n_cells:
+            raise Invalid(f"{name} has shape {np.shape(values)}, expected a row for each cell.")
+        if not np.isfinite(values).all():
+            raise Invalid(f"{name} holds values that are not finite.")
+
+
+def write_labels(folder: Path, cells: np.ndarray, labels: np.ndarray) -> None:
+    """labels.parquet of a run: cell (string), label (int32)."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"cell": cells.astype(str), "label": labels.astype(np.int32)})
+    parquet.write_table(table, folder / "labels.parquet")
+
+
+def write_extras(folder: Path, result: Clustering) -> None:
+    """What the method gave beside its labels."""
+    for name in ("embedding", "probabilities"):
+        values = getattr(result, name)
+        if values is not None:
+            np.save(folder / f"{name}.npy", np.asarray(values, dtype=np.float32))
+    if result.history:
+        write_json(folder / "history.json", plain(result.history))
+    if result.save is not None:
+        (folder / "model").mkdir()
+        result.save(folder / "model")
+
+
+def found(labels: np.ndarray) -> dict[str, Any]:
+    """Number of clusters in use, and the share of cells called noise (-1)."""
+    return {
+        "clusters_found": int(np.unique(labels[labels >= 0]).size),
+        "noise_share": float((labels == -1).mean()),
+    }
+
+
+def plain(values: Any) -> Any:
+    """The same values with NumPy's and torch's numbers and arrays as Python's own."""
+    return json.loads(json.dumps(values, default=lambda value: value.tolist()))
+
+
+def installed(names: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Python's, NumPy's, CUDA's and torch's CPU allocator's ways to say so."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+def sentence(error: Exception) -> str:
+    """`ValueError: first line of its message`; a UserError already is a sentence."""
+    if isinstance(error, UserError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def accelerator() -> dict[str, Any]:
+    """Name and peak memory of the GPU, if the method started one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {"device": "cpu", "peak_gpu_memory_mb": None}
+    peak = torch.cuda.max_memory_allocated() / 1e6
+    return {"device": torch.cuda.get_device_name(), "peak_gpu_memory_mb": round(peak, 1)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from moesimvae.files import read_json
+from moesimvae.methods import runner
+from moesimvae.methods.controls import write_controls
+
+
+@pytest.fixture
+def labels_path(tmp_path):
+    path = tmp_path / "data" / "toy" / "labels.parquet"
+    path.parent.mkdir(parents=True)
+    label = ["b", "a", "", "b"] * 100
+    cells = [f"cell{i}" for i in range(400)]
+    pd.DataFrame({"cell": cells, "label": label, "scored": [x != "" for x in label]}).to_parquet(
+        path
+    )
+    return path
+
+
+def labels(folder):
+    return pd.read_parquet(folder / "labels.parquet")["label"].to_numpy()
+
+
+def test_controls_are_runs_like_any_other(labels_path, tmp_path):
+    out = tmp_path / "runs"
+    write_controls(labels_path, 4, [3, 5], out)
+    runs = sorted(path.relative_to(out).as_posix() for path in out.glob("*/*"))
+    assert runs == [
+        *("one_cluster/seed3", "random_labels/seed3", "random_labels/seed5", "true_labels/seed3"),
+    ]
+    for run in runs:
+        status = read_json(out / run / "status.json")
+        assert list(status) == list(runner.blank_status("", "", 0, {}, 0, 0))
+        assert (status["status"], status["dataset"]) == ("ok", "toy")
+        assert pd.read_parquet(out / run / "labels.parquet")["cell"].tolist()[-1] == "cell399"
+
+    assert set(labels(out / "one_cluster/seed3")) == {0}
+    assert labels(out / "true_labels/seed3").tolist() == [1, 0, -1, 1] * 100
+    drawn = labels(out / "random_labels/seed3")
+    assert np.bincount(drawn, minlength=4).min() > 60
+    assert drawn.max() == 3
+    assert (drawn != labels(out / "random_labels/seed5")).any()
+
+
+def test_random_labels_repeat_with_their_seed(labels_path, tmp_path):
+    for name in ("one", "two"):
+        write_controls(labels_path, 4, [7], tmp_path / name)
+    first, second = (labels(tmp_path / n / "random_labels/seed7") for n in ("one", "two"))
+    assert (first == second).all()
