@@ -29,6 +29,7 @@ KEYS = {
     *("title", "module", "environment", "input", "uses_n_clusters", "uses_prior", "stochastic"),
     *("gpu", "threads", "mem_mb", "runtime", "params", "reference"),
 }
+OPTIONAL = {"control", "published_as"}
 N_CELLS, N_FEATURES, N_CLUSTERS = 200, 12, 3
 SMALL_NETWORK = {"hidden": [16], "batch_size": 64, "pretraining_steps": 30}
 # Parameters that make a method quick on tiny data, by module.
@@ -36,6 +37,11 @@ QUICK = {
     "ae_kmeans": SMALL_NETWORK,
     "dec": SMALL_NETWORK | {"steps": 30, "update_interval": 10},
     "hdbscan_": {"min_cluster_size": 15},
+    "moe_sim_vae": {
+        **{key: [16] for key in ("encoder_layers", "expert_layers", "gate_layers")},
+        "batch_size": 64,
+        "steps": 20,
+    },
     "n2d": SMALL_NETWORK,
     "vade": SMALL_NETWORK | {"steps": 30},
 }
@@ -75,7 +81,7 @@ def disturb(seed):
 @pytest.mark.parametrize("name", METHODS)
 def test_block_is_complete(name):
     block = METHODS[name]
-    assert set(block) - {"control"} == KEYS
+    assert set(block) - OPTIONAL == KEYS
     assert block["environment"] in ("base", "clustpy")
     assert block["input"] in ("scaled", "counts")
     for key in ("uses_n_clusters", "uses_prior", "stochastic", "gpu"):

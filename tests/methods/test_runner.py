@@ -154,10 +154,13 @@ def test_the_log_ends_up_in_the_status(run, out):
 
 def test_time_out_kills_the_whole_tree(run, tmp_path):
     note = tmp_path / "pids"
-    status = run("sleep", str(note), runtime_minutes=4 / 60)
-    assert status["status"] == "timeout"
-    assert status["reason"] == "stopped after the 0.07 minutes allowed"
-    assert 4 <= status["wall_seconds"] < 10
+    for seconds in (3, 12, 60):  # a busy machine takes its time to start the children
+        status = run("sleep", str(note), runtime_minutes=seconds / 60)
+        assert status["status"] == "timeout"
+        assert status["reason"] == f"stopped after the {seconds / 60:g} minutes allowed"
+        assert seconds <= status["wall_seconds"] < seconds + 10
+        if note.exists():
+            break
     pids = [int(pid) for pid in note.read_text().split()]
     assert len(pids) == 3
     wait_until(lambda: all(map(dead, pids)))
@@ -176,7 +179,7 @@ def test_missing_environment_is_a_reason(run, out):
     assert status["status"] == "error"
     assert status["reason"] == (
         "environment 'clustpy' is not installed (no /nowhere/bin/python); "
-        "make it from envs/clustpy.yaml"
+        "run `make env-clustpy`, or snakemake with --use-conda"
     )
     assert contents(out) == ["log.txt", "status.json"]
 

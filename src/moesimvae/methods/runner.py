@@ -264,6 +264,8 @@ def worker_environment(seed: int, threads: int, gpu: bool) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": str(seed % 2**32),
         "PYTHONUNBUFFERED": "1",
+        # threads that wait spin otherwise, and slow their own run and all others on busy cores
+        "OMP_WAIT_POLICY": "PASSIVE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS repeats its results only with this
     }
     if not gpu:
