@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesimvae.model.projection import umap_projection
 from moesimvae.model.similarity import (
     knn_in_batch,
     neighbours_in_batch,
-    umap_projection,
     within_distance,
 )
 

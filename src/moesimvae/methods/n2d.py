@@ -26,14 +26,14 @@ def cluster(
 ) -> Clustering:
     """Autoencoder, UMAP of its codes, Gaussian mixture with full covariances.
 
-    Code and UMAP both have as many dimensions as there are clusters, as published. UMAP's min_dist
-    is its default 0.1 (published: 0). Pre-training is counted in steps (the paper: 1,000 epochs).
+    Code and UMAP both have as many dimensions as there are clusters, as published, and UMAP's
+    min_dist is 0. Pre-training is counted in steps (the paper: 1,000 epochs).
 
     embedding: the UMAP, (n_cells, n_clusters). probabilities: the mixture's.
     Raises UserError as `pretrained_autoencoder` does.
     """
     from moesimvae.methods.autoencoder import pretrained_autoencoder
-    from moesimvae.model.similarity import umap_projection
+    from moesimvae.model.projection import umap_projection
 
     start = pretrained_autoencoder(
         dense(cells),
@@ -47,7 +47,7 @@ def cluster(
         device=device,
     )
     manifold = umap_projection(
-        start.codes(), n_neighbors=n_neighbors, n_components=n_clusters, seed=seed
+        start.codes(), n_neighbors=n_neighbors, n_components=n_clusters, seed=seed, min_dist=0
     )
     result = fit_mixture(manifold, n_clusters, seed)
     result.embedding, result.history = manifold, start.history

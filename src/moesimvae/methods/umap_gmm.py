@@ -25,7 +25,7 @@ def cluster(
     n_init: int = 10,
 ) -> Clustering:
     """Full-covariance mixture of `n_clusters` Gaussians in a UMAP of `n_components` dimensions."""
-    from moesimvae.model.similarity import umap_projection
+    from moesimvae.model.projection import umap_projection
 
     points = principal_components(dense(cells), n_pca, seed)
     projection = umap_projection(

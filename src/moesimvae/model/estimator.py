@@ -20,7 +20,8 @@ from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.model import losses
 from moesimvae.model.networks import Encoder, Experts, Gate
-from moesimvae.model.similarity import Similarity, neighbours_in_batch, umap_projection
+from moesimvae.model.projection import umap_projection
+from moesimvae.model.similarity import Similarity, neighbours_in_batch
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, train
 
 FORMAT = "moesimvae-model"

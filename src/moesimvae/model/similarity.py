@@ -6,40 +6,10 @@ zero diagonal, on the index's device. A new kind of similarity is a new function
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 Similarity = Callable[[Tensor], Tensor]
-
-
-def umap_projection(
-    matrix: np.ndarray,
-    n_neighbors: int = 15,
-    n_components: int = 2,
-    metric: str = "euclidean",
-    seed: int = 0,
-) -> np.ndarray:
-    """UMAP coordinates (n_cells, n_components), float32, the same for the same seed.
-
-    The seed reaches both the neighbour search and the layout. Both run in one thread: the layout
-    is a race in several, and the neighbours found would depend on the number of threads.
-
-    matrix: (n_cells, n_features), dense or CSR. n_neighbors is cut to n_cells − 1.
-    """
-    import umap
-
-    n_cells = matrix.shape[0]
-    projection = umap.UMAP(
-        n_neighbors=max(2, min(n_neighbors, n_cells - 1)),
-        n_components=n_components,
-        metric=metric,
-        random_state=seed,
-        n_jobs=1,
-        # the spectral start needs more cells than dimensions
-        init="spectral" if n_cells > n_components + 2 else "random",
-    ).fit_transform(matrix)
-    return np.ascontiguousarray(projection, dtype=np.float32)
 
 
 def neighbours_in_batch(projection: Tensor, k: int) -> Similarity:

@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from moesimvae import files
 from moesimvae.errors import UserError
+from moesimvae.model.projection import umap_projection
 from moesimvae.report import tables
 from moesimvae.report.style import HALO, NOISE, PALETTE, UNSCORED, WIDTH, styled
 
@@ -73,9 +74,7 @@ def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
         left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
         points = left[:, :2] * sizes[:2]
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "PC"
-    from umap import UMAP
-
-    return UMAP(n_components=2, random_state=seed, n_jobs=1).fit_transform(embedding), "UMAP"
+    return umap_projection(embedding, seed=seed), "UMAP"
 
 
 @dataclass
