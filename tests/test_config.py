@@ -47,7 +47,6 @@ def test_defaults_come_from_the_schema_and_deterministic_methods_run_once(checke
 def test_a_method_may_have_seeds_of_its_own(checked):
     benchmark = checked(experiment(methods={"kmeans": [5], "gmm": None}, seeds=[1, 2]))
     assert benchmark.runs("mine") == [("kmeans", 5), ("gmm", 1), ("gmm", 2)]
-    assert benchmark.seeds("mine") == [1, 2, 5]
 
 
 def test_parameters_and_limits(checked):

@@ -37,16 +37,6 @@ class Benchmark:
         methods = self.config["experiments"][experiment]["methods"]
         return [(method, seed) for method, seeds in methods.items() for seed in seeds]
 
-    def seeds(self, experiment: str) -> list[int]:
-        """Every seed that the experiment uses, sorted."""
-        return sorted(
-            {
-                seed
-                for seeds in self.config["experiments"][experiment]["methods"].values()
-                for seed in seeds
-            }
-        )
-
     def parameters(self, dataset: str, method: str) -> dict[str, Any]:
         """The method's defaults, then the configuration's parameters for this data set."""
         own = self.config["parameters"].get(dataset, {}).get(method, {})

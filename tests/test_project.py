@@ -1,0 +1,68 @@
+"""What holds for the project as a whole: one lock, and a library that imports one way."""
+
+import ast
+import re
+
+import pytest
+import yaml
+
+# Who may import whom inside the library; each may also import its own folder.
+GROUND = {"errors", "files", "registry"}
+FLOORS = {
+    "config": GROUND,
+    "model": GROUND,
+    "evaluation": GROUND,
+    "data": GROUND,
+    "methods": GROUND | {"model"},
+    "report": GROUND | {"model", "evaluation", "data"},
+}
+
+
+def pins(lines):
+    """Package → version of every `name==version` line."""
+    found = (re.match(r"\s*(?:- )?([A-Za-z0-9_.\-]+)==(\S+)\s*$", line) for line in lines)
+    return {m[1].lower().replace("_", "-"): m[2] for m in found if m}
+
+
+def test_the_lock_is_exact_and_holds_torch_2_13(root):
+    lines = (root / "requirements.lock").read_text().splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    locked = pins(packages)
+    assert len(locked) == len(packages)
+    assert locked["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("name", ["base", "clustpy"])
+def test_environments_equal_their_lock(root, name):
+    content = yaml.safe_load((root / "envs" / f"{name}.yaml").read_text())
+    (pip,) = [d["pip"] for d in content["dependencies"] if isinstance(d, dict)]
+    wanted = pins(pip)
+    assert len(wanted) == len(pip)
+    lock = root / {"base": "requirements.lock", "clustpy": "envs/clustpy.lock"}[name]
+    locked = pins(lock.read_text().splitlines())
+    assert {package: locked.get(package) for package in wanted} == wanted
+
+
+def imported(path):
+    """Modules of the library that a file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_imports_run_one_way(root):
+    library = root / "src" / "moesimvae"
+    for path in sorted(library.rglob("*.py")):
+        floor = path.relative_to(library).parts[0].removesuffix(".py")
+        for module in imported(path):
+            assert not module.startswith("snakemake"), path
+            parts = module.split(".")
+            if parts[0] == "moesimvae" and len(parts) > 1 and floor in FLOORS:
+                assert parts[1] in FLOORS[floor] | {floor, "__version__"}, f"{path}: {module}"
+
+
+def test_scripts_stay_thin(root):
+    for path in sorted((root / "scripts").glob("*.py")):
+        assert len(path.read_text().splitlines()) < 60, path
