@@ -60,6 +60,11 @@ def test_parameters_and_limits(checked):
     assert benchmark.limit("gmm", "runtime") == 0.5
 
 
+@pytest.mark.parametrize("word", ["true", "false"])
+def test_words_from_the_command_line_are_truth_values(checked, word):
+    assert checked(experiment() | {"rerun_failed": word}).config["rerun_failed"] is (word == "true")
+
+
 WRONG = {
     "unknown key": ({"miror": "x", **experiment()}, "'miror' is unknown; did you mean 'mirror'?"),
     "unknown key inside": (experiment(seed=[1]), "key 'seed' is unknown; did you mean 'seeds'?"),

@@ -66,6 +66,12 @@ def check(
     or a mirror folder that does not exist.
     """
     config = deepcopy(config)
+    for key, value in config.items():  # on the command line, true and false arrive as words
+        if (
+            value in ("true", "false")
+            and schema["properties"].get(key, {}).get("type") == "boolean"
+        ):
+            config[key] = value == "true"
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     error = jsonschema.exceptions.best_match(errors)
     if error is not None:

@@ -246,7 +246,9 @@ def test_the_scripts_go_from_a_mirror_to_a_data_set(root, tmp_path):
     for role, file in block["files"].items():
         fetched.append(tmp_path / "resources" / file["name"])
         job = SimpleNamespace(
-            params=SimpleNamespace(block=file, mirror=str(tmp_path)),
+            params=SimpleNamespace(block=file),
+            config={"mirror": str(tmp_path)},
+            log=[str(tmp_path / "log.txt")],
             output=SimpleNamespace(file=str(fetched[-1])),
             wildcards=SimpleNamespace(dataset="small"),
         )
@@ -255,6 +257,7 @@ def test_the_scripts_go_from_a_mirror_to_a_data_set(root, tmp_path):
     job = SimpleNamespace(
         input={"raw": list(map(str, fetched))},
         params=SimpleNamespace(block=block),
+        log=[str(tmp_path / "log.txt")],
         output=SimpleNamespace(facts=str(tmp_path / "out/dataset.json")),
         wildcards=SimpleNamespace(dataset="small"),
     )
@@ -266,10 +269,14 @@ def test_the_scripts_go_from_a_mirror_to_a_data_set(root, tmp_path):
 
 def test_a_script_ends_with_one_sentence(root, tmp_path, capsys):
     job = SimpleNamespace(
-        params=SimpleNamespace(block={"name": "f", "hash": {"sha256": "0"}}, mirror=None),
+        params=SimpleNamespace(block={"name": "f", "hash": {"sha256": "0"}}),
+        config={},
+        log=[str(tmp_path / "log.txt")],
         output=SimpleNamespace(file=str(tmp_path / "f")),
         wildcards=SimpleNamespace(dataset="small"),
     )
     with pytest.raises(SystemExit):
         runpy.run_path(str(root / "scripts/download.py"), {"snakemake": job})
-    assert capsys.readouterr().err.startswith("error: cannot get f (")
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("error: cannot get f (")
+    assert (tmp_path / "log.txt").read_text() == sentence

@@ -330,8 +330,10 @@ def test_missing_numbers_are_empty_and_whole_numbers_whole(results):
 # --- the workflow's script --------------------------------------------------------------------
 
 
-def run_script(root, results, runs, **params):
-    output = {name: str(results.folder / f"{name}.csv") for name in ("scores", "runs")}
+def run_script(root, results, runs):
+    output = {
+        name: str(results.folder / "demo/scores" / f"{name}.csv") for name in ("scores", "runs")
+    }
     job = SimpleNamespace(
         input=SimpleNamespace(
             runs=[str(run) for run in runs],
@@ -340,7 +342,7 @@ def run_script(root, results, runs, **params):
             metrics=str(root / "workflow/registry/metrics.yaml"),
         ),
         output=SimpleNamespace(**output),
-        params=SimpleNamespace(results=str(results.folder), metrics=METRICS, **params),
+        params=SimpleNamespace(metrics=METRICS),
         log=[str(results.folder / "log.txt")],
     )
     runpy.run_path(str(root / "scripts/score.py"), init_globals={"snakemake": job})
@@ -349,9 +351,9 @@ def run_script(root, results, runs, **params):
 def test_script_scores_methods_and_controls(root, results):
     results.controls(under="controls")
     run_script(root, results, [results.run("kmeans", 0, results.population)])
-    scores = pd.read_csv(results.folder / "scores.csv")
+    scores = pd.read_csv(results.folder / "demo/scores/scores.csv")
     assert set(scores["method"]) == {"kmeans", "true_labels", "random_labels", "one_cluster"}
-    assert len(pd.read_csv(results.folder / "runs.csv")) == 4
+    assert len(pd.read_csv(results.folder / "demo/scores/runs.csv")) == 4
 
 
 def test_script_refuses_without_controls(root, results):
@@ -359,4 +361,4 @@ def test_script_refuses_without_controls(root, results):
     with pytest.raises(SystemExit):
         run_script(root, results, [results.run("kmeans", 0, results.population)])
     assert "has no scores on toy" in (results.folder / "log.txt").read_text()
-    assert not (results.folder / "scores.csv").exists()
+    assert not (results.folder / "demo/scores/scores.csv").exists()

@@ -1,3 +1,6 @@
+import copy
+
+import pytest
 import torch
 
 from moesimvae.model.networks import Encoder, Experts, Gate, mlp
@@ -49,3 +52,15 @@ def test_only_the_noisy_branch_of_the_gate_has_dropout():
 def test_mlp_ends_as_asked():
     assert (mlp([4, 3, 2], activate_last=True)(torch.randn(50, 4)) >= 0).all()
     assert (mlp([4, 3, 2])(torch.randn(50, 4)) < 0).any()
+
+
+@pytest.mark.parametrize("hidden", [[6, 5], []])
+def test_a_centred_encoder_sees_centred_features_of_unit_spread(hidden):
+    torch.manual_seed(0)
+    plain = Encoder(4, hidden, 3)
+    centred = copy.deepcopy(plain)
+    x = torch.rand(20, 4) + 5
+    mean, spread = x.mean(dim=0), 0.25
+    centred.centre(mean, spread)
+    expected = plain((x - mean) / spread).mean
+    torch.testing.assert_close(centred(x).mean, expected, rtol=1e-4, atol=1e-4)

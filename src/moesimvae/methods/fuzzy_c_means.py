@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moesimvae.methods.interface import Clustering, dense, principal_components
+from moesimvae.methods.interface import Clustering, dense
+from moesimvae.model.projection import principal_components
 
 if TYPE_CHECKING:
     from anndata import AnnData

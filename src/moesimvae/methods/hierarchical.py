@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moesimvae.methods.interface import Clustering, dense, principal_components
+from moesimvae.methods.interface import Clustering, dense
 from moesimvae.methods.neighbours import neighbour_graph
+from moesimvae.model.projection import principal_components
 
 if TYPE_CHECKING:
     from anndata import AnnData

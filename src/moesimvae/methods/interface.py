@@ -45,15 +45,3 @@ def dense(cells: AnnData) -> np.ndarray:
     """`cells.X` as a C-ordered float32 array of shape (n_cells, n_features)."""
     matrix = cells.X.toarray() if hasattr(cells.X, "toarray") else cells.X
     return np.ascontiguousarray(matrix, dtype=np.float32)
-
-
-def principal_components(matrix: np.ndarray, n_pca: int | None, seed: int) -> np.ndarray:
-    """The first `n_pca` principal components of `matrix`, or `matrix` itself.
-
-    It is returned unchanged when `n_pca` is None or not smaller than both of its dimensions.
-    """
-    if n_pca is None or n_pca >= min(matrix.shape):
-        return matrix
-    from sklearn.decomposition import PCA
-
-    return PCA(n_pca, random_state=seed, svd_solver="randomized").fit_transform(matrix)

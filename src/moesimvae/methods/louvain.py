@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesimvae.errors import UserError
-from moesimvae.methods.interface import Clustering, dense, principal_components
+from moesimvae.methods.interface import Clustering, dense
 from moesimvae.methods.neighbours import jaccard_graph, neighbour_graph
+from moesimvae.model.projection import principal_components
 
 if TYPE_CHECKING:
     from anndata import AnnData

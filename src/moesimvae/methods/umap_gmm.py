@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moesimvae.methods.gmm import fit_mixture
-from moesimvae.methods.interface import Clustering, dense, principal_components
+from moesimvae.methods.interface import Clustering, dense
+from moesimvae.model.projection import principal_components
 
 if TYPE_CHECKING:
     from anndata import AnnData

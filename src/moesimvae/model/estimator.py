@@ -20,7 +20,7 @@ from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.model import losses
 from moesimvae.model.networks import Encoder, Experts, Gate
-from moesimvae.model.projection import umap_projection
+from moesimvae.model.projection import principal_components, umap_projection
 from moesimvae.model.similarity import Similarity, neighbours_in_batch
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, train
 
@@ -89,6 +89,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     encoder_layers, expert_layers, gate_layers: sizes of the hidden layers; the sizes of the
         experts are those of each one.
     n_neighbors, metric: of UMAP.
+    n_pca: principal components that the first UMAP is made from; None takes all features. With
+        hundreds of noisy features, such as genes, distances mean little without it.
     batch_neighbors: k of the nearest neighbours within a batch; None takes half of a cluster's
         even share of the batch.
     refinements: how often the similarity is computed again from the encoder.
@@ -96,6 +98,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     batch_size, learning_rate: of Adam, with a cosine schedule in each phase.
     reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
         all of which are means (see `losses`).
+    centred_start: start the encoder as if the features were centred and of unit spread; with many
+        sparse features, such as genes, the gate takes long to tell cells apart without it.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
@@ -121,6 +125,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         gate_layers: Sequence[int] = (128,),
         n_neighbors: int = 15,
         metric: str = "euclidean",
+        n_pca: int | None = None,
         batch_neighbors: int | None = None,
         refinements: int = 1,
         steps: int = 5000,
@@ -131,6 +136,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         similarity_weight: float = 1.0,
         depict_weight: float = 0.05,
         gate_dropout: float = 0.1,
+        centred_start: bool = False,
         scale: str = "auto",
         random_state: int = 0,
         device: str = "auto",
@@ -143,6 +149,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.gate_layers = gate_layers
         self.n_neighbors = n_neighbors
         self.metric = metric
+        self.n_pca = n_pca
         self.batch_neighbors = batch_neighbors
         self.refinements = refinements
         self.steps = steps
@@ -153,6 +160,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.similarity_weight = similarity_weight
         self.depict_weight = depict_weight
         self.gate_dropout = gate_dropout
+        self.centred_start = centred_start
         self.scale = scale
         self.random_state = random_state
         self.device = device
@@ -174,11 +182,13 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self._fit_scale(matrix)
         self.module_ = self._new_module().to(device)
         rows = self._rows(matrix)
+        if self.centred_start:
+            self._centre(rows, matrix.shape[0])
         means = losses.RunningMeans(self.n_clusters, self.n_latent, device)
         self.history_: dict[str, list[float]] = {}
         seconds = {"similarity": 0.0, "training": 0.0}
 
-        source = matrix
+        source = principal_components(matrix, self.n_pca, self.random_state)
         for phase in range(1 + self.refinements):
             started = monotonic()
             if phase > 0:
@@ -248,6 +258,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         history["step"] = [step + done for step in history["step"]]
         for name, values in history.items():
             self.history_.setdefault(name, []).extend(values)
+
+    def _centre(self, rows: Callable[[Tensor], Tensor], n_cells: int) -> None:
+        """Centre the encoder on the mean of at most 4,096 cells, over their mean spread."""
+        x = rows(torch.randperm(n_cells)[:4096].to(self._device()))
+        spread = x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3)
+        self.module_.encoder.centre(x.mean(dim=0), float(spread))
 
     def _new_module(self) -> Module:
         return Module(

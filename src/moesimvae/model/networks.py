@@ -61,6 +61,17 @@ class Encoder(nn.Module):
         self.mean = linear(last, n_latent)
         self.log_variance = linear(last, n_latent)
 
+    @torch.no_grad()
+    def centre(self, mean: Tensor, spread: float) -> None:
+        """Start as if the features came as (x − mean) / spread. mean: (n_features,).
+
+        Features that are all positive share one large direction, next to which the differences
+        between cells are small at first; taking it out of the first layer's start is enough.
+        """
+        first = next(layer for layer in [*self.trunk, self.mean] if isinstance(layer, nn.Linear))
+        first.weight /= spread
+        first.bias -= first.weight @ mean
+
     def forward(self, x: Tensor) -> Encoded:
         """x: (n, n_features)."""
         features = self.trunk(x)

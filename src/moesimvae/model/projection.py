@@ -1,8 +1,25 @@
-"""UMAP coordinates of the cells, from which the paper's similarity is made; needs no torch."""
+"""Coordinates of the cells in fewer dimensions: principal components and UMAP; needs no torch."""
 
 from functools import cache
 
 import numpy as np
+from scipy import sparse
+
+
+def principal_components(
+    matrix: np.ndarray | sparse.csr_matrix, n_pca: int | None, seed: int
+) -> np.ndarray | sparse.csr_matrix:
+    """The first `n_pca` principal components of `matrix`, (n_cells, n_pca), or `matrix` itself.
+
+    It is returned unchanged when `n_pca` is None or not smaller than both of its dimensions.
+    A sparse matrix stays sparse on the way.
+    """
+    if n_pca is None or n_pca >= min(matrix.shape):
+        return matrix
+    from sklearn.decomposition import PCA
+
+    solver = "arpack" if sparse.issparse(matrix) else "randomized"
+    return PCA(n_pca, random_state=seed, svd_solver=solver).fit_transform(matrix)
 
 
 def umap_projection(
