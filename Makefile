@@ -1,11 +1,12 @@
 # A bare machine needs Python ≥ 3.11 and make; everything else is set up inside this folder.
+SHELL := bash
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help setup demo table1 test lint format lock env-clustpy clean
+.PHONY: help setup demo table1 test lint format lock env-clustpy docs clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +56,13 @@ $(VENV)-clustpy/installed: envs/clustpy.lock
 	$(PYTHON) -m venv $(VENV)-clustpy
 	$(VENV)-clustpy/bin/pip install --quiet --disable-pip-version-check -r envs/clustpy.lock
 	@touch $@
+
+docs: ## Copy the results that the README shows from results/ into docs/
+	for name in demo table1; do \
+		mkdir -p docs/$$name && rm -f docs/$$name/*; \
+		cp results/$$name/table.* results/$$name/report.html docs/$$name/; \
+	done
+	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 
 clean: ## Remove results (downloads in resources/ stay)
 	rm -rf results/[!R]* .snakemake
