@@ -9,8 +9,6 @@ rule download:
         f"{RESULTS}/logs/download/{{dataset}}.{{file}}.log",
     conda:
         "../../envs/base.yaml"
-    resources:
-        network=1,
     params:
         block=file_block,
     script:
