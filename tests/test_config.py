@@ -60,9 +60,12 @@ def test_parameters_and_limits(checked):
     assert benchmark.limit("gmm", "runtime") == 0.5
 
 
-@pytest.mark.parametrize("word", ["true", "false"])
-def test_words_from_the_command_line_are_truth_values(checked, word):
-    assert checked(experiment() | {"rerun_failed": word}).config["rerun_failed"] is (word == "true")
+def test_words_from_the_command_line_become_values(checked):
+    words = {"rerun_failed": "true", "limits": {"runtime": "30.5"}, "n_clusters": {"digits": "9"}}
+    config = checked(experiment() | words).config
+    assert config["rerun_failed"] is True
+    assert config["limits"]["runtime"] == 30.5
+    assert config["n_clusters"]["digits"] == 9
 
 
 WRONG = {

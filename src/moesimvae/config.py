@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import yaml
 
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
@@ -65,13 +66,7 @@ def check(
     metric or published table, a seed given twice, a value of the wrong kind or out of range,
     or a mirror folder that does not exist.
     """
-    config = deepcopy(config)
-    for key, value in config.items():  # on the command line, true and false arrive as words
-        if (
-            value in ("true", "false")
-            and schema["properties"].get(key, {}).get("type") == "boolean"
-        ):
-            config[key] = value == "true"
+    config = _from_words(config, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     error = jsonschema.exceptions.best_match(errors)
     if error is not None:
@@ -172,6 +167,21 @@ def _sentence(error: jsonschema.ValidationError) -> str:
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
+
+
+def _from_words(value: Any, schema: dict[str, Any]) -> Any:
+    """A copy of `value` with words such as 'true' or '30' as the numbers the schema asks for.
+
+    That is how values arrive from the command line.
+    """
+    if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
+        parsed = yaml.safe_load(value)
+        return parsed if isinstance(parsed, bool | int | float) else value
+    if not isinstance(value, dict):
+        return deepcopy(value)
+    known, other = schema.get("properties", {}), schema.get("additionalProperties")
+    other = other if isinstance(other, dict) else {}
+    return {key: _from_words(item, known.get(key, other)) for key, item in value.items()}
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:
