@@ -376,3 +376,7 @@ def test_every_planned_method_has_a_row_for_every_metric(everything):
     assert gone["mean"].isna().all()
     assert "time-out" in gone["reason"].iloc[0]
     assert "invalid labels" in gone["reason"].iloc[0]
+
+
+def test_a_small_negative_number_is_not_minus_zero():
+    assert [sections._fixed(value) for value in (-0.0001, 0.0, -0.25)] == ["0.000", "0", "-0.250"]

@@ -317,7 +317,8 @@ def letter(number: int) -> str:
 
 
 def _fixed(value: float, digits: int = tables.DIGITS) -> str:
-    return "0" if value == 0 else f"{value:.{digits}f}"
+    # rounding first, then + 0.0: no "-0.000"
+    return "0" if value == 0 else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _count(value: float) -> str:
