@@ -189,7 +189,8 @@ def _score_cell(row: pd.Series, metric: str, finished: int, notes: list[str]) ->
     text, below = number(row["mean"]), ""
     if varies:
         digits = 1 if count else tables.DIGITS
-        text = f"{row['mean']:,.{digits}f} ± {row['sd']:,.{digits}f}"
+        mean = round(row["mean"], digits) + 0.0  # no "-0.000"
+        text = f"{mean:,.{digits}f} ± {row['sd']:,.{digits}f}"
         below = f"{number(row['min'])}–{number(row['max'])}"
     elif row["n"] > 1 and metric not in tables.FOUND:
         text += " ± 0"
