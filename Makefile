@@ -60,7 +60,7 @@ $(VENV)-clustpy/installed: envs/clustpy.lock
 docs: ## Copy the results that the README shows from results/ into docs/
 	for name in demo table1; do \
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
-		cp results/$$name/table.* results/$$name/report.html docs/$$name/; \
+		cp results/$$name/{table.{csv,md,tex},report.html} docs/$$name/; \
 	done
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 
