@@ -62,6 +62,7 @@ docs: ## Copy the results that the README shows from results/ into docs/
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
 		cp results/$$name/{table.{csv,md,tex},report.html} docs/$$name/; \
 	done
+	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 
 clean: ## Remove results (downloads in resources/ stay)

@@ -3,6 +3,7 @@
 import ast
 import re
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -66,3 +67,19 @@ def test_imports_run_one_way(root):
 def test_scripts_stay_thin(root):
     for path in sorted((root / "scripts").glob("*.py")):
         assert len(path.read_text().splitlines()) < 60, path
+
+
+def test_the_readme_shows_the_numbers_of_its_table(root):
+    table = pd.read_csv(root / "docs" / "table1" / "table.csv")
+    means = table.query("source == 'run'").pivot_table("mean", "title", "metric")
+    row = r"^\| (.+?) \| [13] \| (.+?) \| (.+?) \| .*\| \d+ \|$"
+    rows = re.findall(row, (root / "README.md").read_text(), re.MULTILINE)
+        r"^\| (.+?) \| (?:1|3) \| (.+?) \|(.+?)\| .*\| \d+ \|$",
+        (root / "README.md").read_text(),
+        re.M,
+    )
+    assert len(rows) == 13
+    for title, accuracy, nmi in rows:
+        ours = means.loc[re.sub(r" \((?!Ward|paper).*", "", title)]
+        assert float(accuracy.split()[0]) == round(ours["accuracy_hungarian"], 3), title
+        assert float(nmi.split()[0]) == round(ours["nmi_arithmetic"], 3), title

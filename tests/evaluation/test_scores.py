@@ -17,7 +17,6 @@ from moesimvae.evaluation.scores import (
     read_labels,
     score_dataset,
     score_run,
-    summarise,
     write_csv,
 )
 from moesimvae.files import write_json
@@ -278,30 +277,7 @@ def test_metric_without_a_block_is_told(results, blocks):
         check_controls(scores, {"ami": blocks["ami"]})
 
 
-# --- summary and files ------------------------------------------------------------------------
-
-
-def long_table(values, method="kmeans"):
-    return pd.DataFrame(
-        [("toy", method, i, "all", "ari", v, "r") for i, v in enumerate(values)],
-        columns=SCORE_COLUMNS,
-    )
-
-
-def test_summary_by_hand():
-    scores = pd.concat([long_table([0.1, 0.2, 0.6], "z"), long_table([0.5], "a")])
-    summary = summarise(scores)
-    assert list(summary.columns) == [
-        *("dataset", "method", "split", "metric"),
-        *("n", "mean", "sd", "min", "max", "median"),
-    ]
-    assert list(summary["method"]) == ["z", "a"]  # as they come, not sorted
-    # mean 0.3; deviations -0.2, -0.1, 0.3; sum of squares 0.14; sd sqrt(0.14 / 2)
-    assert summary.loc[0, ["n", "mean", "sd", "min", "max", "median"]].tolist() == pytest.approx(
-        [3, 0.3, 0.07**0.5, 0.1, 0.6, 0.2]
-    )
-    assert summary.loc[1, "n"] == 1
-    assert np.isnan(summary.loc[1, "sd"])
+# --- files ------------------------------------------------------------------------
 
 
 def test_same_scores_same_bytes(results):

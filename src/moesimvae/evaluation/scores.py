@@ -218,20 +218,6 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
                     )
 
 
-def summarise(
-    scores: pd.DataFrame, by: Sequence[str] = ("dataset", "method", "split", "metric")
-) -> pd.DataFrame:
-    """Over the seeds: n, mean, sd (n - 1 in the denominator; empty for one run), min, max, median.
-
-    Groups stand in the order in which they first come. Failed runs have no scores: n is the number
-    of runs that were scored, the table of runs tells how many there should be.
-    """
-    values = scores.groupby(list(by), sort=False)["value"]
-    return values.agg(
-        n="count", mean="mean", sd="std", min="min", max="max", median="median"
-    ).reset_index()
-
-
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """The same table gives the same bytes: fixed number format and line ends, no index."""
     with atomic(path) as temporary:
