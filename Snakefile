@@ -21,6 +21,7 @@ localrules:
     all,
     demo,
     table1,
+    ablation,
 
 
 rule all:
@@ -40,3 +41,9 @@ rule table1:
     """Table 1: MNIST, the published numbers beside every method run here."""
     input:
         experiment_outputs("table1"),
+
+
+rule ablation:
+    """MNIST: MoE-Sim-VAE with one part of it taken away at a time."""
+    input:
+        experiment_outputs("ablation"),

@@ -1,50 +1,43 @@
 import json
-import os
-import subprocess
-import sys
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.datasets import make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
+from tiny import PARAMETERS, blobs, outcome, same_group, tiny, without_umap
 
 from moesimvae.errors import UserError
 from moesimvae.methods import moe_sim_vae
+from moesimvae.model import fitting
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.model.networks import ConvEncoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-SMALL = {
-    "encoder_layers": (32,),
-    "expert_layers": (16,),
-    "gate_layers": (16,),
-    "n_latent": 4,
-    "steps": 240,
-    "learning_rate": 3e-3,
-    "batch_size": 64,
-    "device": "cpu",
-    "progress": False,
-}
+MARKERS = ["CD3", "CD4", "CD8", "CD19", "CD45", "DNA"]
 
 
-def blobs(n_cells=180):
-    """Four well separated populations; one marker is constant."""
-    X, y = make_blobs(n_cells, n_features=6, centers=4, cluster_std=0.5, random_state=4)
-    X[:, 5] = 2.0
-    return X.astype(np.float32), y
-
-
-def small(n_clusters=4, **settings):
-    return MoESimVAE(n_clusters, **SMALL | settings)
+def named(X):
+    return anndata.AnnData(X, var=pd.DataFrame(index=MARKERS))
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    return small().fit(blobs()[0])
+    """With the similarity of the cells, and once more with that of the gate's features."""
+    return tiny(refinements=1).fit(blobs()[0])
+
+
+@pytest.fixture(scope="module")
+def fitted_by_name():
+    X, y = blobs()
+    return tiny(steps=40).fit(named(X), similarity=same_group(y))
+
+
+# ---------------------------------------------------------------------- what a fit gives
 
 
 def test_it_finds_separated_populations(fitted):
@@ -52,18 +45,43 @@ def test_it_finds_separated_populations(fitted):
     assert fitted.facts_["experts_in_use"] == 4
 
 
-def test_what_it_gives_has_the_promised_shapes(fitted):
+def test_what_it_gives_has_the_promised_shapes_and_types(fitted):
     X = blobs()[0]
-    assert fitted.embedding_.shape == (180, 4)
+    assert (fitted.labels_.shape, fitted.labels_.dtype) == ((180,), np.int32)
+    assert (fitted.embedding_.shape, fitted.embedding_.dtype) == ((180, 4), np.float32)
+    assert (fitted.probabilities_.shape, fitted.probabilities_.dtype) == ((180, 4), np.float32)
     assert fitted.cluster_means_.shape == (4, 4)
     np.testing.assert_allclose(fitted.probabilities_.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(fitted.labels_, fitted.probabilities_.argmax(1))
+    assert fitted.n_features_in_ == 6
     np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
+    np.testing.assert_allclose(fitted.predict_proba(X), fitted.probabilities_, atol=1e-5)
     np.testing.assert_allclose(fitted.transform(X), fitted.embedding_, atol=1e-5)
-    assert fitted.history_["step"] == sorted(set(fitted.history_["step"]))
-    assert fitted.history_["step"][-1] == 240
-    assert set(fitted.history_) == {
-        *("reconstruction", "kl", "similarity", "depict", "total", "step")
-    }
+
+
+def test_cluster_means_are_equation_6_over_all_cells(fitted):
+    p, z = fitted.probabilities_.astype(float), fitted.embedding_.astype(float)
+    np.testing.assert_allclose(fitted.cluster_means_, p.T @ z / p.sum(0)[:, None], rtol=1e-3)
+
+
+def test_the_history_holds_every_term_of_every_phase(fitted):
+    history = fitted.history_
+    terms = {"reconstruction", "kl", "similarity", "depict"}
+    assert set(history) == terms | {"total", "step"}
+    # two phases of 120 steps, a record at least every 50
+    assert history["step"] == [50, 100, 120, 170, 220, 240]
+    assert {len(course) for course in history.values()} == {6}
+    np.testing.assert_allclose(
+        history["total"], np.sum([history[name] for name in terms], axis=0), rtol=1e-5
+    )
+    assert [facts["kind"] for facts in fitted.facts_["similarity"]] == ["communities"] * 2
+    json.dumps([fitted.facts_, history])
+
+
+def test_the_phases_share_the_steps_and_the_first_takes_the_rest(monkeypatch):
+    without_umap(monkeypatch)
+    model = tiny(steps=32, refinements=2).fit(blobs()[0])
+    assert model.history_["step"] == [12, 22, 32]
 
 
 def test_reconstructed_and_generated_cells_are_in_the_units_of_the_data(fitted):
@@ -78,53 +96,238 @@ def test_reconstructed_and_generated_cells_are_in_the_units_of_the_data(fitted):
         assert distance < min(np.linalg.norm(made.mean(0) - other) for other in others)
     np.testing.assert_array_equal(fitted.generate(0, 3), fitted.generate(0, 3))
     assert not np.array_equal(fitted.generate(0, 3), fitted.generate(0, 3, random_state=1))
+    assert fitted.generate(0, 0).shape == (0, 6)
 
 
-def test_dense_sparse_and_anndata_are_the_same(fitted):
+def test_a_constant_marker_stays_what_it_is(fitted):
     X = blobs()[0]
-    labels = small(steps=20).fit_predict(X)
-    np.testing.assert_array_equal(small(steps=20).fit_predict(anndata.AnnData(X)), labels)
-    table = sparse.csr_matrix(X)
-    np.testing.assert_array_equal(fitted.predict(table), fitted.labels_)
-    # UMAP sums distances between sparse rows in another order, so only nearly the same
-    fit = small(steps=20).fit(sparse.csc_matrix(X))
-    np.testing.assert_allclose(fit.embedding_, small(steps=20).fit(X).embedding_, atol=0.1)
+    assert (X[:, 5] == 2).all()
+    assert np.abs(fitted.reconstruct(X)[:, 5] - 2).max() < 0.5
 
 
-SCRIPT = """
-import sys; sys.path.insert(0, sys.argv[1])
-import warnings; warnings.simplefilter("ignore")
-from test_estimator import blobs, small
-print(small(steps=60, random_state=int(sys.argv[2])).fit(blobs()[0]).labels_.tolist())
-"""
+def test_fit_transform_and_fit_predict_are_those_of_scikit_learn(monkeypatch):
+    without_umap(monkeypatch)
+    X, y = blobs()
+    given = {"similarity": same_group(y)}
+    model = tiny(steps=20).fit(X, **given)
+    np.testing.assert_array_equal(tiny(steps=20).fit_predict(X, **given), model.labels_)
+    np.testing.assert_allclose(
+        tiny(steps=20).fit_transform(X, **given), model.embedding_, atol=1e-5
+    )
+    copy = clone(model)
+    assert copy.get_params() == model.get_params()
+    assert not hasattr(copy, "labels_")
 
 
-def labels_of_a_new_process(seed):
-    here = os.path.dirname(__file__)
-    command = [sys.executable, "-c", SCRIPT, here, str(seed)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+def test_every_form_of_cells_gives_the_same_fit():
+    X, y = blobs()
+    forms = [
+        X,
+        named(X),
+        pd.DataFrame(X, columns=MARKERS),
+        sparse.csr_matrix(X),
+        sparse.csc_array(X),
+    ]
+    first, *others = (outcome(tiny(steps=20).fit(form, similarity=same_group(y))) for form in forms)
+    assert all(other == first for other in others)
 
 
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_labels_in_every_process():
+# ---------------------------------------------------------------------- what is known beforehand
+
+
+def test_partly_known_groups_guide_the_clusters(monkeypatch):
+    """Two populations are declared one group, and the model does as it is told."""
+    without_umap(monkeypatch)
+    X, y = blobs()
+    prior = np.where(np.arange(180) % 3 == 0, np.minimum(y, 2), -1)
+    taught = tiny(3, steps=450).fit(X, prior=prior.tolist())
+    assert adjusted_rand_score(np.minimum(y, 2), taught.labels_) > 0.95
+
+
+def test_a_prior_reaches_the_similarity_of_every_phase(monkeypatch):
+    priors = []
+    without_umap(monkeypatch)
+    build = fitting.similarity.build
+
+    def watched(spec, cells, *, prior, **others):
+        priors.append(prior.tolist())
+        return build(spec, cells, **others)
+
+    monkeypatch.setattr(fitting.similarity, "build", watched)
+    prior = np.arange(180) % 3 - 1
+    tiny(steps=30, refinements=2).fit(blobs()[0], prior=prior)
+    assert priors == [prior.tolist()] * 3
+
+
+def test_released_with_a_prior_expert_k_is_group_k_and_unknown_cells_are_left_out():
+    X, y = blobs()
+    prior = np.where(np.arange(180) % 2 == 0, (y + 2) % 4, -1)
+    # cells without a group are far from what they look like, so that training on them would show
+    X[prior < 0] += 100 * np.sign(X[prior < 0])
+    settings = PARAMETERS | {"refinements": 0, "steps": 300, "scale": "none"}
+    X = np.clip((X + 15) / 30, 0, 1)
+    model = MoESimVAE.preset("released", 4, **settings).fit(X, prior=prior)
+    known = prior >= 0
+    assert (model.labels_[known] == prior[known]).mean() > 0.95
+    alone = MoESimVAE.preset("released", 4, **settings).fit(X[known], prior=prior[known])
+    np.testing.assert_array_equal(alone.labels_, model.labels_[known])
+    assert alone.history_ == model.history_
+
+
+def test_a_similarity_of_the_user_s_takes_the_place_of_ours():
+    X, y = blobs()
+    shuffled = np.random.default_rng(0).permutation(180)
+    pairs = y.copy()
+    pairs[y == 3] = 2  # an opinion that the data do not share
+    model = tiny(3).fit(X[shuffled], similarity=same_group(pairs[shuffled]))
+    assert adjusted_rand_score(pairs[shuffled], model.labels_) > 0.95
+    assert [facts["kind"] for facts in model.facts_["similarity"]] == ["matrix"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"prior": np.zeros(7, int)}, r"prior has shape \(7,\) .* each of the 180 cells"),
+        ({"prior": np.zeros((180, 4), int)}, r"prior has shape \(180, 4\)"),
+        ({"prior": np.zeros(180)}, "type float64; expected one whole number"),
+        ({"prior": ["T cell"] * 180}, "expected one whole number"),
+        ({"similarity": sparse.eye(7)}, "7 × 7, but there are 180 cells"),
+        ({"similarity": sparse.csr_matrix((180, 6))}, "180 × 6, but there are 180 cells"),
+        ({"similarity": sparse.eye(180) * 2}, r"lie in \[0, 1\]"),
+        ({"similarity": -sparse.eye(180)}, r"lie in \[0, 1\]"),
+        ({"similarity": sparse.eye(180) * np.nan}, "finite"),
+        ({"similarity": np.eye(180)}, "scipy sparse matrix"),
+        ({"similarity": "umap_knn"}, "scipy sparse matrix"),
+    ],
+)
+def test_a_prior_or_similarity_that_does_not_fit_is_told(given, sentence):
+    with pytest.raises(UserError, match=sentence):
+        tiny(steps=3).fit(blobs()[0], **given)
+
+
+@pytest.mark.parametrize(
+    ("prior", "sentence"),
+    [
+        (np.full(180, -1), "no cell has a known group"),
+        (np.arange(180) % 5, "a group 4, but the model has groups 0 to 3"),
+    ],
+)
+def test_a_prior_that_the_released_objective_cannot_use_is_told(prior, sentence):
+    with pytest.raises(UserError, match=sentence):
+        tiny(steps=3, objective="released").fit(blobs()[0], prior=prior)
+
+
+# ---------------------------------------------------------------------- images
+
+
+def test_images_have_convolutions_and_are_augmented_where_the_shape_is_known(monkeypatch):
+    without_umap(monkeypatch)
+    moved = []
+    monkeypatch.setattr(
+        fitting, "random_affine", lambda x, shape, strength: moved.append((shape, strength)) or x
+    )
+    X = np.random.default_rng(0).random((40, 320)).astype(np.float32)
+    settings = {"steps": 3, "refinements": 0, "channels": (2, 2)}
+    images = anndata.AnnData(X, uns={"image_shape": np.array([16, 20])})
+    model = tiny(**settings).fit(images)
+    assert isinstance(model.module_.encoder, ConvEncoder)
+    assert (model.image_shape_, model.facts_["encoder"]) == ((16, 20), "conv")
+    assert moved == [((16, 20), model.augmentation)] * 3
+    tiny(**settings, image_shape=(20, 16), augmentation=0.5).fit(X)
+    assert moved[3:] == [((20, 16), 0.5)] * 3
+    tiny(**settings, image_shape=(20, 16), augmentation=0).fit(X)
+    assert len(moved) == 6
+    for cells, others in ((images, {"encoder": "dense"}), (X, {})):
+        plain = tiny(**settings, **others).fit(cells)
+        assert type(plain.module_.encoder) is Encoder
+        assert plain.facts_["encoder"] == "dense"
+
+
+def test_the_first_similarity_of_images_is_that_of_deskewed_ones(monkeypatch):
+    without_umap(monkeypatch)
+    build = fitting.similarity.build
+    seen = []
+
+    def watched(spec, cells, **others):
+        seen.append(cells)
+        return build(spec, cells, **others)
+
+    monkeypatch.setattr(fitting.similarity, "build", watched)
+    monkeypatch.setattr(fitting, "deskew", lambda x, shape: 1 - x)
+    X = np.random.default_rng(0).random((40, 320)).astype(np.float32)
+    settings = {"steps": 3, "refinements": 0, "channels": (2,), "image_shape": (16, 20)}
+    tiny(**settings).fit(X)
+    tiny(**settings, deskew=False).fit(X)
+    tiny(**settings | {"image_shape": None}).fit(X)
+    np.testing.assert_allclose(seen[0], 1 - X, atol=1e-6)
+    assert seen[1] is X
+    assert seen[2] is X
+
+
+def test_one_decoder_may_be_shared(monkeypatch, tmp_path):
+    without_umap(monkeypatch)
     X = blobs()[0]
-    labels = small(steps=60).fit_predict(X).tolist()
-    assert small(steps=60).fit_predict(X).tolist() == labels
-    assert labels_of_a_new_process(0) == labels
-    assert small(steps=60, random_state=1).fit_predict(X).tolist() != labels
+    model = tiny(steps=20, refinements=0, shared_decoder=True).fit(X)
+    assert model.module_.experts.n_experts == 1
+    assert model.cluster_means_.shape == (4, 4)
+    assert model.generate(3, 2).shape == (2, 6)
+    model.save(tmp_path)
+    loaded = MoESimVAE.load(tmp_path, device="cpu")
+    np.testing.assert_array_equal(loaded.reconstruct(X), model.reconstruct(X))
+
+
+def test_small_images_are_left_to_dense_layers_unless_asked_for(monkeypatch):
+    without_umap(monkeypatch)
+    X = np.random.default_rng(0).random((40, 64)).astype(np.float32)
+    settings = {"steps": 3, "refinements": 0, "image_shape": (8, 8)}
+    assert tiny(**settings).fit(X).facts_["encoder"] == "dense"
+    assert tiny(**settings, encoder="conv", channels=(2,)).fit(X).facts_["encoder"] == "conv"
+
+
+# ---------------------------------------------------------------------- files
 
 
 def test_a_saved_model_says_the_same(fitted, tmp_path):
     X = blobs()[0] + 0.1
     fitted.save(tmp_path / "model")
     loaded = MoESimVAE.load(tmp_path / "model", device="cpu")
-    np.testing.assert_array_equal(loaded.predict_proba(X), fitted.predict_proba(X))
+    for way in ("predict", "predict_proba", "transform", "reconstruct"):
+        np.testing.assert_array_equal(getattr(loaded, way)(X), getattr(fitted, way)(X))
     np.testing.assert_array_equal(loaded.generate(2, 5), fitted.generate(2, 5))
-    np.testing.assert_array_equal(loaded.reconstruct(X), fitted.reconstruct(X))
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
         "config.json",
         "model.safetensors",
     ]
+    # what concerns this machine only is not the model's
+    parameters = json.loads((tmp_path / "model" / "config.json").read_text())["parameters"]
+    assert not {"device", "cache", "checkpoint", "progress"} & set(parameters)
+    loaded.save(tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        written = [(tmp_path / folder / name).read_bytes() for folder in ("model", "again")]
+        assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"objective": "released", "activation": "tanh"}, (40, 6)),
+        ({"image_shape": (16, 16), "channels": (2,)}, (40, 256)),
+        (
+            {"similarity": {"kind": "umap_knn", "n_neighbors": np.int64(7)}, "n_clusters": 16},
+            (40, 6),
+        ),
+    ],
+)
+def test_every_kind_of_model_can_be_saved(settings, shape, tmp_path, monkeypatch):
+    without_umap(monkeypatch)
+    X = np.random.default_rng(0).random(shape).astype(np.float32)
+    model = tiny(**{"steps": 3, "refinements": 0} | settings).fit(X)
+    model.save(tmp_path)
+    loaded = MoESimVAE.load(tmp_path, device="cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    # its parameters are those of the model, so that it may be fitted again
+    again = clone(loaded).set_params(device="cpu", progress=False).fit(X)
+    np.testing.assert_array_equal(again.labels_, model.labels_)
 
 
 def damage_config(folder, **changes):
@@ -143,11 +346,11 @@ def drop_a_tensor(folder):
     ("harm", "sentence"),
     [
         (lambda f: (f / "config.json").unlink(), "cannot be read"),
-        (lambda f: (f / "config.json").write_text("{"), "cannot be read"),
-        (lambda f: (f / "config.json").write_text("[]"), "not the configuration"),
         (lambda f: damage_config(f, format_version=99), "format version 99"),
         (lambda f: damage_config(f, n_features=7), "different models"),
+        (lambda f: damage_config(f, n_features="six"), "does not describe a model"),
         (lambda f: damage_config(f, parameters={"K": 3}), "does not describe a model"),
+        (lambda f: damage_config(f, parameters=None), "does not describe a model"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x08"), "cannot be read"),
         (drop_a_tensor, "'cluster_means' has shape None"),
     ],
@@ -159,6 +362,9 @@ def test_a_damaged_model_is_told(fitted, tmp_path, harm, sentence):
         MoESimVAE.load(tmp_path)
 
 
+# ---------------------------------------------------------------------- what is told
+
+
 def with_a_hole(make):
     X = blobs()[0]
     X[7, 2] = np.nan
@@ -168,54 +374,158 @@ def with_a_hole(make):
 @pytest.mark.parametrize(
     ("data", "settings", "sentence"),
     [
-        (lambda: with_a_hole(np.array), {}, "cell 7, feature 2"),
-        (lambda: with_a_hole(sparse.csr_matrix), {}, "cell 7, feature 2"),
-        (lambda: with_a_hole(anndata.AnnData), {}, "cell 7, feature 2"),
+        (lambda: with_a_hole(np.array), {}, r"cell 7 \(counted from 0\), feature 2, is nan"),
+        (lambda: with_a_hole(named), {}, r"cell '7' .*, feature 'CD8', is nan"),
         (lambda: blobs()[0], {"scale": "none"}, "use scale='minmax'"),
         (lambda: blobs()[0], {"scale": "z"}, "scale is 'z'"),
         (lambda: blobs()[0][:3], {}, "3 cells for 4 clusters"),
-        (lambda: blobs()[0], {"n_clusters": 1}, "n_clusters is 1"),
-        (lambda: blobs()[0], {"steps": 1}, "needs at least one step"),
+        (lambda: blobs()[0][:2], {"n_clusters": 2}, "at least 3 cells"),
+        (lambda: blobs()[0], {"n_clusters": 1}, "n_clusters is 1; ask for at least 2"),
+        (lambda: blobs()[0], {"steps": 2}, "needs at least one step"),
+        (lambda: blobs()[0], {"refinements": -1}, "needs at least one step"),
         (lambda: blobs()[0], {"batch_size": 1}, "batch_size is 1"),
+        (lambda: blobs()[0], {"objective": "elbo"}, "objective is 'elbo'"),
+        (lambda: blobs()[0], {"activation": "sine"}, "activation is 'sine'"),
+        (lambda: blobs()[0], {"schedule": "steep"}, "schedule 'steep'"),
+        (lambda: blobs()[0], {"device": "abacus"}, "device 'abacus'"),
+        (lambda: blobs()[0], {"similarity": "friends"}, "no similarity 'friends'"),
+        (lambda: blobs()[0], {"similarity": {"kind": "umap_knn", "k": 3}}, "no parameter 'k'"),
+        (lambda: blobs()[0], {"encoder": "deep"}, "encoder is 'deep'"),
+        (lambda: blobs()[0], {"encoder": "conv"}, "image_shape is None, but cells have 6"),
+        (lambda: blobs()[0], {"image_shape": (20, 20)}, r"\(20, 20\), but cells have 6 features"),
         (lambda: np.empty((0, 3)), {}, "expected cells × features"),
         (lambda: np.array([["a", "b"]]), {}, "must be numbers"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(data, settings, sentence):
-    with pytest.raises(UserError, match=sentence):
-        small(**settings).fit(data())
+    with pytest.raises(UserError, match=sentence) as told:
+        tiny(**settings).fit(data())
+    assert "\n" not in str(told.value)
 
 
 def test_bad_use_of_a_fitted_model_is_told(fitted):
     with pytest.raises(UserError, match="5 features, but the model was fitted on 6"):
         fitted.predict(blobs()[0][:, :5])
-    with pytest.raises(UserError, match="no cluster 4"):
-        fitted.generate(4, 1)
-    with pytest.raises(NotFittedError):
-        small().predict(blobs()[0])
+    for cluster in (4, -1):
+        with pytest.raises(UserError, match=f"no cluster {cluster}; the model has 0 to 3"):
+            fitted.generate(cluster, 1)
+    with pytest.raises(UserError, match="cell 7"):
+        fitted.predict(with_a_hole(np.array))
 
 
-def test_as_many_clusters_as_cells_and_duplicates_do_no_harm():
-    X = np.repeat(np.eye(3, dtype=np.float32), 4, axis=0)
-    for n_clusters in (2, 12):
-        model = small(n_clusters, steps=20).fit(X)
-        assert np.isfinite(model.embedding_).all()
-        assert np.isfinite(model.generate(1, 2)).all()
+def test_a_model_that_is_not_fitted_says_so(tmp_path):
+    X = blobs()[0]
+    uses = [
+        lambda model: model.predict(X),
+        lambda model: model.transform(X),
+        lambda model: model.reconstruct(X),
+        lambda model: model.generate(0, 1),
+        lambda model: model.save(tmp_path),
+    ]
+    for use in uses:
+        with pytest.raises(NotFittedError):
+            use(tiny())
 
 
-def test_new_cells_far_outside_the_fitted_range_are_assigned(fitted):
-    assert np.isfinite(fitted.predict_proba(blobs()[0] * 1e6)).all()
+def test_features_are_known_by_name(fitted_by_name, tmp_path):
+    X = blobs()[0]
+    cells = named(X)
+    assert fitted_by_name.feature_names_in_ == MARKERS
+    fitted_by_name.save(tmp_path)
+    for model in (fitted_by_name, MoESimVAE.load(tmp_path, device="cpu")):
+        np.testing.assert_array_equal(model.predict(cells), model.predict(X))
+        table = pd.DataFrame(X, columns=MARKERS)
+        np.testing.assert_array_equal(model.predict(table), model.predict(X))
+        with pytest.raises(UserError, match="lack 2 of the model's 6 features, the first is 'CD4'"):
+            model.predict(cells[:, ["CD3", "CD8", "CD19", "DNA"]])
+        with pytest.raises(UserError, match=r"another order; select model.feature_names_in_"):
+            model.predict(cells[:, MARKERS[::-1]])
+        more = pd.DataFrame(np.hstack([X, X[:, :1]]), columns=[*MARKERS, "CD56"])
+        with pytest.raises(UserError, match="other features than the model"):
+            model.transform(more)
+        selected = cells[:, MARKERS[::-1]][:, model.feature_names_in_]
+        np.testing.assert_array_equal(model.predict(selected), model.predict(X))
 
 
-def test_it_is_a_scikit_learn_estimator(fitted):
-    copy = clone(fitted)
-    assert copy.get_params() == fitted.get_params()
-    assert not hasattr(copy, "labels_")
+# ---------------------------------------------------------------------- settings that must matter
+
+
+def test_every_weight_reaches_its_term(monkeypatch):
+    without_umap(monkeypatch)
+    X = blobs()[0]
+    settings = {"steps": 3, "refinements": 0, "warm_up": 0.0, "learning_rate": 1e-9}
+    names = ("reconstruction_weight", "kl_weight", "similarity_weight", "depict_weight")
+    plain = tiny(**settings, **dict.fromkeys(names, 1.0)).fit(X).history_
+    changes = {
+        "reconstruction_weight": 2.0,
+        "kl_weight": 3.0,
+        "similarity_weight": 4.0,
+        "depict_weight": 5.0,
+    }
+    weighted = tiny(**settings, **changes).fit(X).history_
+    for name, factor in changes.items():
+        term = name.removesuffix("_weight")
+        np.testing.assert_allclose(weighted[term], factor * np.array(plain[term]), rtol=1e-4)
+
+
+def test_all_terms_but_the_similarity_warm_up_in_the_first_phase_alone(monkeypatch):
+    without_umap(monkeypatch)
+    X = blobs()[0]
+    settings = {"steps": 300, "refinements": 1, "learning_rate": 1e-9, "kl_weight": 1.0}
+    cold = tiny(**settings, warm_up=1.0).fit(X).history_
+    warm = tiny(**settings, warm_up=0.0).fit(X).history_
+    # of 150 steps, means of the first, second and third 50
+    expected = [24.5 / 150, 74.5 / 150, 124.5 / 150, 1, 1, 1]
+    for term in ("reconstruction", "kl", "depict"):
+        share = np.array(cold[term]) / np.array(warm[term])
+        np.testing.assert_allclose(share, expected, rtol=0.1 if term == "kl" else 1e-2)
+    np.testing.assert_allclose(cold["similarity"], warm["similarity"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("encoder", "kind"), [("dense", "communities"), ("conv", "umap_knn")])
+def test_auto_is_the_kind_for_images_or_for_cells(encoder, kind, monkeypatch):
+    without_umap(monkeypatch)
+    build = fitting.similarity.build
+    seen = []
+
+    def watched(spec, cells, **others):
+        seen.append(spec)
+        return build(spec, cells, **others)
+
+    monkeypatch.setattr(fitting.similarity, "build", watched)
+    X = np.random.default_rng(0).random((40, 256)).astype(np.float32)
+    settings = {"steps": 4, "refinements": 1, "channels": (2,), "image_shape": (16, 16)}
+    tiny(**settings, encoder=encoder).fit(X)
+    assert [fitting.similarity.parse(spec)[0] for spec in seen] == [kind] * 2
+
+
+def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):
+    without_umap(monkeypatch)
+    build = fitting.similarity.build
+    seen = []
+
+    def watched(spec, cells, **others):
+        seen.append((spec, cells.shape, others["cache"]))
+        return build(spec, cells, **others)
+
+    monkeypatch.setattr(fitting.similarity, "build", watched)
+    spec = {"kind": "umap_knn", "metric": "canberra", "n_neighbors": 9}
+    tiny(steps=30, refinements=2, similarity=spec, cache="somewhere").fit(blobs()[0])
+    features = ({"kind": "umap_knn", "n_neighbors": 9}, (180, 16), None)
+    assert seen == [(spec, (180, 6), "somewhere"), features, features]
+
+
+def test_a_similarity_is_kept_in_the_cache_and_found_again(tmp_path):
+    X = blobs()[0]
+    settings = {"steps": 3, "refinements": 0, "cache": tmp_path}
+    first, second = (tiny(**settings).fit(X) for _ in range(2))
+    assert [m.facts_["similarity"][0]["from_cache"] for m in (first, second)] == [False, True]
+    assert outcome(first) == outcome(second)
 
 
 def test_the_method_hands_over_all_there_is(tmp_path):
     cells = anndata.AnnData(blobs(60)[0])
-    run = moe_sim_vae.cluster(cells, 4, 0, **SMALL | {"steps": 20, "refinements": 0})
+    run = moe_sim_vae.cluster(cells, 4, 0, **PARAMETERS | {"steps": 20, "refinements": 0})
     assert run.labels.shape == (60,)
     assert run.embedding.shape == run.probabilities.shape == (60, 4)
     assert {"experts_in_use", "device", "seconds_similarity", "seconds_training"} <= set(run.facts)

@@ -136,7 +136,7 @@ def test_em_means_are_weighted_means(rng):
 def test_running_means_settle_on_em_means_and_outlive_an_empty_cluster(rng):
     p = torch.tensor(softmax(rng.normal(size=(50, 3))), dtype=torch.float32)
     z = torch.tensor(rng.normal(size=(50, 2)), dtype=torch.float32)
-    running = losses.RunningMeans(3, 2, torch.device("cpu"))
+    running = losses.RunningMeans(3, 2)
     for _ in range(50):
         means = running.update(p, z)
     torch.testing.assert_close(means, losses.em_means(p, z), rtol=1e-4, atol=1e-5)
@@ -145,6 +145,34 @@ def test_running_means_settle_on_em_means_and_outlive_an_empty_cluster(rng):
         later = running.update(only_first, z)
     assert torch.isfinite(later).all()
     torch.testing.assert_close(running.update(p, z)[0], later[0], rtol=0.2, atol=0.2)
+
+
+def test_running_means_are_kept_with_the_weights(rng):
+    p = torch.tensor(softmax(rng.normal(size=(5, 3))), dtype=torch.float32)
+    first, second = losses.RunningMeans(3, 2), losses.RunningMeans(3, 2)
+    first.update(p, torch.ones(5, 2))
+    second.load_state_dict(first.state_dict())
+    z = torch.zeros(5, 2)
+    assert torch.equal(first.update(p, z), second.update(p, z))
+
+
+def slow_released_kl(z, assignment, centroids):
+    total = 0.0
+    for k in range(len(centroids)):
+        for d in range(z.shape[1]):
+            cells = z[assignment == k, d]
+            variance = np.mean((cells - centroids[k, d]) ** 2) if len(cells) else 0
+            if variance > 0:
+                total += 0.5 * (variance - 1 - np.log(variance))
+    return total / len(centroids)
+
+
+def test_released_kl_is_a_sum_over_dimensions_and_a_mean_over_all_clusters(rng):
+    z, centroids = rng.normal(size=(9, 3)) * 2, rng.normal(size=(4, 3))
+    assignment = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])  # 3 is empty
+    centroids[2] = z[8]  # its only cell lies on it: a variance of exactly 0
+    fast = losses.released_kl(tensor(z), torch.tensor(assignment), tensor(centroids)).item()
+    assert fast == pytest.approx(slow_released_kl(z, assignment, centroids), rel=1e-9)
 
 
 def test_gradients_agree_with_finite_differences(rng):
@@ -158,6 +186,8 @@ def test_gradients_agree_with_finite_differences(rng):
     assert check(lambda a: losses.similarity(a.softmax(1), s), (logits,))
     assert check(lambda a: losses.depict(p, a), (logits,))
     assert check(lambda a: losses.cluster_kl(a, assignment, means), (z,))
+    free = means.clone().requires_grad_()
+    assert check(lambda a, m: losses.released_kl(a, assignment, m), (z, free))
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,6 +210,7 @@ def test_no_loss_or_gradient_is_ever_nan(n, n_clusters, scale, seed):
         losses.similarity(p, torch.ones(n, n)),
         losses.similarity(p, torch.zeros(n, n)),
         losses.depict(p, a),
+        losses.released_kl(z, p.argmax(1), means),
     ]
     sum(values).backward()
     assert all(torch.isfinite(value) for value in values)

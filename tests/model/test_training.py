@@ -3,15 +3,30 @@ import pytest
 import torch
 
 from moesimvae.errors import UserError
-from moesimvae.model.training import batches, choose_device, encode_in_batches, seeded, train
+from moesimvae.model.training import (
+    Batches,
+    Training,
+    choose_device,
+    encode_in_batches,
+    seeded,
+    train,
+)
+
+CPU = torch.device("cpu")
+
+
+def line(x):
+    """The terms of a straight line's fit, and its slope to be found, 3."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    return weight, lambda index, step: {"error": ((weight * x[index] - 3 * x[index]) ** 2).mean()}
 
 
 def fit_line(steps=200, **settings):
     generator = seeded(0)
-    weight = torch.nn.Parameter(torch.zeros(1))
     x = torch.linspace(-1, 1, 33)
+    weight, terms = line(x)
     history = train(
-        lambda index, step: {"error": ((weight * x[index] - 3 * x[index]) ** 2).mean()},
+        terms,
         [weight],
         len(x),
         steps,
@@ -29,27 +44,161 @@ def test_it_finds_the_minimum_and_records_every_term():
     assert history["error"][0] > 100 * history["error"][-1]
 
 
+def test_a_record_is_the_mean_since_the_last_one():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    history = train(
+        lambda index, step: {"step number": 0 * weight.sum() + step, "two": 0 * weight.sum() + 2},
+        [weight],
+        8,
+        7,
+        batch_size=2,
+        learning_rate=0.1,
+        generator=seeded(0),
+        progress="",
+        record_every=3,
+    )
+    assert history["step number"] == [1, 4, 6]
+    assert history["total"] == [3, 6, 8]
+
+
 def test_the_same_seed_gives_the_same_course():
     assert fit_line() == fit_line()
 
 
+def test_all_random_numbers_follow_the_seed():
+    drawn = []
+    for _ in range(2):
+        generator = seeded(2**40 + 1)
+        drawn.append([np.random.rand(), torch.rand(1), torch.rand(1, generator=generator)])  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+
+
+# ---------------------------------------------------------------------- batches
+
+
 def test_an_epoch_shows_each_cell_once_and_batches_are_full():
-    stream = batches(9, 4, seeded(0), torch.device("cpu"))
+    stream = Batches(9, 4, seeded(0), CPU)
     for _ in range(5):
         epoch = torch.cat([next(stream), next(stream)])
         assert len(epoch.unique()) == 8
-    assert len(next(batches(3, 4, seeded(0), torch.device("cpu")))) == 3
+    assert len(next(Batches(3, 4, seeded(0), CPU))) == 3
+
+
+def test_no_cell_is_left_out_for_ever():
+    stream = Batches(9, 8, seeded(0), CPU)
+    seen = torch.cat([next(stream) for _ in range(10)])
+    assert len(seen.unique()) == 9
 
 
 def test_the_shuffle_heeds_its_generator_alone():
-    first, second = (
-        next(batches(50, 8, torch.Generator().manual_seed(5), torch.device("cpu")))
-        for _ in range(2)
-    )
+    first, second = (next(Batches(50, 8, torch.Generator().manual_seed(5), CPU)) for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_a_loss_that_is_not_finite_is_told(capsys):
+def test_cells_are_drawn_as_often_as_asked():
+    sampling = np.array([0.1, 0.0, 0.2, 0.7, 0.0])
+    stream = Batches(5, 5, seeded(0), CPU, sampling)
+    drawn = torch.cat([next(stream) for _ in range(4000)])
+    share = np.bincount(drawn, minlength=5) / len(drawn)
+    np.testing.assert_allclose(share, sampling, atol=0.015)
+    assert share[1] == share[4] == 0
+
+
+def test_batches_go_on_where_others_stood():
+    for sampling in (None, np.full(30, 1 / 30)):
+        stream = Batches(30, 8, seeded(0), CPU, sampling)
+        for _ in range(5):
+            next(stream)
+        state, position = stream.epoch_began_at, stream.position
+        expected = torch.stack([next(stream) for _ in range(7)])
+        other = Batches(30, 8, torch.Generator().manual_seed(99), CPU, sampling)
+        other.go_to(state, position)
+        assert torch.equal(torch.stack([next(other) for _ in range(7)]), expected)
+
+
+# ---------------------------------------------------------------------- Adam
+
+
+def slow_adam(steps, rate, betas, gradient):
+    """Kingma and Ba 2015, one number."""
+    weight = m = v = 0.0
+    for t in range(1, steps + 1):
+        g = gradient(weight)
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
+        change = (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)) ** 0.5 + 1e-8)
+        weight -= rate(t - 1) * change
+    return weight
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.99)])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_steps_are_adam_s(schedule, betas):
+    weight = torch.nn.Parameter(torch.zeros(1))
+    training = Training(
+        [weight],
+        4,
+        20,
+        batch_size=2,
+        learning_rate=0.2,
+        generator=seeded(0),
+        schedule=schedule,
+        betas=betas,
+    )
+    training.run(lambda index, step: {"error": (weight - 3).square().sum()}, "")
+
+    def rate(step):
+        return 0.2 * (0.5 * (1 + np.cos(np.pi * step / 20)) if schedule == "cosine" else 1)
+
+    expected = slow_adam(20, rate, betas, lambda w: 2 * (w - 3))
+    assert weight.item() == pytest.approx(expected, rel=1e-4)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_training_goes_on_where_another_was_stopped():
+    x = torch.linspace(-1, 1, 33)
+
+    def new(weight, seed=0):
+        settings = {"batch_size": 8, "learning_rate": 0.02, "record_every": 10}
+        return Training([weight], len(x), 90, generator=seeded(seed), **settings)
+
+    weight, terms = line(x)
+    expected = new(weight).run(terms, "")
+
+    def stop():
+        if training.step == 40:
+            raise Stopped
+
+    half, terms = line(x)
+    training = new(half)
+    with pytest.raises(Stopped):
+        training.run(terms, "", stop)
+    tensors, values = training.state()
+    later, terms = line(x)
+    with torch.no_grad():
+        later.copy_(half)
+    again = new(later, seed=5)
+    again.resume(tensors, values)
+    assert again.run(terms, "") == expected
+    assert torch.equal(later, weight)
+
+
+def test_nothing_is_saved_at_the_end_where_nothing_is_left_to_do():
+    weight, terms = line(torch.linspace(-1, 1, 33))
+    steps = []
+    training = Training(
+        [weight], 33, 30, batch_size=8, learning_rate=0.1, generator=seeded(0), record_every=10
+    )
+    training.run(terms, "", lambda: steps.append(training.step))
+    assert steps == [10, 20]
+
+
+# ---------------------------------------------------------------------- what is told
+
+
+def test_a_loss_that_is_not_finite_is_told():
     with pytest.raises(UserError, match="'error' stopped being a finite number"):
         train(
             lambda index, step: {"error": parameter.sum() * torch.inf},
@@ -69,6 +218,11 @@ def test_a_log_file_gets_a_line_now_and_then(capsys):
     assert lines[-1].startswith("line 400/400: error ")
 
 
+def test_silence_is_silent(capsys):
+    fit_line(steps=40, record_every=1)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_unknown_device_and_schedule_are_told():
     with pytest.raises(UserError, match="device 'abacus' cannot be used"):
         choose_device("abacus")
@@ -76,7 +230,7 @@ def test_unknown_device_and_schedule_are_told():
         fit_line(schedule="steep")
 
 
-@pytest.mark.parametrize("n_cells", [0, 1, 7, 10])
+@pytest.mark.parametrize("n_cells", [0, 1, 7, 10, 11])
 def test_encoding_in_batches_keeps_the_order(n_cells):
     encoded = encode_in_batches(lambda index: index[:, None] * 2.0, n_cells, batch_size=5)
     np.testing.assert_array_equal(encoded, 2.0 * np.arange(n_cells)[:, None])

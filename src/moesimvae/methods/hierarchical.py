@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moesimvae.methods.interface import Clustering, dense
-from moesimvae.methods.neighbours import neighbour_graph
 from moesimvae.model.projection import principal_components
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def cluster(
     touch in the graph of `n_neighbors` nearest neighbours may, in memory linear in n.
     """
     from sklearn.cluster import AgglomerativeClustering
+
+    from moesimvae.model.graphs import neighbour_graph
 
     points = principal_components(dense(cells), n_pca, seed)
     whole = len(points) <= max_cells_dense

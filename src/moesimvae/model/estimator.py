@@ -2,73 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
-from torch import Tensor, nn
+from torch import Tensor
 
-from moesimvae import files
+import moesimvae
 from moesimvae.errors import UserError
-from moesimvae.model import losses
-from moesimvae.model.networks import Encoder, Experts, Gate
-from moesimvae.model.projection import principal_components, umap_projection
-from moesimvae.model.similarity import Similarity, neighbours_in_batch
-from moesimvae.model.training import choose_device, encode_in_batches, seeded, train
+from moesimvae.model import cells, losses, storage
+from moesimvae.model.experts import Experts
+from moesimvae.model.fitting import Fit
+from moesimvae.model.module import Module
+from moesimvae.model.networks import ACTIVATIONS, ConvEncoder, Encoder, Gate
+from moesimvae.model.presets import PRESETS
+from moesimvae.model.training import choose_device, encode_in_batches, seeded
 
-FORMAT = "moesimvae-model"
-FORMAT_VERSION = 1
-# share of the first phase's steps over which the KL and DEPICT terms grow to their full weight:
-# at full weight from the start, DEPICT draws all cells into one cluster
-WARM_UP = 0.4
-
-
-class Module(nn.Module):
-    """Encoder, experts and gate, and the loss they share."""
-
-    def __init__(
-        self,
-        n_features: int,
-        n_clusters: int,
-        n_latent: int,
-        encoder_layers: Sequence[int],
-        expert_layers: Sequence[int],
-        gate_layers: Sequence[int],
-        gate_dropout: float,
-    ):
-        super().__init__()
-        self.encoder = Encoder(n_features, encoder_layers, n_latent)
-        self.experts = Experts(n_clusters, [n_latent, *expert_layers, n_features])
-        self.gate = Gate(n_latent, gate_layers, n_clusters, gate_dropout)
-
-    def loss_terms(
-        self, x: Tensor, adjacency: Tensor, means: losses.RunningMeans
-    ) -> dict[str, Tensor]:
-        """The four parts of Eq 11, without weights, for a batch x (n, n_features) in [0, 1].
-
-        The gate sees the mean of q(z | x), the experts a sample of it: noise in the gate would
-        only blur S. The variance of q is learned, yet Eq 3 asks for unit variance of a cluster's
-        codes together and not of each cell's posterior (there is no KL of q(z | x) to a prior
-        in the paper): reconstruction shrinks it towards 0 while the means spread to fill N(μ_k, I).
-        """
-        code = self.encoder(x)
-        p = self.gate(code.mean).softmax(1)
-        assignment = p.argmax(1)
-        z = code.mean + torch.randn_like(code.mean) * (0.5 * code.log_variance).exp()
-        return {
-            "reconstruction": losses.reconstruction(self.experts(z, assignment), x),
-            "kl": losses.cluster_kl(z, assignment, means.update(p, code.mean)),
-            "similarity": losses.similarity(p, adjacency),
-            "depict": losses.depict(p, self.gate(code.mean, noisy=True)),
-        }
+# rows and columns below which images are left to dense layers unless convolutions are asked for:
+# there is nothing left of them after three steps of stride 2
+SMALLEST_IMAGE = 16
 
 
 class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -76,135 +34,188 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     An encoder maps cells to a latent space, a gate assigns them to one of `n_clusters` experts,
     and each expert decodes its own cluster. The gate learns to reproduce, batch by batch, which
-    cells are near neighbours in a UMAP projection of the data (Eq 7).
+    cells are similar (Eq 7). No label plays a part, but a `prior` where one is given.
 
-    `refinements=0` is the paper's model. With `refinements=1`, the default, the first half of
-    the steps is the same; then the projection is computed again, now from the encoder's last
-    hidden layer, and training goes on with the neighbours found there. No label plays a part.
+    The defaults are our best. They go beyond the paper in three ways: images have convolutions
+    and are seen slightly moved (`encoder`, `augmentation`); the similarity is computed again from
+    the network's own features after each part of the training (`refinements`); see `preset` for
+    the paper's model.
 
     Parameters
     ----------
     n_clusters: K, number of clusters and of experts (some may end up empty).
+    similarity: which cells are similar: a name of `similarity.KINDS`, or a mapping with the key
+        "kind" and the parameters of that kind; "auto" is "umap_knn" for images with convolutions,
+        whose groups are taken to be of similar size, and "communities" for all other cells.
+    refinements: how often the similarity is computed again, from the gate's last hidden layer.
+        The 1 + `refinements` phases share the steps evenly.
     n_latent: dimensions of the latent space.
-    encoder_layers, expert_layers, gate_layers: sizes of the hidden layers; the sizes of the
-        experts are those of each one.
-    n_neighbors, metric: of UMAP.
-    n_pca: principal components that the first UMAP is made from; None takes all features. With
-        hundreds of noisy features, such as genes, distances mean little without it.
-    batch_neighbors: k of the nearest neighbours within a batch; None takes half of a cluster's
-        even share of the batch.
-    refinements: how often the similarity is computed again from the encoder.
-    steps: training steps in all, shared evenly by the 1 + `refinements` phases.
-    batch_size, learning_rate: of Adam, with a cosine schedule in each phase.
+    encoder: "dense", "conv" for images, or "auto": "conv" where the shape of the image is known,
+        from `image_shape` or from uns["image_shape"] of an AnnData, and is at least 16 × 16.
+    image_shape: (rows, columns) of one image, None for cells.
+    channels: of the convolutions; encoder_layers: sizes of the dense layers, after them or alone;
+        None takes (128,) after convolutions and (512, 512) alone.
+    expert_layers, gate_layers: sizes of the hidden layers; of the experts, those of each one.
+    shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
+    activation: "relu", "elu" or "tanh".
+    augmentation: how far images are turned, shifted, stretched and sheared at random, a factor on
+        the amplitudes in `images`; 0 is none. Cells that are not images are not augmented.
+    deskew: compute the first similarity between images centred and freed of their slant.
+    objective: "paper" or "released" (see `module`).
     reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
         all of which are means (see `losses`).
-    centred_start: start the encoder as if the features were centred and of unit spread; with many
-        sparse features, such as genes, the gate takes long to tell cells apart without it.
+    warm_up: share of the first phase over which all terms but the similarity grow to their weight:
+        at full weight from the start, DEPICT draws all cells into one cluster, and the experts'
+        wishes keep the gate from telling cells apart.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
+    steps, batch_size, learning_rate, schedule, adam_betas: of Adam; "cosine" lets the rate fall to
+        0 in each phase, "constant" leaves it.
+    standardise: let the encoder see features as centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
     random_state: seed of everything. On one machine's CPU, with the same number of threads, the
         same seed gives the same labels.
     device: "auto", "cpu", "cuda", ….
+    cache: folder that keeps similarities of the cells for the next fit with the same ones.
+    checkpoint: folder in which a training that is stopped leaves what it needs to go on; fit
+        again with the same cells and parameters, and it ends as if it had not been stopped.
     progress: show the course of training on stderr.
 
     Attributes after `fit`
     ----------------------
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
-    over all cells; history_: term → weighted mean loss per record; n_features_in_; facts_.
+    over all cells; history_: term → weighted mean loss per record; n_features_in_;
+    feature_names_in_ where the cells came with names; facts_.
     """
 
     def __init__(
         self,
         n_clusters: int = 10,
         *,
+        similarity: str | dict[str, Any] = "auto",
+        refinements: int = 2,
         n_latent: int = 20,
-        encoder_layers: Sequence[int] = (512, 512),
+        encoder: str = "auto",
+        image_shape: Sequence[int] | None = None,
+        channels: Sequence[int] = (8, 32, 64),
+        encoder_layers: Sequence[int] | None = None,
         expert_layers: Sequence[int] = (256,),
+        shared_decoder: bool = False,
         gate_layers: Sequence[int] = (128,),
-        n_neighbors: int = 15,
-        metric: str = "euclidean",
-        n_pca: int | None = None,
-        batch_neighbors: int | None = None,
-        refinements: int = 1,
-        steps: int = 5000,
-        batch_size: int = 512,
-        learning_rate: float = 1e-3,
-        reconstruction_weight: float = 1.0,
+        activation: str = "relu",
+        augmentation: float = 0.6,
+        deskew: bool = True,
+        objective: str = "paper",
+        reconstruction_weight: float = 0.2,
         kl_weight: float = 0.02,
         similarity_weight: float = 1.0,
         depict_weight: float = 0.05,
+        warm_up: float = 0.4,
         gate_dropout: float = 0.1,
-        centred_start: bool = False,
+        steps: int = 5000,
+        batch_size: int = 512,
+        learning_rate: float = 3e-3,
+        schedule: str = "cosine",
+        adam_betas: Sequence[float] = (0.9, 0.999),
+        standardise: bool = True,
         scale: str = "auto",
         random_state: int = 0,
         device: str = "auto",
+        cache: str | Path | None = None,
+        checkpoint: str | Path | None = None,
         progress: bool = True,
     ):
         self.n_clusters = n_clusters
+        self.similarity = similarity
+        self.refinements = refinements
         self.n_latent = n_latent
+        self.encoder = encoder
+        self.image_shape = image_shape
+        self.channels = channels
         self.encoder_layers = encoder_layers
         self.expert_layers = expert_layers
+        self.shared_decoder = shared_decoder
         self.gate_layers = gate_layers
-        self.n_neighbors = n_neighbors
-        self.metric = metric
-        self.n_pca = n_pca
-        self.batch_neighbors = batch_neighbors
-        self.refinements = refinements
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.activation = activation
+        self.augmentation = augmentation
+        self.deskew = deskew
+        self.objective = objective
         self.reconstruction_weight = reconstruction_weight
         self.kl_weight = kl_weight
         self.similarity_weight = similarity_weight
         self.depict_weight = depict_weight
+        self.warm_up = warm_up
         self.gate_dropout = gate_dropout
-        self.centred_start = centred_start
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.adam_betas = adam_betas
+        self.standardise = standardise
         self.scale = scale
         self.random_state = random_state
         self.device = device
+        self.cache = cache
+        self.checkpoint = checkpoint
         self.progress = progress
+
+    @classmethod
+    def preset(cls, name: str, n_clusters: int = 10, **changes: Any) -> MoESimVAE:
+        """The estimator with the settings of "default", "paper" or "released", and changes to them.
+
+        Raises UserError for another name.
+        """
+        if name not in PRESETS:
+            raise UserError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
+        return cls(n_clusters, **PRESETS[name] | changes)
 
     # ------------------------------------------------------------------ fitting
 
-    def fit(self, X: Any, y: None = None) -> MoESimVAE:
-        """Cluster the cells X: (n_cells, n_features) array, CSR matrix or AnnData; y is unused.
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        *,
+        prior: Any = None,
+        similarity: sparse.spmatrix | None = None,
+    ) -> MoESimVAE:
+        """Cluster the cells X: (n_cells, n_features) array, sparse matrix, DataFrame or AnnData.
+
+        prior: what is known of the cells beforehand, (n_cells,) groups counted from 0, −1 where
+            nothing is: two cells of known groups are similar just when the groups are the same.
+        similarity: (n_cells, n_cells) sparse matrix in [0, 1] that takes the place of the first
+            phase's similarity.
+        y is unused.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
-        fewer cells than clusters, or parameters out of range.
+        fewer cells than clusters, a prior or similarity of another size, parameters out of range.
         """
-        matrix = _matrix(X)
+        matrix = cells.matrix_of(X)
         self._check_parameters(matrix)
+        prior = _checked_prior(prior, matrix.shape[0])
+        if prior is not None and self.objective == "released":
+            _require_groups_of_experts(prior, self.n_clusters)
+        if similarity is not None and not sparse.issparse(similarity):
+            raise UserError(
+                f"similarity is of type {type(similarity).__name__}; give a scipy sparse matrix, "
+                "or the name of a kind as MoESimVAE(similarity=…)."
+            )
+        image_shape = self._image_shape(X, matrix.shape[1])
         device = choose_device(self.device)
         generator = seeded(self.random_state)
         self.n_features_in_ = matrix.shape[1]
+        self.feature_names_in_ = cells.feature_names(X)
         self._fit_scale(matrix)
-        self.module_ = self._new_module().to(device)
-        rows = self._rows(matrix)
-        if self.centred_start:
-            self._centre(rows, matrix.shape[0])
-        means = losses.RunningMeans(self.n_clusters, self.n_latent, device)
+        self.module_ = self._new_module(image_shape).to(device)
+        rows = cells.rows_on_device(matrix, self.offset_, self.range_, device)
+        if self.standardise:
+            some = torch.from_numpy(_some(matrix.shape[0], 4096, self.random_state)).to(device)
+            self.module_.encoder.standardise(rows(some))
         self.history_: dict[str, list[float]] = {}
-        seconds = {"similarity": 0.0, "training": 0.0}
 
-        source = principal_components(matrix, self.n_pca, self.random_state)
-        for phase in range(1 + self.refinements):
-            started = monotonic()
-            if phase > 0:
-                source = encode_in_batches(
-                    lambda index: self.module_.encoder(rows(index)).features, matrix.shape[0]
-                )
-            projection = umap_projection(
-                source, self.n_neighbors, metric=self._metric(phase), seed=self.random_state
-            )
-            similarity = neighbours_in_batch(
-                torch.from_numpy(projection).to(device), self._neighbours(len(projection))
-            )
-            trained = monotonic()
-            self._train_phase(phase, rows, similarity, means, len(projection), generator)
-            seconds["similarity"] += trained - started
-            seconds["training"] += monotonic() - trained
+        run = Fit(self, matrix, rows, generator, prior, similarity)
+        run.all_phases()
 
         self.embedding_, self.probabilities_ = self._encode(matrix)
         self.labels_ = self.probabilities_.argmax(1).astype(np.int32)
@@ -215,82 +226,50 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
             "scaled": "minmax" if self.scaled_ else "none",
-            "batch_neighbors": self._neighbours(matrix.shape[0]),
-            "seconds_similarity": round(seconds["similarity"], 2),
-            "seconds_training": round(seconds["training"], 2),
+            "encoder": "dense" if image_shape is None else "conv",
+            "similarity": run.similarity_facts,
+            "seconds_similarity": round(run.seconds["similarity"], 2),
+            "seconds_training": round(run.seconds["training"], 2),
         }
         return self
 
-    def _train_phase(
-        self,
-        phase: int,
-        rows: Callable[[Tensor], Tensor],
-        similarity: Similarity,
-        means: losses.RunningMeans,
-        n_cells: int,
-        generator: torch.Generator,
-    ) -> None:
-        steps = self._steps_of_phase(phase)
-        warm_up = WARM_UP * steps if phase == 0 else 0
+    def _image_shape(self, X: Any, n_features: int) -> tuple[int, int] | None:
+        """Rows and columns for the convolutions, None for dense layers alone."""
+        if self.encoder not in ("auto", "dense", "conv"):
+            raise UserError(f"encoder is '{self.encoder}'; use 'auto', 'dense' or 'conv'.")
+        shape = self.image_shape
+        if shape is None and hasattr(X, "uns"):
+            shape = X.uns.get("image_shape")
+        small = shape is not None and min(shape) < SMALLEST_IMAGE
+        if self.encoder == "dense" or (self.encoder == "auto" and (shape is None or small)):
+            return None
+        if shape is None or len(shape) != 2 or int(shape[0]) * int(shape[1]) != n_features:
+            raise UserError(
+                f"image_shape is {None if shape is None else tuple(shape)}, but cells have "
+                f"{n_features} features; give (rows, columns), or encoder='dense'."
+            )
+        return int(shape[0]), int(shape[1])
 
-        def loss_terms(index: Tensor, step: int) -> dict[str, Tensor]:
-            terms = self.module_.loss_terms(rows(index), similarity(index), means)
-            ramp = min(1.0, step / warm_up) if warm_up else 1.0
-            weights = {
-                "reconstruction": self.reconstruction_weight,
-                "kl": self.kl_weight * ramp,
-                "similarity": self.similarity_weight,
-                "depict": self.depict_weight * ramp,
-            }
-            return {name: weights[name] * term for name, term in terms.items()}
-
-        history = train(
-            loss_terms,
-            self.module_.parameters(),
-            n_cells,
-            steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            generator=generator,
-            progress=f"phase {phase + 1} of {1 + self.refinements}" if self.progress else "",
+    def _new_module(self, image_shape: tuple[int, int] | None) -> Module:
+        self.image_shape_ = image_shape
+        if image_shape is None:
+            layers = (512, 512) if self.encoder_layers is None else self.encoder_layers
+            encoder = Encoder(self.n_features_in_, layers, self.n_latent, self.activation)
+        else:
+            layers = (128,) if self.encoder_layers is None else self.encoder_layers
+            encoder = ConvEncoder(
+                image_shape, self.channels, layers, self.n_latent, self.activation
+            )
+        sizes = [self.n_latent, *self.expert_layers, self.n_features_in_]
+        n_experts = 1 if self.shared_decoder else self.n_clusters
+        experts = Experts(n_experts, sizes, self.activation)
+        gate = Gate(
+            self.n_latent, self.gate_layers, self.n_clusters, self.gate_dropout, self.activation
         )
-        done = self.history_.get("step", [0])[-1]
-        history["step"] = [step + done for step in history["step"]]
-        for name, values in history.items():
-            self.history_.setdefault(name, []).extend(values)
+        released = self.objective == "released"
+        return Module(encoder, experts, gate, self.n_clusters, self.n_latent, released)
 
-    def _centre(self, rows: Callable[[Tensor], Tensor], n_cells: int) -> None:
-        """Centre the encoder on the mean of at most 4,096 cells, over their mean spread."""
-        x = rows(torch.randperm(n_cells)[:4096].to(self._device()))
-        spread = x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3)
-        self.module_.encoder.centre(x.mean(dim=0), float(spread))
-
-    def _new_module(self) -> Module:
-        return Module(
-            self.n_features_in_,
-            self.n_clusters,
-            self.n_latent,
-            self.encoder_layers,
-            self.expert_layers,
-            self.gate_layers,
-            self.gate_dropout,
-        )
-
-    def _steps_of_phase(self, phase: int) -> int:
-        """The steps in even parts; the first phase takes what does not divide."""
-        part, rest = divmod(self.steps, 1 + self.refinements)
-        return part + (rest if phase == 0 else 0)
-
-    def _metric(self, phase: int) -> str:
-        """The metric asked for is one between cells, not between the encoder's features."""
-        return self.metric if phase == 0 else "euclidean"
-
-    def _neighbours(self, n_cells: int) -> int:
-        if self.batch_neighbors is not None:
-            return self.batch_neighbors
-        return max(3, min(self.batch_size, n_cells) // (2 * self.n_clusters))
-
-    def _check_parameters(self, matrix: np.ndarray | sparse.csr_matrix) -> None:
+    def _check_parameters(self, matrix: cells.Matrix) -> None:
         if self.n_clusters < 2:
             raise UserError(f"n_clusters is {self.n_clusters}; ask for at least 2 clusters.")
         if matrix.shape[0] < self.n_clusters or matrix.shape[0] < 3:
@@ -305,14 +284,20 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         if self.batch_size < 2:
             raise UserError(f"batch_size is {self.batch_size}; similarity needs at least 2 cells.")
+        if self.objective not in ("paper", "released"):
+            raise UserError(f"objective is '{self.objective}'; use 'paper' or 'released'.")
+        if self.activation not in ACTIVATIONS:
+            raise UserError(
+                f"activation is '{self.activation}'; use one of {', '.join(ACTIVATIONS)}."
+            )
 
     # ------------------------------------------------------------------ the cells as batches
 
-    def _fit_scale(self, matrix: np.ndarray | sparse.csr_matrix) -> None:
+    def _fit_scale(self, matrix: cells.Matrix) -> None:
         """Set scaled_, and offset_ and range_ (n_features,) such that x = (X − offset) / range."""
         if self.scale not in ("auto", "minmax", "none"):
             raise UserError(f"scale is '{self.scale}'; use 'auto', 'minmax' or 'none'.")
-        low, high = _column_range(matrix)
+        low, high = cells.column_range(matrix)
         inside = low.min() >= 0 and high.max() <= 1
         if self.scale == "none" and not inside:
             raise UserError(
@@ -322,37 +307,20 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.scaled_ = self.scale == "minmax" or not inside
         if not self.scaled_:
             low, high = np.zeros_like(low), np.ones_like(high)
+        # a constant feature becomes 0 everywhere
         constant = high <= low
         self.offset_ = low
-        # a constant feature becomes 0 everywhere
         self.range_ = np.where(constant, 1, high - low).astype(np.float32)
 
-    def _rows(self, matrix: np.ndarray | sparse.csr_matrix) -> Callable[[Tensor], Tensor]:
-        """index → the cells' features in [0, 1], (len(index), n_features), on the device.
-
-        Dense data lie on the device as a whole; of sparse data only the batch becomes dense.
-        """
-        device = self._device()
-        offset = torch.from_numpy(self.offset_).to(device)
-        span = torch.from_numpy(self.range_).to(device)
-
-        def scaled(x: Tensor) -> Tensor:
-            # new cells may lie outside the range of those that were fitted
-            return ((x - offset) / span).clamp(0, 1)
-
-        if sparse.issparse(matrix):
-            return lambda index: scaled(
-                torch.from_numpy(matrix[index.cpu().numpy()].toarray()).to(device)
-            )
-        everything = torch.from_numpy(matrix).to(device)
-        return lambda index: scaled(everything[index])
+    def _rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
+        return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())
 
     def _device(self) -> torch.device:
         return next(self.module_.parameters()).device
 
     # ------------------------------------------------------------------ using the fitted model
 
-    def _encode(self, matrix: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    def _encode(self, matrix: cells.Matrix) -> tuple[np.ndarray, np.ndarray]:
         """Posterior means (n, n_latent) and the gate's probabilities (n, n_clusters)."""
         rows = self._rows(matrix)
 
@@ -366,9 +334,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             np.ascontiguousarray(encoded[:, self.n_latent :]),
         )
 
-    def _known_cells(self, X: Any) -> np.ndarray | sparse.csr_matrix:
+    def _known_cells(self, X: Any) -> cells.Matrix:
         self._require_fitted()
-        matrix = _matrix(X)
+        names = cells.feature_names(X)
+        if names is not None and self.feature_names_in_ is not None:
+            _require_same_features(names, self.feature_names_in_)
+        matrix = cells.matrix_of(X)
         if matrix.shape[1] != self.n_features_in_:
             raise UserError(
                 f"the cells have {matrix.shape[1]} features, but the model was fitted on "
@@ -399,7 +370,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
         def decoded(index: Tensor) -> Tensor:
             mean = self.module_.encoder(rows(index)).mean
-            return self.module_.experts(mean, self.module_.gate(mean).argmax(1)).sigmoid()
+            return self.module_.decode(mean, self.module_.gate(mean).argmax(1)).sigmoid()
 
         return self._unscaled(encode_in_batches(decoded, matrix.shape[0]))
 
@@ -419,7 +390,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         def decoded(index: Tensor) -> Tensor:
             part = z[index]
             expert = torch.full((len(part),), cluster, device=part.device)
-            return self.module_.experts(part, expert).sigmoid()
+            return self.module_.decode(part, expert).sigmoid()
 
         return self._unscaled(encode_in_batches(decoded, n))
 
@@ -431,29 +402,27 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into the folder. Nothing in them is pickled."""
         self._require_fitted()
-        folder = Path(folder)
         tensors = self.module_.state_dict() | {
             "cluster_means": torch.from_numpy(self.cluster_means_),
             "offset": torch.from_numpy(self.offset_),
             "range": torch.from_numpy(self.range_),
         }
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        with files.atomic(folder / "model.safetensors") as temporary:
-            safetensors.torch.save_file(tensors, temporary)
+        config = {
+            "version": moesimvae.__version__,
+            "n_features": self.n_features_in_,
+            "feature_names": self.feature_names_in_,
+            "image_shape": self.image_shape_,
+            "scaled": bool(self.scaled_),
+            "parameters": self._plain_parameters(),
+        }
+        storage.write_model(Path(folder), tensors, config)
+
+    def _plain_parameters(self) -> dict[str, Any]:
+        """The parameters as JSON has them, without what concerns this machine only."""
         parameters = self.get_params()
-        files.write_json(
-            folder / "config.json",
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "n_features": self.n_features_in_,
-                "scaled": bool(self.scaled_),
-                "parameters": {
-                    name: list(value) if isinstance(value, tuple) else value
-                    for name, value in parameters.items()
-                },
-            },
-        )
+        for name in ("cache", "checkpoint", "progress", "device"):
+            del parameters[name]
+        return json.loads(json.dumps(parameters, default=_plain))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> MoESimVAE:
@@ -462,93 +431,78 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises UserError when a file is missing or damaged, or of another version.
         """
         folder = Path(folder)
-        config = _read_config(folder / "config.json")
+        config = storage.read_config(folder)
         try:
-            model = cls(**config["parameters"] | {"device": device})
+            model = cls(**config["parameters"], device=device)
             model.n_features_in_, model.scaled_ = config["n_features"], config["scaled"]
-            model.module_ = model._new_module()
+            model.feature_names_in_ = config["feature_names"]
+            shape = config["image_shape"]
+            model.module_ = model._new_module(None if shape is None else tuple(shape))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{folder / 'config.json'} does not describe a model ({error}); save it again."
+                f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
             ) from error
-        model._load_tensors(folder / "model.safetensors")
+        expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
+        expected |= {
+            "cluster_means": (model.n_clusters, model.n_latent),
+            "offset": (model.n_features_in_,),
+            "range": (model.n_features_in_,),
+        }
+        tensors = storage.read_weights(folder, expected)
+        model.cluster_means_ = tensors.pop("cluster_means").numpy()
+        model.offset_ = tensors.pop("offset").numpy()
+        model.range_ = tensors.pop("range").numpy()
+        model.module_.load_state_dict(tensors)
         model.module_.to(choose_device(device))
         return model
 
-    def _load_tensors(self, path: Path) -> None:
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"{path} cannot be read ({error}); save the model again.") from error
-        expected = {name: tuple(value.shape) for name, value in self.module_.state_dict().items()}
-        expected |= {
-            "cluster_means": (self.n_clusters, self.n_latent),
-            "offset": (self.n_features_in_,),
-            "range": (self.n_features_in_,),
-        }
-        found = {name: tuple(value.shape) for name, value in tensors.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                raise UserError(
-                    f"{path}: '{name}' has shape {found.get(name)}, but config.json asks for "
-                    f"{expected.get(name)}; the two files belong to different models."
-                )
-        self.cluster_means_ = tensors.pop("cluster_means").numpy()
-        self.offset_ = tensors.pop("offset").numpy()
-        self.range_ = tensors.pop("range").numpy()
-        self.module_.load_state_dict(tensors)
+
+def _some(n_cells: int, most: int, seed: int) -> np.ndarray:
+    """At most `most` cells, drawn without replacement."""
+    if n_cells <= most:
+        return np.arange(n_cells)
+    return np.sort(np.random.default_rng(seed).choice(n_cells, most, replace=False))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = files.read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); save the model again.") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise UserError(f"{path} is not the configuration of a MoE-Sim-VAE model.")
-    if config.get("format_version") != FORMAT_VERSION:
+def _checked_prior(prior: Any, n_cells: int) -> np.ndarray | None:
+    if prior is None:
+        return None
+    groups = np.asarray(prior)
+    if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
         raise UserError(
-            f"{path} has format version {config.get('format_version')}, but this program reads "
-            f"version {FORMAT_VERSION}; fit the model again or use the program that wrote it."
+            f"the prior has shape {groups.shape} and type {groups.dtype}; expected one whole "
+            f"number for each of the {n_cells} cells, its group counted from 0, or -1."
         )
-    return config
+    return groups.astype(np.int64)
 
 
-def _matrix(X: Any) -> np.ndarray | sparse.csr_matrix:
-    """The features of X as float32, a C-ordered array or a CSR matrix; UserError if not finite."""
-    if hasattr(X, "obs_names"):  # AnnData, without importing it
-        X = X.X
-    try:
-        if sparse.issparse(X):
-            matrix = sparse.csr_matrix(X, dtype=np.float32)
-            values = matrix.data
-        else:
-            values = matrix = np.ascontiguousarray(X, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the data must be numbers, cells × features ({error}).") from error
-    if matrix.ndim != 2 or matrix.shape[0] == 0 or matrix.shape[1] == 0:
-        raise UserError(f"the data have shape {matrix.shape}; expected cells × features.")
-    if not np.isfinite(values).all():
-        cell, feature = _first_not_finite(matrix)
+def _require_groups_of_experts(prior: np.ndarray, n_clusters: int) -> None:
+    """The released objective makes expert k of group k, from cells of known groups alone."""
+    if prior.max() < 0:
+        raise UserError("no cell has a known group in the prior; objective='released' needs some.")
+    if prior.max() >= n_clusters:
         raise UserError(
-            f"the value of cell {cell}, feature {feature} (counted from 0) is not finite; "
-            "remove or impute such values first."
+            f"the prior has a group {prior.max()}, but the model has groups 0 to {n_clusters - 1}; "
+            "raise n_clusters."
         )
-    return matrix
 
 
-def _first_not_finite(matrix: np.ndarray | sparse.csr_matrix) -> tuple[int, int]:
-    if sparse.issparse(matrix):
-        stored = matrix.tocoo()
-        first = np.flatnonzero(~np.isfinite(stored.data))[0]
-        return int(stored.row[first]), int(stored.col[first])
-    cell, feature = np.argwhere(~np.isfinite(matrix))[0]
-    return int(cell), int(feature)
+def _require_same_features(found: list[str], expected: list[str]) -> None:
+    missing = [name for name in expected if name not in set(found)]
+    if missing:
+        raise UserError(
+            f"the cells lack {len(missing)} of the model's {len(expected)} features, the first "
+            f"is '{missing[0]}'; give the features that the model was fitted on."
+        )
+    if found != expected:
+        raise UserError(
+            "the cells have other features than the model, or in another order; select "
+            "model.feature_names_in_ from them."
+        )
 
 
-def _column_range(matrix: np.ndarray | sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value of each feature, (n_features,) float32 each."""
-    low, high = matrix.min(axis=0), matrix.max(axis=0)
-    if sparse.issparse(matrix):
-        low, high = low.toarray().ravel(), high.toarray().ravel()
-    return low.astype(np.float32), high.astype(np.float32)
+def _plain(value: Any) -> Any:
+    """What JSON lacks, for `json.dumps`."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a parameter")

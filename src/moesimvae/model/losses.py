@@ -7,7 +7,7 @@ Where an equation is printed without a sign or a term, the docstring says what w
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 # keeps probabilities off 0 and 1, and variances off 0, without ending their gradient
@@ -87,16 +87,31 @@ def em_means(probabilities: Tensor, z: Tensor) -> Tensor:
     return probabilities.T @ z / weight.clamp(min=EPSILON)[:, None]
 
 
-class RunningMeans:
+def released_kl(z: Tensor, assignment: Tensor, centroids: Tensor) -> Tensor:
+    """The released program's KL( N(μ_k, Σ_k) ‖ N(μ_k, I) ), the reverse of Eq 3.
+
+    ½ Σ_d (σ² − 1 − ln σ²) with Σ_k as in `cluster_kl` but without a floor, mean over all K; an
+    empty cluster and a variance of exactly 0 count as σ² = 1, hence 0.
+    z: (n, n_latent); assignment: (n,) in 0..K−1; centroids: (K, n_latent), which get a gradient.
+    """
+    member = functional.one_hot(assignment, len(centroids)).to(z.dtype)
+    sizes = member.sum(0).clamp(min=1)
+    variance = member.T @ (z - centroids[assignment]).square() / sizes[:, None]
+    variance = torch.where(variance == 0, 1.0, variance)
+    return 0.5 * (variance - 1 - variance.log()).sum(1).mean()
+
+
+class RunningMeans(nn.Module):
     """Eq 6 followed over batches: moving averages of Σ p z and of Σ p, whose ratio is μ.
 
     A cluster that no cell of late belongs to keeps its mean, since both averages fade alike.
     """
 
-    def __init__(self, n_clusters: int, n_latent: int, device: torch.device, memory: float = 0.9):
+    def __init__(self, n_clusters: int, n_latent: int, memory: float = 0.9):
+        super().__init__()
         self.memory = memory
-        self.weighted_sum = torch.zeros(n_clusters, n_latent, device=device)
-        self.weight = torch.zeros(n_clusters, device=device)
+        self.register_buffer("weighted_sum", torch.zeros(n_clusters, n_latent))
+        self.register_buffer("weight", torch.zeros(n_clusters))
 
     def update(self, probabilities: Tensor, z: Tensor) -> Tensor:
         """Take in a batch's p (n, K) and codes (n, n_latent); give the new means (K, n_latent)."""

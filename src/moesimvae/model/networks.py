@@ -1,4 +1,4 @@
-"""The networks: one encoder for all cells, K experts that decode, one gate that assigns cells.
+"""The encoders and the gate, which all cells share.
 
 Weights start as Xavier's (Glorot and Bengio 2010), biases at zero.
 """
@@ -57,70 +57,61 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         self.trunk = mlp([n_features, *hidden], activation, activate_last=True)
-        last = [n_features, *hidden][-1]
-        self.mean = linear(last, n_latent)
-        self.log_variance = linear(last, n_latent)
+        self._add_heads([n_features, *hidden][-1], n_features, n_latent)
 
-    @torch.no_grad()
-    def centre(self, mean: Tensor, spread: float) -> None:
-        """Start as if the features came as (x − mean) / spread. mean: (n_features,).
+    def _add_heads(self, n_hidden: int, n_features: int, n_latent: int) -> None:
+        self.mean = linear(n_hidden, n_latent)
+        self.log_variance = linear(n_hidden, n_latent)
+        self.register_buffer("centre", torch.zeros(n_features))
+        self.register_buffer("spread", torch.ones(()))
+
+    def standardise(self, x: Tensor) -> None:
+        """From now on take features as (x − their mean) / their mean spread, of these cells.
 
         Features that are all positive share one large direction, next to which the differences
-        between cells are small at first; taking it out of the first layer's start is enough.
+        between cells are small; networks take long to see past it. x: (n, n_features).
         """
-        first = next(layer for layer in [*self.trunk, self.mean] if isinstance(layer, nn.Linear))
-        first.weight /= spread
-        first.bias -= first.weight @ mean
+        self.centre.copy_(x.mean(dim=0))
+        self.spread.copy_(x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3))
 
     def forward(self, x: Tensor) -> Encoded:
         """x: (n, n_features)."""
-        features = self.trunk(x)
+        features = self.trunk((x - self.centre) / self.spread)
         log_variance = self.log_variance(features).clamp(
             -self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT
         )
         return Encoded(features, self.mean(features), log_variance)
 
 
-class Experts(nn.Module):
-    """K decoders of equal layer sizes; each sample passes through exactly one of them.
+class ConvEncoder(Encoder):
+    """The same for images: convolutions of stride 2 (5 × 5, then 3 × 3), then dense layers."""
 
-    The weights of a layer are stacked to (K, n_in, n_out). Samples are sorted by expert, so that
-    a layer costs one product for each expert over its own samples, and none without samples.
-    With K = 1 this is a plain decoder.
-    """
-
-    def __init__(self, n_experts: int, sizes: Sequence[int], activation: str = "relu"):
-        """sizes: [n_latent, *hidden, n_features], the same for all experts."""
-        super().__init__()
-        self.n_experts = n_experts
-        self.activation = ACTIVATIONS[activation]()
-        self.weights = nn.ParameterList()
-        self.biases = nn.ParameterList()
-        for n_in, n_out in pairwise(sizes):
-            weight = torch.empty(n_experts, n_in, n_out)
-            for expert in weight:
-                nn.init.xavier_uniform_(expert)
-            self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(n_experts, n_out)))
-
-    def forward(self, z: Tensor, assignment: Tensor) -> Tensor:
-        """Logits (n, n_features) for z (n, n_latent), sample i from expert assignment[i]."""
-        order = torch.argsort(assignment, stable=True)
-        sizes = torch.bincount(assignment, minlength=self.n_experts).tolist()
-        hidden = z[order]
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            if i > 0:
-                hidden = self.activation(hidden)
-            hidden = _product_by_segment(hidden, sizes, weight, bias)
-        # the inverse permutation: a gather, whose gradient is the same on every device
-        return hidden[torch.argsort(order)]
-
-
-def _product_by_segment(x: Tensor, sizes: list[int], weight: Tensor, bias: Tensor) -> Tensor:
-    """Rows of x (n, n_in), in segments of the given sizes, segment k times weight[k]."""
-    # unbind and split each have one backward step, where weight[k] would have K large ones
-    parts = zip(x.split(sizes), weight.unbind(), bias.unbind(), strict=True)
-    return torch.cat([torch.addmm(b, segment, w) for segment, w, b in parts])
+    def __init__(
+        self,
+        image_shape: tuple[int, int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        n_latent: int,
+        activation: str = "relu",
+    ):
+        nn.Module.__init__(self)
+        rows, columns = image_shape
+        n_features = rows * columns
+        layers: list[nn.Module] = [nn.Unflatten(1, (1, rows, columns))]
+        for i, (n_in, n_out) in enumerate(pairwise([1, *channels])):
+            width = 5 if i == 0 else 3
+            convolution = nn.Conv2d(n_in, n_out, width, stride=2, padding=width // 2)
+            nn.init.xavier_uniform_(convolution.weight)
+            nn.init.zeros_(convolution.bias)
+            layers += [convolution, ACTIVATIONS[activation]()]
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
+        sizes = [channels[-1] * rows * columns, *hidden]
+        # this order of the values in memory saves a quarter of the time on a CPU
+        convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.trunk = nn.Sequential(
+            *convolutions, nn.Flatten(), *mlp(sizes, activation, activate_last=True)
+        )
+        self._add_heads(sizes[-1], n_features, n_latent)
 
 
 class Gate(nn.Module):
@@ -142,9 +133,12 @@ class Gate(nn.Module):
 
     def forward(self, z: Tensor, noisy: bool = False) -> Tensor:
         """z: (n, n_latent) → logits (n, n_clusters). noisy: dropout after each hidden layer."""
-        *hidden_layers, last = self.layers
-        for layer in hidden_layers:
+        return self.layers[-1](self.features(z, noisy))
+
+    def features(self, z: Tensor, noisy: bool = False) -> Tensor:
+        """The last hidden layer, (n, its size); z itself without hidden layers."""
+        for layer in self.layers[:-1]:
             z = self.activation(layer(z))
             if noisy:
                 z = functional.dropout(z, self.dropout)
-        return last(z)
+        return z

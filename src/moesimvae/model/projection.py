@@ -1,34 +1,92 @@
 """Coordinates of the cells in fewer dimensions: principal components and UMAP; needs no torch."""
 
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+Matrix = np.ndarray | sparse.csr_matrix
+
+# "auto": with hundreds of noisy features distances mean little, and searching takes long
+AUTO_PCA_ABOVE = 100
+AUTO_PCA = 50
+# metrics that mean the same, or nearly, between principal components as between features
+ROTATION_INVARIANT = ("euclidean", "l2", "cosine")
+# cells that UMAP searches with all pairs; above it the neighbours come from `NeighbourSearch`
+EXACT_UP_TO = 4096
+BLOCK = 50_000  # cells placed among the landmarks at once
+PLACING_NEIGHBOURS = 5
 
 
-def principal_components(
-    matrix: np.ndarray | sparse.csr_matrix, n_pca: int | None, seed: int
-) -> np.ndarray | sparse.csr_matrix:
+def principal_components(matrix: Matrix, n_pca: int | str | None, seed: int) -> Matrix:
     """The first `n_pca` principal components of `matrix`, (n_cells, n_pca), or `matrix` itself.
 
     It is returned unchanged when `n_pca` is None or not smaller than both of its dimensions.
+    "auto" takes 50 where there are more than 100 features, else all features.
     A sparse matrix stays sparse on the way.
     """
+    if n_pca == "auto":
+        n_pca = AUTO_PCA if matrix.shape[1] > AUTO_PCA_ABOVE else None
     if n_pca is None or n_pca >= min(matrix.shape):
         return matrix
     from sklearn.decomposition import PCA
 
     solver = "arpack" if sparse.issparse(matrix) else "randomized"
-    return PCA(n_pca, random_state=seed, svd_solver=solver).fit_transform(matrix)
+    with threadpool_limits(1):  # sums must not depend on the number of threads
+        return PCA(n_pca, random_state=seed, svd_solver=solver).fit_transform(matrix)
+
+
+class NeighbourSearch:
+    """Approximate nearest neighbours (NN-descent), the same whatever the number of threads.
+
+    points: (n_points, n_features), dense or CSR. `neighbours`, `distances`: (n_points, k), each
+    point first among its own.
+    """
+
+    def __init__(self, points: Matrix, k: int, metric: str, seed: int):
+        from pynndescent import NNDescent
+
+        # one thread: what it finds depends on their number
+        self._index = NNDescent(points, metric=metric, n_neighbors=k, random_state=seed, n_jobs=1)
+        self.neighbours, self.distances = self._index.neighbor_graph
+
+    def query(self, points: Matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the k nearest points and their distances, (n, k) each, for new points."""
+        return self._index.query(points, k=k)
+
+    def others(
+        self, points: Matrix, chosen: np.ndarray, k: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """For the rows of `points` not among `chosen`, block by block: rows, `query` of them."""
+        rest = np.setdiff1d(np.arange(points.shape[0]), chosen, assume_unique=True)
+        for start in range(0, len(rest), BLOCK):
+            rows = rest[start : start + BLOCK]
+            yield rows, *self.query(points[rows], k)
+
+    def precomputed(self) -> tuple[np.ndarray, np.ndarray, Any]:
+        """As UMAP wants them."""
+        return self.neighbours, self.distances, self._index
+
+
+def landmark_cells(n_cells: int, landmarks: int, seed: int) -> np.ndarray | None:
+    """Numbers of `landmarks` cells drawn at random, in order, or None when there are no more."""
+    if n_cells <= landmarks:
+        return None
+    random = np.random.default_rng([seed, n_cells])
+    return np.sort(random.choice(n_cells, landmarks, replace=False))
 
 
 def umap_projection(
-    matrix: np.ndarray,
+    matrix: Matrix,
     n_neighbors: int = 15,
     n_components: int = 2,
     metric: str = "euclidean",
     seed: int = 0,
     min_dist: float = 0.1,
+    landmarks: int | None = None,
 ) -> np.ndarray:
     """UMAP coordinates (n_cells, n_components), float32, the same for the same seed.
 
@@ -37,22 +95,52 @@ def umap_projection(
 
     matrix: (n_cells, n_features), dense or CSR. n_neighbors is cut to n_cells − 1.
     min_dist: how near to each other neighbours may be laid.
+    landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
+        every other cell lies at the weighted mean of its 5 nearest landmarks. None: from all.
     """
+    chosen = None if landmarks is None else landmark_cells(matrix.shape[0], landmarks, seed)
+    part = matrix if chosen is None else matrix[chosen]
+    n_neighbors = max(2, min(n_neighbors, part.shape[0] - 1))
+    search = None
+    if chosen is not None or part.shape[0] > EXACT_UP_TO:
+        search = NeighbourSearch(part, n_neighbors, metric, seed)
+    layout = _layout(part, n_neighbors, n_components, metric, seed, min_dist, search)
+    if chosen is None:
+        return layout
+    projection = np.empty((matrix.shape[0], n_components), dtype=np.float32)
+    projection[chosen] = layout
+    for rows, near, distance in search.others(matrix, chosen, PLACING_NEIGHBOURS):
+        weight = 1 / np.maximum(distance, 1e-6)
+        weight /= weight.sum(axis=1, keepdims=True)
+        projection[rows] = (weight[:, :, None] * layout[near]).sum(axis=1)
+    return projection
+
+
+def _layout(
+    matrix: Matrix,
+    n_neighbors: int,
+    n_components: int,
+    metric: str,
+    seed: int,
+    min_dist: float,
+    search: NeighbourSearch | None,
+) -> np.ndarray:
     import umap
 
     _keep_compiled()
-    n_cells = matrix.shape[0]
-    projection = umap.UMAP(
-        n_neighbors=max(2, min(n_neighbors, n_cells - 1)),
+    model = umap.UMAP(
+        n_neighbors=n_neighbors,
         n_components=n_components,
         metric=metric,
         min_dist=min_dist,
         random_state=seed,
         n_jobs=1,
         # the spectral start needs more cells than dimensions
-        init="spectral" if n_cells > n_components + 2 else "random",
-    ).fit_transform(matrix)
-    return np.ascontiguousarray(projection, dtype=np.float32)
+        init="spectral" if matrix.shape[0] > n_components + 2 else "random",
+        precomputed_knn=(None, None, None) if search is None else search.precomputed(),
+    )
+    with threadpool_limits(1):
+        return np.ascontiguousarray(model.fit_transform(matrix), dtype=np.float32)
 
 
 @cache

@@ -1,20 +1,277 @@
-"""Which cells are similar: the matrix S that the clustering network learns to reproduce (Eq 7).
+"""Which cells are similar: the matrix S that the gate learns to reproduce (Eq 7).
 
-A similarity is a function: batch of cell indices (n,) → S (n, n), symmetric, in [0, 1], with a
-zero diagonal, on the index's device. A new kind of similarity is a new function that makes one.
+`build` makes a `Similarity` of one of the KINDS, or of a matrix that the user brings; it gives S
+batch by batch, so that no (n_cells, n_cells) matrix is ever held. What takes long (UMAP) is
+computed once for a data set and its parameters and can be kept in a folder.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
-Similarity = Callable[[Tensor], Tensor]
+from moesimvae import files
+from moesimvae.errors import UserError
+from moesimvae.model.graphs import (
+    by_distance,
+    by_modularity,
+    fine_communities,
+    jaccard_graph,
+    neighbour_graph,
+    potts,
+    symmetric,
+    together,
+)
+from moesimvae.model.projection import (
+    ROTATION_INVARIANT,
+    Matrix,
+    NeighbourSearch,
+    landmark_cells,
+    principal_components,
+    umap_projection,
+)
+
+Arrays = dict[str, np.ndarray]
 
 
-def neighbours_in_batch(projection: Tensor, k: int) -> Similarity:
-    """S from `knn_in_batch`. projection: (n_cells, d) on the device."""
-    return lambda index: knn_in_batch(projection[index], k)
+# ---------------------------------------------------------------------- the kinds' parameters
+
+
+@dataclass(frozen=True)
+class UmapKnn:
+    """S_ij = 1 when i is among the k nearest of j in a UMAP projection within the batch, or j of i.
+
+    n_neighbors, metric, n_components: of UMAP; any metric that UMAP knows (Canberra for CyTOF).
+    n_pca: principal components UMAP is made from; None takes all features; "auto" takes 50 where
+        there are more than 100 features and the metric is Euclidean or cosine.
+    batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3.
+    landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
+        the other cells are placed among them.
+    """
+
+    n_neighbors: int = 15
+    metric: str = "euclidean"
+    n_components: int = 2
+    n_pca: int | str | None = "auto"
+    batch_neighbors: int | None = None
+    landmarks: int = 100_000
+
+
+@dataclass(frozen=True)
+class UmapDistance:
+    """S_ij = 1 when i and j lie at most `radius` apart in a UMAP projection.
+
+    radius: None takes the first valley of the distances between cells (see `valley`).
+    The other parameters are those of UmapKnn.
+    """
+
+    n_neighbors: int = 15
+    metric: str = "euclidean"
+    n_components: int = 2
+    n_pca: int | str | None = "auto"
+    radius: float | None = None
+    landmarks: int = 100_000
+
+
+@dataclass(frozen=True)
+class Communities:
+    """S_ij = how far density and distance agree that i and j are of one group, for uneven groups.
+
+    The graph of shared nearest neighbours (as PhenoGraph's) is split into some hundred fine
+    communities, and these are joined again in two ways: by modularity, which finds gaps in the
+    density but, at any one resolution, joins small groups and splits large ones; and by average
+    linkage of their means, which does not mind sizes but sees no gaps. G_ij is the share of
+    resolutions, and L_ij the share of heights of the tree, at which i and j are together;
+    S_ij = min(G_ij, L_ij): what either way separates is apart. Eq 7 then joins cells that are
+    together in more than half of the partitions. It is the mean over `repeats`.
+
+    n_neighbors: of the graph. n_pca: as in UmapKnn.
+    resolutions: lowest and highest, of 9 at equal ratios; 1 is modularity itself.
+    groups: fewest and most that the tree is cut into, 5 numbers at equal ratios, though not so
+        many that they had fewer than 25 cells on average.
+    balance: cells are drawn into batches with probability ∝ (size of their group)^−balance,
+        since two cells of a rare group hardly meet in a batch otherwise. 0: evenly.
+    landmarks: with more cells than that, all is done with so many of them, drawn at random, and
+        any other cell is put where most of its 5 nearest landmarks are.
+    """
+
+    n_neighbors: int = 30
+    n_pca: int | str | None = "auto"
+    resolutions: Sequence[float] = (0.05, 1.0)
+    groups: Sequence[int] = (10, 40)
+    repeats: int = 3
+    balance: float = 0.5
+    landmarks: int = 100_000
+
+
+KINDS: dict[str, type] = {
+    "umap_knn": UmapKnn,
+    "umap_distance": UmapDistance,
+    "communities": Communities,
+}
+
+
+# ---------------------------------------------------------------------- what a similarity is
+
+
+class Similarity:
+    """A function: batch of cell indices (n,) → S (n, n), symmetric, in [0, 1], diagonal 0.
+
+    sampling: (n_cells,) probabilities with which cells are best drawn into batches; None: evenly.
+    facts: what was chosen automatically and how long it took; JSON-able.
+    """
+
+    def __init__(
+        self,
+        pairs: Callable[..., Tensor],
+        arrays: tuple[Tensor, ...],
+        sampling: np.ndarray | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ):
+        """pairs(index, *arrays) → S of the batch; the arrays have one row for each cell."""
+        self._pairs = pairs
+        self._arrays = arrays
+        self.sampling = sampling
+        self.facts: dict[str, Any] = dict(facts or {})
+
+    def to(self, device: torch.device | str) -> Similarity:
+        """The same with its arrays on a device; batches of indices must lie there, too."""
+        arrays = tuple(array.to(device) for array in self._arrays)
+        return Similarity(self._pairs, arrays, self.sampling, self.facts)
+
+    def __call__(self, index: Tensor) -> Tensor:
+        return self._pairs(index, *self._arrays)
+
+
+def build(
+    spec: str | Mapping[str, Any] | sparse.spmatrix,
+    cells: Matrix,
+    *,
+    seed: int,
+    n_clusters: int,
+    batch_size: int,
+    prior: np.ndarray | None = None,
+    cache: str | Path | None = None,
+) -> Similarity:
+    """Make the similarity of a data set.
+
+    spec: the name of a kind; or {"kind": name, parameter: value, …} (see KINDS for parameters and
+        defaults); or a sparse (n_cells, n_cells) matrix of values in [0, 1], whose larger of S_ij
+        and S_ji counts, and whose diagonal does not.
+    cells: (n_cells, n_features), dense or CSR, finite; also an encoder's features.
+    n_clusters, batch_size: for parameters left to be chosen.
+    prior: (n_cells,) integers, groups known beforehand, −1 = unknown. Of two known cells S is 1
+        in the same group and 0 otherwise, whatever the kind says.
+    cache: folder where projections are kept and found again, by a hash of the cells, the
+        parameters that matter for them, the seed and the version of the code.
+
+    Raises UserError for an unknown kind or parameter, a matrix or prior that does not fit.
+    """
+    started = monotonic()
+    n_cells = cells.shape[0]
+    if sparse.issparse(spec):
+        similarity = _of_matrix(spec, n_cells)
+    else:
+        kind, parameters = parse(spec)
+        batch_size = min(batch_size, n_cells)
+        similarity = _BUILDERS[kind](parameters, cells, seed, n_clusters, batch_size, cache)
+        similarity.facts = {"kind": kind} | similarity.facts
+    if prior is not None:
+        similarity = _with_prior(similarity, prior, n_cells)
+    similarity.facts["seconds"] = round(monotonic() - started, 2)
+    return similarity
+
+
+def parse(spec: str | Mapping[str, Any]) -> tuple[str, Any]:
+    """The name of the kind and its parameters, complete with defaults.
+
+    Raises UserError for an unknown kind or parameter.
+    """
+    given = {"kind": spec} if isinstance(spec, str) else dict(spec)
+    kind = given.pop("kind", None)
+    if kind not in KINDS:
+        raise UserError(f"there is no similarity '{kind}'; choose from: {', '.join(KINDS)}.")
+    known = [field.name for field in fields(KINDS[kind])]
+    for name in given:
+        if name not in known:
+            raise UserError(
+                f"the similarity '{kind}' has no parameter '{name}'; it has: {', '.join(known)}."
+            )
+    return kind, KINDS[kind](**given)
+
+
+# ---------------------------------------------------------------------- UMAP
+
+
+def _umap_knn(
+    parameters: UmapKnn,
+    cells: Matrix,
+    seed: int,
+    n_clusters: int,
+    batch_size: int,
+    cache: str | Path | None,
+) -> Similarity:
+    points, facts = _umap(parameters, cells, seed, cache)
+    k = parameters.batch_neighbors
+    if k is None:
+        k = max(3, batch_size // (2 * n_clusters))
+    return Similarity(
+        lambda index, points: knn_in_batch(points[index], k),
+        (torch.from_numpy(points),),
+        facts=facts | {"batch_neighbors": k},
+    )
+
+
+def _umap_distance(
+    parameters: UmapDistance,
+    cells: Matrix,
+    seed: int,
+    n_clusters: int,
+    batch_size: int,
+    cache: str | Path | None,
+) -> Similarity:
+    points, facts = _umap(parameters, cells, seed, cache)
+    radius = parameters.radius
+    if radius is None:
+        radius = valley(points, n_clusters, seed)
+    return Similarity(
+        lambda index, points: within_distance(points[index], radius),
+        (torch.from_numpy(points),),
+        facts=facts | {"radius": radius},
+    )
+
+
+def _umap(
+    parameters: UmapKnn | UmapDistance, cells: Matrix, seed: int, cache: str | Path | None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """UMAP coordinates (n_cells, n_components) and whether they came from the cache."""
+    names = ("n_neighbors", "metric", "n_components", "n_pca", "landmarks")
+    wanted = {name: value for name, value in asdict(parameters).items() if name in names}
+    if wanted["n_pca"] == "auto" and wanted["metric"] not in ROTATION_INVARIANT:
+        wanted["n_pca"] = None
+
+    def compute() -> Arrays:
+        source = principal_components(cells, wanted["n_pca"], seed)
+        umap = {name: value for name, value in wanted.items() if name != "n_pca"}
+        return {"points": umap_projection(source, seed=seed, **umap)}
+
+    arrays, hit = _stored(cache, cells, {"umap": UMAP_VERSION, "seed": seed, **wanted}, compute)
+    return arrays["points"], {"from_cache": hit}
+
+
+# raise it with every change that gives other coordinates
+UMAP_VERSION = 1
 
 
 def knn_in_batch(points: Tensor, k: int) -> Tensor:
@@ -38,3 +295,277 @@ def within_distance(points: Tensor, radius: float) -> Tensor:
 def _distance(points: Tensor) -> Tensor:
     """Euclidean distances (n, n); the faster way by products would not give duplicates exact 0."""
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -> float:
+    """The distance at the first valley of the distances between the cells of a sample.
+
+    Where clusters lie apart, distances within them make the first hill of the histogram (200
+    bins, smoothed by a Gaussian of 2 bins); a valley is a fifth lower than the hills on both sides.
+    Where there is none among the nearer half of the pairs, the distance within which
+    1 / n_clusters of the pairs lie.
+    """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.spatial.distance import pdist
+
+    random = np.random.default_rng(seed)
+    chosen = random.choice(len(points), min(sample, len(points)), replace=False)
+    distance = pdist(points[chosen].astype(np.float64))
+    if distance.size == 0 or distance.max() == 0:
+        return 0.0
+    counts, edges = np.histogram(distance, bins=200)
+    hill = gaussian_filter1d(counts.astype(np.float64), 2)
+    before = np.maximum.accumulate(hill)
+    after = np.maximum.accumulate(hill[::-1])[::-1]
+    deep = hill < 0.8 * np.minimum(before, after)
+    if deep.any():
+        start = int(deep.argmax())
+        length = int(np.append(deep[start:], False).argmin())
+        lowest = start + int(hill[start : start + length].argmin())
+        radius = float(edges[lowest] + edges[lowest + 1]) / 2
+        if radius < np.median(distance):
+            return radius
+    return float(np.quantile(distance, 1 / n_clusters))
+
+
+# ---------------------------------------------------------------------- communities
+
+# raise it with every change that gives other communities
+COMMUNITIES_VERSION = 1
+N_RESOLUTIONS = 9
+N_CUTS = 5
+SMALLEST_GROUP = 25  # cells, on average, of the tree's groups
+VOTERS = 5  # landmarks that vote on where another cell belongs
+
+
+def _communities(
+    parameters: Communities,
+    cells: Matrix,
+    seed: int,
+    n_clusters: int,
+    batch_size: int,
+    cache: str | Path | None,
+) -> Similarity:
+    arrays, hit = _joined_communities(parameters, cells, seed, cache)
+    fine, tables = arrays["fine"], np.minimum(arrays["modularity"], arrays["distance"])
+    sampling = _balanced(fine, tables, parameters.balance) if parameters.balance else None
+    return Similarity(
+        lambda index, fine, tables: shared_groups(fine[index], tables),
+        (torch.from_numpy(fine), torch.from_numpy(tables)),
+        sampling=sampling,
+        facts={"from_cache": hit, "fine_communities": int(fine.max()) + 1},
+    )
+
+
+def shared_groups(fine: Tensor, tables: Tensor) -> Tensor:
+    """Mean over repeats r of tables[r, fine_ir, fine_jr], diagonal 0.
+
+    fine: (n, repeats) whole numbers; tables: (repeats, n_fine, n_fine). Returns (n, n).
+    """
+    s = torch.zeros(len(fine), len(fine), dtype=tables.dtype, device=tables.device)
+    for community, table in zip(fine.long().T, tables, strict=True):
+        s += table[community[:, None], community[None, :]]
+    return (s / len(tables)).fill_diagonal_(0.0)
+
+
+def estimate_n_clusters(
+    cells: Matrix,
+    *,
+    seed: int = 0,
+    smallest_share: float = 0.001,
+    parameters: Communities | None = None,
+    cache: str | Path | None = None,
+) -> int:
+    """A label-free estimate of the number of clusters.
+
+    The groups in which cells are together in more than three quarters of the partitions by
+    modularity (of the kind "communities"; see `consensus`), as far as they hold `smallest_share`
+    of the cells or more; the median over its repeats. It counts groups with gaps in the density
+    between them: where populations pass into each other there are more of these.
+    """
+    arrays, _ = _joined_communities(parameters or Communities(), cells, seed, cache)
+    numbers = []
+    for fine, table in zip(arrays["fine"].T, arrays["modularity"], strict=True):
+        groups = consensus(table, np.bincount(fine, minlength=len(table)), seed, 0.75)[fine]
+        numbers.append((np.bincount(groups) >= smallest_share * len(fine)).sum())
+    return int(np.median(numbers))
+
+
+def consensus(
+    table: np.ndarray, sizes: np.ndarray, seed: int, agreement: float = 0.5
+) -> np.ndarray:
+    """The groups that Eq 7 asks for, found without a network: (n,) numbers.
+
+    They have the largest Σ (S_ab − agreement) n_a n_b over pairs of one group: with 1/2, the
+    correlation clustering that Eq 7 turns into where every P is a corner. table: (n, n) S between
+    fine communities; sizes: (n,) their numbers of cells.
+    """
+    sizes = sizes.astype(np.float64)
+    # what is not there (padding) weighs nothing, and may lie anywhere
+    return potts(table * np.outer(sizes, sizes), np.maximum(sizes, 1e-9), agreement, seed)
+
+
+def _balanced(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarray:
+    """Probability of each cell ∝ (Σ_j S_ij)^−balance, (n_cells,) float64."""
+    group_size = np.zeros(len(fine))
+    for community, table in zip(fine.T, tables.astype(np.float64), strict=True):
+        group_size += (table @ np.bincount(community, minlength=len(table)))[community]
+    probability = group_size**-balance
+    return probability / probability.sum()
+
+
+def _joined_communities(
+    parameters: Communities, cells: Matrix, seed: int, cache: str | Path | None
+) -> tuple[Arrays, bool]:
+    """fine (n_cells, repeats) int16; modularity and distance (repeats, n_fine, n_fine) float32."""
+    wanted = {name: value for name, value in asdict(parameters).items() if name != "balance"}
+
+    def compute() -> Arrays:
+        points = principal_components(cells, parameters.n_pca, seed)
+        return _compute_communities(parameters, points, seed)
+
+    key = {"communities": COMMUNITIES_VERSION, "seed": seed, **wanted}
+    return _stored(cache, cells, key, compute)
+
+
+def _compute_communities(parameters: Communities, points: Matrix, seed: int) -> Arrays:
+    n_cells = points.shape[0]
+    chosen = landmark_cells(n_cells, parameters.landmarks, seed)
+    part = _dense(points if chosen is None else points[chosen])
+    search = None
+    if chosen is not None:
+        k = min(parameters.n_neighbors, len(part) - 1) + 1
+        search = NeighbourSearch(part, k, "euclidean", seed)
+    graph = neighbour_graph(part, parameters.n_neighbors, seed, search)
+    graph = symmetric(jaccard_graph(graph))
+
+    resolutions = np.geomspace(*parameters.resolutions, N_RESOLUTIONS)
+    cuts = np.geomspace(*parameters.groups, N_CUTS).round().astype(int)
+    cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
+    fine, modularity, distance = [], [], []
+    for repeat in range(parameters.repeats):
+        own_seed = seed * parameters.repeats + repeat
+        communities = fine_communities(graph, own_seed)
+        fine.append(communities)
+        modularity.append(together(by_modularity(graph, communities, resolutions, own_seed)))
+        distance.append(together(by_distance(part, communities, cuts)))
+    fine = np.column_stack(fine).astype(np.int16)
+    if chosen is not None:
+        fine = _placed(fine, chosen, points, search)
+    return {"fine": fine, "modularity": _stacked(modularity), "distance": _stacked(distance)}
+
+
+def _placed(
+    fine: np.ndarray, chosen: np.ndarray, points: Matrix, search: NeighbourSearch
+) -> np.ndarray:
+    """The landmarks' communities (n_landmarks, repeats) → those of all cells (n_cells, repeats)."""
+    everywhere = np.empty((points.shape[0], fine.shape[1]), dtype=fine.dtype)
+    everywhere[chosen] = fine
+    for rows, near, _ in search.others(points, chosen, VOTERS):
+        votes = fine[near]  # (rows, voters, repeats), the nearest voter first
+        agreeing = (votes[:, :, None] == votes[:, None]).sum(axis=2)
+        first_of_most = agreeing.argmax(axis=1)[:, None]
+        everywhere[rows] = np.take_along_axis(votes, first_of_most, axis=1)[:, 0]
+    return everywhere
+
+
+def _stacked(tables: list[np.ndarray]) -> np.ndarray:
+    """(n, n) tables of several sizes, filled up with 0, as one array."""
+    size = max(map(len, tables))
+    return np.stack([np.pad(table, (0, size - len(table))) for table in tables])
+
+
+def _dense(matrix: Matrix) -> np.ndarray:
+    """Few features: those of a sparse matrix that principal components left as it was."""
+    return matrix.toarray() if sparse.issparse(matrix) else matrix
+
+
+# ---------------------------------------------------------------------- what the user brings
+
+
+def _of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
+    if matrix.shape != (n_cells, n_cells):
+        raise UserError(
+            f"the similarity matrix has the shape {matrix.shape[0]} × {matrix.shape[1]}, but there "
+            f"are {n_cells} cells; give one row and one column for each cell, in their order."
+        )
+    matrix = sparse.csr_matrix(matrix, dtype=np.float32)
+    low, high = (matrix.data.min(), matrix.data.max()) if matrix.nnz else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"the similarity matrix has values from {low:.4g} to {high:.4g}; they must be finite "
+            "and lie in [0, 1]."
+        )
+    matrix = matrix.maximum(matrix.T).tocsr()
+
+    def pairs(index: Tensor) -> Tensor:
+        rows = index.cpu().numpy()
+        batch = torch.from_numpy(matrix[rows][:, rows].toarray()).to(index.device)
+        return batch.fill_diagonal_(0.0)
+
+    return Similarity(pairs, (), facts={"kind": "matrix", "pairs": int(matrix.nnz)})
+
+
+def _with_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Similarity:
+    groups = np.asarray(prior)
+    if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
+        raise UserError(
+            f"prior has shape {groups.shape} and type {groups.dtype}, expected one whole number "
+            f"for each of the {n_cells} cells, -1 where the group is not known."
+        )
+
+    def pairs(index: Tensor, groups: Tensor, *arrays: Tensor) -> Tensor:
+        s = similarity._pairs(index, *arrays)
+        group = groups[index]
+        known = group >= 0
+        both = known[:, None] & known[None, :]
+        same = (group[:, None] == group[None, :]).to(s.dtype)
+        return torch.where(both, same, s).fill_diagonal_(0.0)
+
+    arrays = (torch.from_numpy(groups.astype(np.int64)), *similarity._arrays)
+    facts = similarity.facts | {"prior_known": int((groups >= 0).sum())}
+    return Similarity(pairs, arrays, similarity.sampling, facts)
+
+
+# ---------------------------------------------------------------------- keeping what took long
+
+
+def _stored(
+    cache: str | Path | None,
+    cells: Matrix,
+    wanted: Mapping[str, Any],
+    compute: Callable[[], Arrays],
+) -> tuple[Arrays, bool]:
+    """The arrays from the cache, else computed and put there; and whether they were found."""
+    if cache is None:
+        return compute(), False
+    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
+    key.update(_fingerprint(cells))
+    path = Path(cache) / f"similarity-{key.hexdigest()[:32]}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored), True
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        pass  # not there, or damaged: written by another program or cut off
+    arrays = compute()
+    with files.atomic(path) as temporary:
+        np.savez(temporary, **arrays)
+    return arrays, False
+
+
+def _fingerprint(cells: Matrix) -> bytes:
+    """Hash of the cells' values, shape, type and kind of storage."""
+    is_sparse = sparse.issparse(cells)
+    parts = [cells.data, cells.indices, cells.indptr] if is_sparse else [cells]
+    digest = hashlib.sha256(f"{is_sparse} {cells.shape}".encode())
+    for part in parts:
+        digest.update(part.dtype.str.encode())
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.digest()
+
+
+_BUILDERS: dict[str, Callable[..., Similarity]] = {
+    "umap_knn": _umap_knn,
+    "umap_distance": _umap_distance,
+    "communities": _communities,
+}

@@ -1,9 +1,11 @@
 """The training loop that every network of the project runs in, and what it needs around it."""
 
+import math
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,19 +44,169 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def batches(
-    n_cells: int, batch_size: int, generator: torch.Generator, device: torch.device
-) -> Iterator[Tensor]:
-    """Endless batches of cell indices, all of size min(batch_size, n_cells).
+class Batches:
+    """Endless batches of cell indices, all of size min(batch_size, n_cells), on the device.
 
     Each epoch is a new permutation. Its left-over cells are skipped, so that every batch has the
     same size and none has a single cell; the next shuffle gives those cells their turn.
+    With `sampling`, probabilities (n_cells,), an epoch is n_cells draws with replacement instead.
     """
-    batch_size = min(batch_size, n_cells)
-    while True:
-        order = torch.randperm(n_cells, generator=generator).to(device)
-        for start in range(0, n_cells - batch_size + 1, batch_size):
-            yield order[start : start + batch_size]
+
+    def __init__(
+        self,
+        n_cells: int,
+        batch_size: int,
+        generator: torch.Generator,
+        device: torch.device,
+        sampling: np.ndarray | None = None,
+    ):
+        self.n_cells = n_cells
+        self.batch_size = min(batch_size, n_cells)
+        self.generator = generator
+        self.device = device
+        self.cumulative = None
+        if sampling is not None:
+            self.cumulative = torch.from_numpy(np.cumsum(sampling, dtype=np.float64))
+        self._new_epoch()
+
+    def _new_epoch(self) -> None:
+        self.epoch_began_at = self.generator.get_state()
+        self.position = 0
+        if self.cumulative is None:
+            order = torch.randperm(self.n_cells, generator=self.generator)
+        else:
+            # by hand, since torch.multinomial ends at 2²⁴ cells
+            draws = torch.rand(self.n_cells, generator=self.generator, dtype=torch.float64)
+            order = torch.searchsorted(self.cumulative, draws * self.cumulative[-1], right=True)
+            order.clamp_(max=self.n_cells - 1)
+        self.order = order.to(self.device)
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Tensor:
+        if self.position + self.batch_size > self.n_cells:
+            self._new_epoch()
+        batch = self.order[self.position : self.position + self.batch_size]
+        self.position += self.batch_size
+        return batch
+
+    def go_to(self, epoch_began_at: Tensor, position: int) -> None:
+        """Go on where another stream of the same cells stood."""
+        self.generator.set_state(epoch_began_at)
+        self._new_epoch()
+        self.position = position
+
+
+class Training:
+    """Adam on the sum of named loss terms; between two records it can be saved and resumed."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        n_cells: int,
+        steps: int,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        generator: torch.Generator,
+        schedule: str = "cosine",
+        betas: tuple[float, float] = (0.9, 0.999),
+        sampling: np.ndarray | None = None,
+        record_every: int = 50,
+    ):
+        """schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
+
+        Raises UserError for another schedule.
+        """
+        if schedule not in ("cosine", "constant"):
+            raise UserError(
+                f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'."
+            )
+        parameters = list(parameters)
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.record_every = record_every
+        # one pass over the weights instead of a dozen: a third of a step's time on a CPU
+        self.optimiser = torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
+        self.batches = Batches(n_cells, batch_size, generator, parameters[0].device, sampling)
+        self.step = 0
+        self.history: dict[str, list[float]] = {}
+
+    def run(
+        self,
+        loss_terms: LossTerms,
+        progress: str = "training",
+        after_record: Callable[[], None] | None = None,
+    ) -> dict[str, list[float]]:
+        """Take the steps that are left; see `train`. after_record is called between records."""
+        report = _Progress(progress, self.steps, self.step)
+        sums: dict[str, Tensor] = {}
+        pending = 0
+        while self.step < self.steps:
+            self._set_learning_rate()
+            terms = loss_terms(next(self.batches), self.step)
+            total = sum(terms.values())
+            self.optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            self.optimiser.step()
+            self.step += 1
+            for name, value in (terms | {"total": total}).items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            pending += 1
+            if pending == self.record_every or self.step == self.steps:
+                values = (torch.stack([sums[name].float() for name in sums]) / pending).tolist()
+                means = dict(zip(sums, values, strict=True))
+                _require_finite(means, self.step, progress)
+                for name, mean in means.items():
+                    self.history.setdefault(name, []).append(mean)
+                self.history.setdefault("step", []).append(self.step)
+                report.show(self.step, means)
+                sums, pending = {}, 0
+                if after_record is not None and self.step < self.steps:
+                    after_record()
+        report.close()
+        return self.history
+
+    def _set_learning_rate(self) -> None:
+        if self.schedule == "cosine":
+            share = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.learning_rate * share
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What `resume` needs to end at the same result: tensors, and plain values for JSON.
+
+        The weights themselves and the generators of random numbers are the caller's.
+        """
+        tensors = {
+            f"adam.{index}.{name}": value
+            for index, moments in self.optimiser.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+        tensors["epoch_began_at"] = self.batches.epoch_began_at
+        return tensors, {
+            "step": self.step,
+            "position": self.batches.position,
+            "history": self.history,
+        }
+
+    def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        parameters = self.optimiser.param_groups[0]["params"]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("adam."):
+                _, index, name = key.split(".")
+                if name != "step":
+                    # fused Adam goes through memory, where weights of convolutions lie otherwise
+                    value = torch.empty_like(parameters[int(index)]).copy_(value)  # noqa: PLW2901
+                moments.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        self.batches.go_to(tensors["epoch_began_at"], values["position"])
+        self.step = values["step"]
+        self.history = {name: list(course) for name, course in values["history"].items()}
 
 
 def train(
@@ -82,53 +234,23 @@ def train(
     steps done so far as "step". Values stay on the device between the records.
     Raises UserError when the loss is no longer finite.
     """
-    parameters = list(parameters)
-    # one pass over the weights instead of a dozen: a third of a step's time on a CPU
-    optimiser = torch.optim.Adam(parameters, lr=learning_rate, fused=True)
-    scheduler = _scheduler(optimiser, schedule, steps)
-    stream = batches(n_cells, batch_size, generator, parameters[0].device)
-    history: dict[str, list[float]] = {}
-    report = _Progress(progress, steps)
-    sums: dict[str, Tensor] = {}
-    pending = 0
-    for step in range(steps):
-        terms = loss_terms(next(stream), step)
-        total = sum(terms.values())
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        optimiser.step()
-        scheduler.step()
-        for name, value in (terms | {"total": total}).items():
-            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-        pending += 1
-        if pending == record_every or step == steps - 1:
-            values = (torch.stack([sums[name].float() for name in sums]) / pending).tolist()
-            means = dict(zip(sums, values, strict=True))
-            _require_finite(means, step, progress)
-            for name, mean in means.items():
-                history.setdefault(name, []).append(mean)
-            history.setdefault("step", []).append(step + 1)
-            report.show(step + 1, means)
-            sums, pending = {}, 0
-    report.close()
-    return history
-
-
-def _scheduler(
-    optimiser: torch.optim.Optimizer, schedule: str, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=max(steps, 1))
-    if schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
-    raise UserError(f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'.")
+    return Training(
+        parameters,
+        n_cells,
+        steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        generator=generator,
+        schedule=schedule,
+        record_every=record_every,
+    ).run(loss_terms, progress)
 
 
 def _require_finite(means: dict[str, float], step: int, progress: str) -> None:
     broken = [name for name, mean in means.items() if not np.isfinite(mean)]
     if broken:
         raise UserError(
-            f"the loss '{broken[0]}' stopped being a finite number before step {step + 1} of "
+            f"the loss '{broken[0]}' stopped being a finite number before step {step} of "
             f"{progress or 'training'}; lower the learning rate or scale the features."
         )
 
@@ -136,20 +258,20 @@ def _require_finite(means: dict[str, float], step: int, progress: str) -> None:
 class _Progress:
     """A bar on a terminal, a line now and then in a log, nothing without a name."""
 
-    def __init__(self, name: str, steps: int):
-        self.name, self.steps = name, steps
+    def __init__(self, name: str, steps: int, done: int = 0):
+        self.name, self.steps, self.first = name, steps, done
         self.terminal = sys.stderr.isatty()
         self.started = monotonic()
-        self.next_line = steps / LOG_LINES
-        self.bar = tqdm(total=steps, desc=name, disable=not (name and self.terminal))
+        self.next_line = done + (steps - done) / LOG_LINES
+        self.bar = tqdm(total=steps, initial=done, desc=name, disable=not (name and self.terminal))
 
     def show(self, step: int, means: dict[str, float]) -> None:
         text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         self.bar.update(step - self.bar.n)
         self.bar.set_postfix_str(text)
         if self.name and not self.terminal and (step >= self.next_line or step == self.steps):
-            self.next_line += self.steps / LOG_LINES
-            left = (monotonic() - self.started) / step * (self.steps - step)
+            self.next_line += (self.steps - self.first) / LOG_LINES
+            left = (monotonic() - self.started) / (step - self.first) * (self.steps - step)
             print(
                 f"{self.name} {step}/{self.steps}: {text} ({left:.0f} s left)",
                 file=sys.stderr,

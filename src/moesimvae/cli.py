@@ -1,0 +1,545 @@
+"""`moesimvae`: cluster one's own cells, assign new ones, generate some.
+
+What is imported here at the top loads in no time; commands import the rest when they run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import moesimvae
+from moesimvae import files
+from moesimvae.errors import UserError, one_sentence
+from moesimvae.model.presets import PRESETS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from anndata import AnnData
+
+    from moesimvae.data.cells import CellFile
+    from moesimvae.data.recipe import Recipe
+
+LABELS, CELLS, MODEL = "labels.csv", "cells.h5ad", "model"
+KEY = "moesimvae"
+CHECKPOINT = ".checkpoint"
+INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
+EXAMPLES = """examples:
+  moesimvae cluster cells.fcs --clusters 15 --out clustered --drop Time Event_length 'DNA*'
+  moesimvae predict clustered new.fcs --out new.csv
+  moesimvae generate clustered --cluster 3 --n 100 --out generated.csv
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns 0, or 130 when interrupted.
+
+    Raises SystemExit: 1 with one sentence on stderr, 2 for options that cannot be understood.
+    """
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
+    with warnings.catch_warnings(), one_sentence():
+        warnings.simplefilter("ignore")  # of libraries, on what the user cannot change
+        try:
+            options.run(options)
+        except KeyboardInterrupt:
+            print(f"interrupted; {_what_is_left(options)}", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or options.out} cannot be used ({error.strerror or error}); "
+                "nothing was written."
+            ) from error
+        except MemoryError as error:
+            raise UserError(
+                "there is not enough memory; convert the cells to h5ad and give --backed."
+            ) from error
+    return 0
+
+
+def _what_is_left(options: argparse.Namespace) -> str:
+    if any(Path(options.out, CHECKPOINT).glob("*")):
+        return f"the same command goes on from {Path(options.out, CHECKPOINT)}."
+    return "nothing was written."
+
+
+# ---------------------------------------------------------------------- options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "moesimvae",
+        description="Cluster cells with MoE-Sim-VAE (Kopf et al. 2021), assign new cells to the "
+        "clusters, and generate cells of a cluster.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"moesimvae {moesimvae.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _cluster_options(commands.add_parser("cluster", help="cluster the cells of a file"))
+    _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
+    _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
+    return parser
+
+
+def _cluster_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"Writes into the folder OUT: {LABELS} (cell, cluster, probability), {CELLS} (all that the "
+        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'] and the "
+        f"settings in uns['{KEY}']) and {MODEL}/ for `predict` and `generate`."
+    )
+    parser.add_argument("cells", help=".h5ad, .csv, .tsv (also .gz) or .fcs")
+    _out(parser, "folder for the results")
+    parser.add_argument(
+        "--clusters",
+        type=_number_or_auto,
+        required=True,
+        metavar="K",
+        help="number of clusters, or 'auto': estimated from the cells",
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="default", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    values = parser.add_argument_group("what is clustered")
+    values.add_argument(
+        "--features",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names or patterns ('CD*') of the features to take; @FILE has one in each line; "
+        "default: all",
+    )
+    values.add_argument(
+        "--drop", nargs="+", default=[], metavar="NAME", help="features to leave out, likewise"
+    )
+    values.add_argument(
+        "--transform",
+        choices=("auto", "arcsinh", "counts", "log1p", "none"),
+        default="auto",
+        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS, "
+        "counts for an h5ad of non-negative integers, else none",
+    )
+    values.add_argument(
+        "--cofactor",
+        type=float,
+        metavar="C",
+        help="of arcsinh(x / C); default: 5, or 150 when an FCS file has scatter channels",
+    )
+    values.add_argument("--layer", default="", help="of an h5ad, instead of X")
+    values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
+    values.add_argument(
+        "--backed",
+        action="store_true",
+        help="leave the values of an h5ad on disk (automatic above 4 GiB); cells.h5ad then has "
+        "the annotation without the values",
+    )
+    model = parser.add_argument_group("how")
+    model.add_argument("--similarity", metavar="KIND", help="default: that of the preset")
+    model.add_argument(
+        "--prior",
+        metavar="COLUMN|CSV",
+        help="partly known groups: a column of the cells' annotation, or a csv of cell and group; "
+        "empty = unknown",
+    )
+    model.add_argument("--steps", type=int, metavar="N", help="training steps")
+    _common(parser)
+    parser.set_defaults(run=_cluster)
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Assigns each cell to a cluster of a saved model. Features are found by name and "
+        "transformed as those of the model were."
+    )
+    parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
+    parser.add_argument("cells", help=".h5ad, .csv, .tsv (also .gz) or .fcs")
+    _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
+    parser.add_argument("--backed", action="store_true", help="as of `cluster`")
+    _common(parser)
+    parser.set_defaults(run=_predict)
+
+
+def _generate_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes new cells of one cluster in the units of the file that was clustered (of counts: "
+        "per 10,000)."
+    )
+    parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
+    parser.add_argument("--cluster", type=int, required=True, metavar="K", help="counted from 0")
+    parser.add_argument("--n", type=int, required=True, help="number of cells")
+    _out(parser, ".csv or .h5ad")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _common(parser)
+    parser.set_defaults(run=_generate)
+
+
+def _out(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("--out", required=True, type=Path, help=help)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, …")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _number_or_auto(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
+# ---------------------------------------------------------------------- cluster
+
+
+def _cluster(options: argparse.Namespace) -> None:
+    say = _printer(options)
+    _require_new([options.out / name for name in (LABELS, CELLS, MODEL)], options.force)
+
+    from moesimvae.data import recipe as recipes
+
+    file = _read(options, say)
+    in_table = options.prior in file.cells.obs if file.kind == "table" else False
+    chosen = recipes.choose(
+        file,
+        _names(options.features),
+        [*_names(options.drop), *([options.prior] if in_table else ())],
+        options.use_rep,
+    )
+    recipe, words = recipes.make(
+        file, chosen, options.transform, options.cofactor, options.layer, options.use_rep
+    )
+    say(f"features   {len(chosen):,}: {_some(chosen, 12)}")
+    say(f"transform  {words}")
+    if file.spillover:
+        say("note       the file has a compensation matrix; values are clustered uncompensated")
+    prior = None if options.prior is None else _prior(options.prior, file)
+    with _staged(options) as staging:
+        _fit_and_write(options, file, recipe, prior, staging, say)
+    for name in (LABELS, CELLS, MODEL):
+        say(f"wrote      {options.out / name} ({_size(options.out / name)})")
+
+
+def _fit_and_write(
+    options: argparse.Namespace,
+    file: CellFile,
+    recipe: Recipe,
+    prior: np.ndarray | None,
+    staging: Path,
+    say: Any,
+) -> None:
+    import anndata
+
+    from moesimvae import scverse
+    from moesimvae.data import recipe as recipes
+    from moesimvae.model.estimator import MoESimVAE
+
+    if file.on_disk:
+        recipes.write_prepared(file, recipe, staging / "prepared.h5ad")
+        cells = anndata.read_h5ad(staging / "prepared.h5ad", backed="r")
+    else:
+        cells = recipes.prepared(file, recipe)
+    n_clusters = options.clusters
+    if n_clusters is None:
+        n_clusters = _estimated(cells, options)
+        say(f"clusters   {n_clusters} (estimated from the cells)")
+    settings = {"similarity": options.similarity, "steps": options.steps}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    started = monotonic()
+    model = MoESimVAE.preset(
+        options.preset,
+        n_clusters,
+        **settings,
+        random_state=options.seed,
+        device=options.device,
+        cache=options.out / CHECKPOINT,
+        checkpoint=options.out / CHECKPOINT,
+        progress=not options.quiet,
+    ).fit(cells, prior=prior)
+    seconds = monotonic() - started
+    say(
+        f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
+        f"on {model.facts_['device']}"
+    )
+    say(_summary(cells, model.labels_))
+    facts = scverse.described(model, options.preset) | {
+        "file": file.path.name,
+        "steps": [str(step) for step in recipe.steps],
+        "layer": recipe.layer,
+        "use_rep": recipe.use_rep,
+    }
+    scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
+    if not recipe.use_rep:
+        file.cells.var[f"{KEY}_clustered"] = file.cells.var_names.isin(recipe.features)
+    model.save(staging / MODEL)
+    recipe.save(staging / MODEL)
+    _write_cells(staging / CELLS, file.cells)
+    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+
+
+def _estimated(cells: AnnData, options: argparse.Namespace) -> int:
+    from moesimvae.model.cells import matrix_of
+    from moesimvae.model.similarity import estimate_n_clusters
+
+    cache = options.out / CHECKPOINT
+    n_clusters = estimate_n_clusters(matrix_of(cells), seed=options.seed, cache=cache)
+    if n_clusters < 2:
+        raise UserError("no gap between groups of cells was found; give a number to --clusters.")
+    return n_clusters
+
+
+def _prior(given: str, file: CellFile) -> np.ndarray:
+    """Groups of the cells, −1 = unknown, from a column of the file or from a csv."""
+    import pandas as pd
+
+    from moesimvae.data.cells import SUFFIXES, first_line, suffix
+    from moesimvae.scverse import known_groups
+
+    if given in file.cells.obs:
+        return known_groups(file.cells.obs[given])
+    if SUFFIXES.get(suffix(given)) != "table":
+        raise UserError(
+            f"--prior {given} is neither a column of text in {file.path} (it has: "
+            f"{', '.join(file.cells.obs) or 'none'}) nor a csv."
+        )
+    try:
+        table = pd.read_csv(given, sep=None, engine="python", dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{given} cannot be read ({first_line(error)}).") from error
+    if table.shape[1] != 2 or table.iloc[:, 0].duplicated().any():
+        raise UserError(
+            f"{given} has {table.shape[1]} columns, expected two, cell and group, each cell once."
+        )
+    groups = table.set_index(table.columns[0]).iloc[:, 0]
+    strange = groups.index.difference(file.cells.obs_names)
+    if len(strange):
+        raise UserError(f"{given} names cells that {file.path} has not ({_some(strange)}).")
+    return known_groups(groups.reindex(file.cells.obs_names))
+
+
+def _summary(cells: AnnData, labels: np.ndarray, n_top: int = 3) -> str:
+    """Clusters by size, each with the features whose mean stands out most, in deviations."""
+    import numpy as np
+    import scipy.sparse as sp
+
+    n_clusters, n_features = int(labels.max()) + 1, cells.n_vars
+    sums, squares = np.zeros((n_clusters, n_features)), np.zeros(n_features)
+    step = max(1, (1 << 24) // n_features)
+    for start in range(0, cells.n_obs, step):
+        rows = cells.X[start : start + step]
+        part = labels[start : start + step]
+        member = sp.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))))
+        member.resize((n_clusters, len(part)))
+        product = member @ rows
+        sums += product.toarray() if sp.issparse(product) else product
+        squared = rows.multiply(rows) if sp.issparse(rows) else np.square(rows, dtype=np.float64)
+        squares += np.asarray(squared.sum(axis=0)).ravel()
+    sizes = np.bincount(labels, minlength=n_clusters)
+    mean = sums.sum(axis=0) / len(labels)
+    spread = np.sqrt(np.maximum(squares / len(labels) - mean**2, 1e-12))
+    means = sums / np.maximum(sizes, 1)[:, None]
+    standing = (means - mean) / spread
+    lines = ["cluster    cells   share  highest features against all cells (mean, as clustered)"]
+    for cluster in np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]:
+        top = np.argsort(-standing[cluster], kind="stable")[:n_top]
+        shown = ", ".join(f"{cells.var_names[i]} {means[cluster, i]:.2f}" for i in top)
+        share = sizes[cluster] / len(labels)
+        lines.append(f"{cluster:>7}{sizes[cluster]:>9,}{share:>8.1%}  {shown}")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------- predict, generate
+
+
+def _predict(options: argparse.Namespace) -> None:
+    say = _printer(options)
+    _require_suffix(options.out)
+    _require_new([options.out], options.force)
+
+    import numpy as np
+
+    from moesimvae import scverse
+    from moesimvae.data import recipe as recipes
+
+    model, recipe = _load(options)
+    file = _read(options, say)
+    if recipe is None:
+        names = model.feature_names_in_
+        recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
+    annotated = options.out.suffix == ".h5ad"
+    probabilities, codes = [], []
+    started = monotonic()
+    for piece in recipes.pieces(file, recipe):
+        probabilities.append(model.predict_proba(piece))
+        if annotated:
+            codes.append(model.transform(piece))
+    probabilities = np.concatenate(probabilities)
+    in_use = len(np.unique(probabilities.argmax(axis=1)))
+    say(
+        f"assigned   {file.cells.n_obs:,} cells to {in_use} of {model.n_clusters} clusters in "
+        f"{monotonic() - started:.1f} s"
+    )
+    if annotated:
+        facts = {"model": str(options.model), "version": moesimvae.__version__}
+        scverse.annotate(file.cells, probabilities, np.concatenate(codes), KEY, facts)
+        _write_cells(options.out, file.cells)
+    else:
+        _write_labels(options.out, file.cells, probabilities)
+    say(f"wrote      {options.out} ({_size(options.out)})")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    say = _printer(options)
+    _require_suffix(options.out)
+    _require_new([options.out], options.force)
+    if options.n < 1:
+        raise UserError(f"--n is {options.n}; generate at least 1 cell.")
+
+    import anndata
+    import pandas as pd
+
+    from moesimvae.data import recipe as recipes
+
+    model, recipe = _load(options)
+    values = model.generate(options.cluster, options.n, random_state=options.seed)
+    names = model.feature_names_in_ or [f"feature_{i}" for i in range(values.shape[1])]
+    if recipe is not None:
+        names, values = recipe.features, recipes.inverted(recipe, values)
+    cell = pd.Index([f"cluster{options.cluster}_{i}" for i in range(options.n)], name="cell")
+    with files.atomic(options.out) as temporary:
+        if options.out.suffix == ".h5ad":
+            obs = pd.DataFrame({KEY: pd.Categorical([str(options.cluster)] * options.n)}, cell)
+            cells = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names)))
+            cells.write_h5ad(temporary)
+        else:
+            pd.DataFrame(values, cell, names).to_csv(temporary)
+    say(f"generated  {options.n:,} cells of cluster {options.cluster} × {len(names):,} features")
+    say(f"wrote      {options.out} ({_size(options.out)})")
+
+
+def _load(options: argparse.Namespace) -> tuple[Any, Recipe | None]:
+    folder = Path(options.model)
+    folder = folder / MODEL if (folder / MODEL).is_dir() else folder
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; give one that holds a saved model.")
+
+    from moesimvae.data import recipe as recipes
+    from moesimvae.model.estimator import MoESimVAE
+
+    return MoESimVAE.load(folder, device=options.device), recipes.load(folder)
+
+
+# ---------------------------------------------------------------------- files and lines
+
+
+def _read(options: argparse.Namespace, say: Any) -> CellFile:
+    from moesimvae.data.cells import read_cells
+
+    started = monotonic()
+    file = read_cells(options.cells, on_disk=options.backed)
+    n_cells, n_features = file.cells.shape
+    where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
+    say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")
+    return file
+
+
+def _write_cells(path: Path, cells: AnnData) -> None:
+    # in an h5ad, names of columns are names of places, where / and . have a meaning
+    names = [name.replace("/", "_") for name in cells.obs.columns]
+    cells.obs.columns = [
+        f"{name}_{i}" if not name.strip(".") or names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
+    with files.atomic(path) as temporary:
+        cells.write_h5ad(temporary)
+
+
+def _write_labels(path: Path, cells: AnnData, probabilities: np.ndarray) -> None:
+    import pandas as pd
+
+    labels = pd.DataFrame(
+        {
+            "cell": cells.obs_names,
+            "cluster": probabilities.argmax(axis=1),
+            "probability": probabilities.max(axis=1),
+        }
+    )
+    with files.atomic(path) as temporary:
+        labels.to_csv(temporary, index=False, float_format="%.4f")
+
+
+def _require_new(paths: Sequence[Path], force: bool) -> None:
+    for path in paths:
+        if path.exists() and not force:
+            raise UserError(f"{path} is already there; give --force to overwrite it.")
+
+
+def _require_suffix(path: Path) -> None:
+    if path.suffix not in (".csv", ".h5ad"):
+        raise UserError(f"--out {path} must end in .csv or .h5ad, which tells the format.")
+
+
+@contextmanager
+def _staged(options: argparse.Namespace) -> Iterator[Path]:
+    """A folder to write into; what stands in it at the end moves into `out`, all or nothing."""
+    made = not options.out.exists()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.force:
+        shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+    staging = Path(tempfile.mkdtemp(prefix=".moesimvae-", dir=options.out))
+    try:
+        yield staging
+        for name in (LABELS, CELLS, MODEL):
+            if (options.out / name).is_dir():  # a folder cannot be replaced in one go
+                (options.out / name).rename(staging / "old")
+            (staging / name).rename(options.out / name)
+        shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+    except Exception:  # not an interrupt, after which a second start goes on from there
+        shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(staging)
+        if made and not any(options.out.iterdir()):
+            options.out.rmdir()
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    """Names as given, with those of each @FILE in its place."""
+    names = []
+    for name in given:
+        if not name.startswith("@"):
+            names.append(name)
+            continue
+        try:
+            lines = Path(name[1:]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{name[1:]} cannot be read ({error}).") from error
+        names += [line.strip() for line in lines if line.strip()]
+    return names
+
+
+def _printer(options: argparse.Namespace) -> Any:
+    return (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def _size(path: Path) -> str:
+    size = sum(part.stat().st_size for part in [path, *path.rglob("*")] if part.is_file())
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

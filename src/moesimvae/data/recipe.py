@@ -1,0 +1,402 @@
+"""From what a user's file holds to what is clustered: which features, transformed how.
+
+A recipe is kept beside the model (`preprocessing.json`), so that new cells are treated alike.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from moesimvae import files
+from moesimvae.data.cells import CellFile, first_line
+from moesimvae.data.preprocessing import preprocess
+from moesimvae.errors import UserError
+
+FILE = "preprocessing.json"
+FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
+TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
+COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
+LIBRARY_SIZE = 10_000
+# of so many cells a file on disk is looked at to tell what it holds, and a piece has as many values
+LOOKED_AT = 10_000
+PIECE_VALUES = 1 << 24
+
+# channels of cytometry that say where, when or which, not what a cell expresses
+NOT_MARKERS = (
+    *("time", "event*length", "cell*length", "center", "offset", "width", "residual"),
+    *("dna*", "*_dna*", "*ir_dna*", "bc[0-9]*", "*_bc[0-9]*", "barcode*", "bead*", "*_bead*"),
+    *("viability", "live*dead*", "cisplatin*", "*_cisplatin*", "*_viability"),
+    *("event", "event_n*", "event#", "file", "file_n*", "fileno", "sample", "sample_id"),
+    *("cluster", "cluster_id", "individual", "label", "population", "population_id"),
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """features: names in the order that the model sees. steps: as in `preprocessing`.
+
+    library: the features whose sum is the library size, when the steps take one; else empty.
+    layer, use_rep: where in an h5ad the values are, "" for X.
+    """
+
+    features: list[str]
+    steps: list[dict[str, Any]]
+    library: list[str]
+    layer: str = ""
+    use_rep: str = ""
+
+    def save(self, folder: Path) -> None:
+        files.write_json(
+            folder / FILE, {"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self)
+        )
+
+
+def load(folder: Path) -> Recipe | None:
+    """The recipe beside a model, or None for a model that was saved without one."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        stored = files.read_json(path)
+        if (stored.pop("format"), stored.pop("format_version")) != (FORMAT, FORMAT_VERSION):
+            raise ValueError(f"it is not {FORMAT} of version {FORMAT_VERSION}")
+        return Recipe(**stored)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be used ({first_line(error)}); cluster again with this program."
+        ) from error
+
+
+# ---------------------------------------------------------------------- which features
+
+
+def choose(
+    file: CellFile, features: Sequence[str] = (), drop: Sequence[str] = (), use_rep: str = ""
+) -> list[str]:
+    """Names of the features to cluster, in the file's order.
+
+    features, drop: names or patterns (`CD*`) of those to take, all by default, and to leave out.
+    Raises UserError for a name that matches nothing, for a column of text, and, unless `features`
+    says so, for channels of cytometry that are no markers (Time, DNA, …).
+    """
+    if use_rep:
+        if features or drop:
+            raise UserError(
+                "features are chosen among those of X or a layer, but use_rep names "
+                f"'{use_rep}'; leave one of them out."
+            )
+        return list(_stored_names(file, use_rep))
+    tabular = file.kind != "h5ad"
+    columns = [*file.cells.var_names, *(file.cells.obs.columns if tabular else ())]
+    taken = set(_matching(features, columns, file)) if features else set(columns)
+    taken -= set(_matching(drop, columns, file))
+    chosen = [name for name in file.cells.var_names if name in taken]
+    text = [name for name in columns[file.cells.n_vars :] if name in taken]
+    if text:
+        example = file.cells.obs[text[0]].iloc[0]
+        raise UserError(
+            f"{file.path} has columns that are not numbers ({_list(text)}; the first cell has "
+            f"'{example}' in {text[0]}); leave them out with --drop {shlex.join(text)}, or name "
+            "the features with --features."
+        )
+    if tabular and not features:
+        suspects = [name for name in chosen if _no_marker(name)]
+        if suspects:
+            raise UserError(
+                f"{file.path} has columns that look like no markers; leave them out with "
+                f"--drop {shlex.join(suspects)}, or say with --features what to cluster ('*': all)."
+            )
+    if not chosen:
+        raise UserError(f"no feature of {file.path} is left to cluster; choose at least one.")
+    return chosen
+
+
+def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list[str]:
+    found = []
+    for pattern in patterns:
+        these = (
+            [pattern]  # a name may hold the signs of patterns
+            if pattern in names
+            else [name for name in names if fnmatchcase(name, pattern)]
+        )
+        if not these:
+            near = get_close_matches(pattern, names, n=3) or names[:5]
+            raise UserError(
+                f"{file.path} has no feature '{pattern}'; did you mean one of: {', '.join(near)}?"
+            )
+        found += these
+    return found
+
+
+def _no_marker(name: str) -> bool:
+    plain = name.lower().replace(" ", "_").replace("-", "_")
+    return any(fnmatchcase(plain, pattern) for pattern in NOT_MARKERS)
+
+
+def _list(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+# ---------------------------------------------------------------------- transformed how
+
+
+def make(
+    file: CellFile,
+    features: list[str],
+    transform: str = "auto",
+    cofactor: float | None = None,
+    layer: str = "",
+    use_rep: str = "",
+) -> tuple[Recipe, str]:
+    """The recipe, and in words what it does and why.
+
+    transform: arcsinh(x / cofactor); counts = library size 10,000, then log(1 + x); log1p; none;
+    auto = arcsinh for FCS (cofactor 5, or 150 when there are scatter channels), counts for an h5ad
+    of non-negative integers, none otherwise. The library size is taken over all features of the
+    file, chosen or not.
+    """
+    why = ""
+    if transform == "auto":
+        transform, cofactor, why = _automatic(file, cofactor, layer, use_rep)
+    if cofactor is not None and transform != "arcsinh":
+        raise UserError(
+            f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
+            f"{transform}{why}; leave it out or ask for arcsinh."
+        )
+    cofactor = COFACTOR if cofactor is None else cofactor
+    if not (np.isfinite(cofactor) and cofactor > 0):
+        raise UserError(f"the cofactor is {cofactor:g}; give a positive number.")
+    steps: dict[str, list[dict[str, Any]]] = {
+        "arcsinh": [{"step": "arcsinh", "cofactor": cofactor}],
+        "counts": [{"step": "library_size", "target": LIBRARY_SIZE}, {"step": "log1p"}],
+        "log1p": [{"step": "log1p"}],
+        "none": [],
+    }
+    words = {
+        "arcsinh": f"arcsinh(x / {cofactor:g})",
+        "counts": f"library size {LIBRARY_SIZE:,} over all features, then log(1 + x)",
+        "log1p": "log(1 + x)",
+        "none": "none",
+    }
+    if transform not in steps:
+        raise UserError(f"unknown transform '{transform}'; give one of {', '.join(TRANSFORMS)}.")
+    library = list(_stored_names(file, use_rep)) if transform == "counts" else []
+    return Recipe(features, steps[transform], library, layer, use_rep), words[transform] + why
+
+
+def _automatic(
+    file: CellFile, cofactor: float | None, layer: str, use_rep: str
+) -> tuple[str, float | None, str]:
+    if file.kind == "fcs" and file.fluorescence:
+        cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
+        return "arcsinh", cofactor, " (automatic: FCS with scatter channels, so fluorescence)"
+    if file.kind == "fcs":
+        return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
+    if file.kind == "h5ad" and not use_rep and _counts(file, layer):
+        return "counts", cofactor, " (automatic: non-negative integers, so counts)"
+    return "none", cofactor, " (automatic: values are taken as they are)"
+
+
+def _counts(file: CellFile, layer: str) -> bool:
+    with _source(file, layer, "") as matrix:
+        part = matrix[:LOOKED_AT]
+    values = part.data if sp.issparse(part) else np.asarray(part)
+    if values.dtype.kind not in "iuf" or not values.size or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= 0 and values.max() > 1 and (values == np.floor(values)).all())
+
+
+# ---------------------------------------------------------------------- the values
+
+
+def prepared(file: CellFile, recipe: Recipe) -> anndata.AnnData:
+    """The cells of a file in memory as they are clustered: X float32 (dense or CSR) and names.
+
+    Raises UserError for features that are missing and for values that are not finite, or that the
+    transform cannot take, with the names of the first such cell and feature.
+    """
+    with _source(file, recipe.layer, recipe.use_rep) as matrix:
+        return _apply(recipe, matrix, file.cells.obs_names, file)
+
+
+def pieces(file: CellFile, recipe: Recipe) -> Iterator[anndata.AnnData]:
+    """The same, some thousands of cells at a time; of a file on disk no more is in memory."""
+    names = file.cells.obs_names
+    step = max(1, PIECE_VALUES // max(1, len(_stored_names(file, recipe.use_rep))))
+    with _source(file, recipe.layer, recipe.use_rep) as matrix:
+        for start in range(0, len(names), step):
+            part = slice(start, start + step)
+            yield _apply(recipe, matrix[part], names[part], file)
+
+
+def inverted(recipe: Recipe, values: np.ndarray) -> np.ndarray:
+    """Values as the model has them in the file's units, but for the library size, which is kept."""
+    for step in reversed(recipe.steps):
+        if step["step"] == "arcsinh":
+            values = np.sinh(values) * np.float32(step["cofactor"])
+        elif step["step"] == "log1p":
+            values = np.expm1(values)
+    return values
+
+
+def write_prepared(file: CellFile, recipe: Recipe, path: Path) -> None:
+    """The same as a new h5ad, written piece by piece: what a file on disk is clustered from."""
+    with h5py.File(path, "w") as target:
+        target.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        anndata.io.write_elem(target, "obs", pd.DataFrame(index=file.cells.obs_names))
+        anndata.io.write_elem(target, "var", pd.DataFrame(index=pd.Index(recipe.features)))
+        anndata.io.write_elem(target, "uns", _uns(file, recipe))
+        done = 0
+        for piece in pieces(file, recipe):
+            if sp.issparse(piece.X):
+                _append(target, piece.X)
+            else:
+                if done == 0:
+                    # in one stretch, uncompressed, so that it can be mapped into memory
+                    shape = (file.cells.n_obs, len(recipe.features))
+                    stored = target.create_dataset("X", shape, np.float32)
+                    stored.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+                target["X"][done : done + piece.n_obs] = piece.X
+            done += piece.n_obs
+
+
+def _append(target: h5py.File, rows: sp.csr_matrix) -> None:
+    if "X" in target:
+        anndata.io.sparse_dataset(target["X"]).append(rows)
+    else:
+        rows.indptr = rows.indptr.astype(np.int64)  # all pieces may hold more than 2³¹ values
+        anndata.io.write_elem(target, "X", rows)
+
+
+@contextmanager
+def _source(file: CellFile, layer: str, use_rep: str) -> Iterator[Any]:
+    """The matrix that a recipe starts from, to be sliced by rows, in memory or on disk."""
+    if layer and use_rep:
+        raise UserError("values come from a layer or from use_rep, not from both; give one.")
+    if (layer or use_rep) and file.kind != "h5ad":
+        raise UserError(f"{file.path} is no h5ad and so has no layer or obsm; leave these out.")
+    group, name = ("layers", layer) if layer else ("obsm", use_rep) if use_rep else ("", "X")
+    with ExitStack() as stack:
+        place = stack.enter_context(h5py.File(file.path)) if file.on_disk else file.cells
+        if group:
+            present = place[group] if file.on_disk else getattr(place, group)
+            if name not in present:
+                raise UserError(
+                    f"{file.path} has no '{name}' in {group}; it has: {', '.join(present) or '-'}."
+                )
+            matrix = present[name]
+        else:
+            matrix = place.get("X") if file.on_disk else place.X
+        if matrix is None:
+            raise UserError(f"{file.path} has no X; name a layer or an obsm key (use_rep).")
+        if isinstance(matrix, h5py.Group):
+            matrix = _sparse_on_disk(file, matrix)
+        elif isinstance(matrix, pd.DataFrame):
+            matrix = matrix.to_numpy()
+        if matrix.dtype.kind not in "biuf":
+            raise UserError(f"{file.path}: '{name}' holds {matrix.dtype} instead of numbers.")
+        yield matrix
+
+
+def _sparse_on_disk(file: CellFile, group: h5py.Group) -> Any:
+    if group.attrs.get("encoding-type") != "csr_matrix":
+        raise UserError(
+            f"{file.path} stores its values as {group.attrs.get('encoding-type')}, which cannot be "
+            "read cell by cell from disk; write it with X as csr_matrix or array."
+        )
+    return anndata.io.sparse_dataset(group)
+
+
+def _stored_names(file: CellFile, use_rep: str) -> pd.Index:
+    if not use_rep:
+        return file.cells.var_names
+    with _source(file, "", use_rep) as matrix:
+        return pd.Index([f"{use_rep}_{i}" for i in range(matrix.shape[1])])
+
+
+def _apply(recipe: Recipe, matrix: Any, cell_names: pd.Index, file: CellFile) -> anndata.AnnData:
+    inputs = recipe.library or recipe.features
+    stored = _stored_names(file, recipe.use_rep)
+    columns = stored.get_indexer(inputs)
+    if (columns < 0).any():
+        missing = [name for name, column in zip(inputs, columns, strict=True) if column < 0]
+        raise UserError(
+            f"{file.path} lacks {len(missing)} of the {len(inputs)} features that the model needs "
+            f"({_list(missing)}); it has {_list(list(stored))}."
+        )
+    if not np.array_equal(columns, np.arange(len(stored))):
+        matrix = matrix[:, columns]
+    with np.errstate(over="ignore"):  # what does not fit into float32 is told just below
+        if sp.issparse(matrix):
+            matrix = sp.csr_matrix(matrix, dtype=np.float32)
+        else:
+            matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    cells = anndata.AnnData(
+        matrix,
+        obs=pd.DataFrame(index=cell_names),
+        var=pd.DataFrame(index=pd.Index(inputs)),
+        uns=_uns(file, recipe),
+    )
+    _require_finite(cells, file)
+    _require_domain(cells, recipe, file)
+    cells = preprocess(cells, recipe.steps)
+    return cells if inputs == recipe.features else cells[:, recipe.features].copy()
+
+
+def _uns(file: CellFile, recipe: Recipe) -> dict[str, Any]:
+    """The shape of images, where all pixels are there."""
+    shape = file.cells.uns.get("image_shape")
+    whole = not recipe.use_rep and recipe.features == list(file.cells.var_names)
+    return {"image_shape": shape} if shape is not None and whole else {}
+
+
+def _require_finite(cells: anndata.AnnData, file: CellFile) -> None:
+    wrong = _first(cells, lambda values: ~np.isfinite(values))
+    if wrong:
+        raise UserError(
+            f"{file.path}: {wrong}, which is not finite; remove such cells or leave the feature "
+            "out (--drop)."
+        )
+
+
+def _require_domain(cells: anndata.AnnData, recipe: Recipe, file: CellFile) -> None:
+    """log(1 + x) is for counts and their like: a value below 0 says that the data are not."""
+    if any(step["step"] == "log1p" for step in recipe.steps):
+        wrong = _first(cells, lambda values: values < 0)
+        if wrong:
+            raise UserError(
+                f"{file.path}: {wrong}, but log(1 + x) is for values of at least 0; use another "
+                "transform (--transform)."
+            )
+
+
+def _first(cells: anndata.AnnData, wrong: Callable[[np.ndarray], np.ndarray]) -> str:
+    """Where the first wrong value is and what it is, in words; "" when none is."""
+    sparse = sp.issparse(cells.X)
+    stored = cells.X.data if sparse else cells.X
+    at = wrong(stored)
+    if not at.any():
+        return ""
+    if sparse:
+        first = np.flatnonzero(at)[0]
+        row = np.searchsorted(cells.X.indptr, first, side="right") - 1
+        column, value = cells.X.indices[first], stored[first]
+    else:
+        row, column = np.argwhere(at)[0]
+        value = stored[row, column]
+    return (
+        f"cell '{cells.obs_names[row]}' has the value {value:g} in feature "
+        f"'{cells.var_names[column]}'"
+    )

@@ -1,0 +1,156 @@
+"""The cells that a model is given: checked, named, and laid out as batches on a device.
+
+Dense cells are a float32 array, sparse ones a CSR matrix. Of a backed AnnData only a map into the
+file is made: the operating system reads the pages that are touched, and may drop them again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from moesimvae.errors import UserError
+
+Matrix = np.ndarray | sparse.csr_matrix
+BLOCK_BYTES = 1 << 26  # of cells that are looked at together
+
+
+def matrix_of(X: Any) -> Matrix:
+    """The features of X as float32, (n_cells, n_features), an array or a CSR matrix.
+
+    X: array, any scipy sparse matrix, DataFrame, or AnnData in memory or backed by a file.
+    Raises UserError for what is not numbers in two dimensions, or not finite: where it stands.
+    """
+    named = feature_names(X), cell_names(X)
+    if hasattr(X, "obs_names"):  # AnnData, without importing it
+        X = _mapped(X) if getattr(X, "isbacked", False) else X.X
+    try:
+        if sparse.issparse(X):
+            matrix = sparse.csr_matrix(X, dtype=np.float32)
+        else:
+            matrix = np.asarray(X, dtype=np.float32)
+            if not matrix.flags.c_contiguous:
+                matrix = np.ascontiguousarray(matrix)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the data must be numbers, cells × features ({error}).") from error
+    if matrix.ndim != 2 or matrix.shape[0] == 0 or matrix.shape[1] == 0:
+        raise UserError(f"the data have shape {matrix.shape}; expected cells × features.")
+    _require_finite(matrix, *named)
+    return matrix
+
+
+def feature_names(X: Any) -> list[str] | None:
+    """The names of the features, where X (AnnData or DataFrame) has any."""
+    names = (
+        getattr(X, "var_names", None) if hasattr(X, "obs_names") else getattr(X, "columns", None)
+    )
+    return None if names is None else [str(name) for name in names]
+
+
+def cell_names(X: Any) -> Any:
+    """The names of the cells, where X (AnnData or DataFrame) has any."""
+    return getattr(X, "obs_names", getattr(X, "index", None) if hasattr(X, "columns") else None)
+
+
+def _mapped(cells: Any) -> Matrix:
+    """X of a backed AnnData without reading it whole.
+
+    Uncompressed float32 values are mapped where they lie; others are first copied, block by
+    block, into a temporary file that is gone when the process ends.
+    """
+    import h5py
+
+    stored = cells.X
+    if isinstance(stored, np.ndarray) or sparse.issparse(stored):
+        return stored  # of a selection of cells, which anndata has read
+    if isinstance(stored, h5py.Dataset):
+        return _mapped_array(stored)
+    parts = stored.group if hasattr(stored, "group") else stored._group
+    # of the type that scipy asks for, which would copy them otherwise
+    number = np.int32 if max(*stored.shape, len(parts["data"])) < 2**31 else np.int64
+    values, columns = _mapped_array(parts["data"]), _mapped_array(parts["indices"], number)
+    starts = parts["indptr"][:].astype(number)
+    kind = sparse.csr_matrix if stored.format == "csr" else sparse.csc_matrix
+    return kind((values, columns, starts), shape=stored.shape, copy=False)
+
+
+def _mapped_array(stored: Any, dtype: type = np.float32) -> np.ndarray:
+    offset = stored.id.get_offset()
+    if offset is not None and stored.dtype == dtype:
+        # copy-on-write: torch asks for memory it might write to
+        return np.memmap(stored.file.filename, dtype, "c", offset, stored.shape)
+    with tempfile.NamedTemporaryFile(prefix="moesimvae-") as file:
+        copy = np.memmap(file.name, dtype, "w+", 0, stored.shape)
+        for rows in _blocks(stored.shape, np.dtype(dtype).itemsize):
+            copy[rows] = stored[rows]
+    return copy
+
+
+def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
+    """Slices of rows of at most BLOCK_BYTES each."""
+    width = max(1, int(np.prod(shape[1:], dtype=np.int64)) * itemsize)
+    step = max(1, BLOCK_BYTES // width)
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+def _require_finite(matrix: Matrix, features: list[str] | None, cells: Any) -> None:
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    for rows in _blocks(values.shape, values.itemsize):
+        finite = np.isfinite(values[rows])
+        if finite.all():
+            continue
+        where = np.argwhere(~finite)[0]
+        if sparse.issparse(matrix):
+            position = rows.start + int(where[0])
+            cell = int(np.searchsorted(matrix.indptr, position, side="right")) - 1
+            feature = int(matrix.indices[position])
+        else:
+            cell, feature = rows.start + int(where[0]), int(where[1])
+        value = values[rows][tuple(where)]
+        cell_name = f"'{cells[cell]}' (number {cell}" if cells is not None else f"{cell} (counted"
+        feature_name = f"'{features[feature]}'" if features is not None else str(feature)
+        raise UserError(
+            f"the value of cell {cell_name} from 0), feature {feature_name}, is {value} and not "
+            "finite; remove or impute such values first."
+        )
+
+
+def column_range(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value of each feature, (n_features,) float32 each."""
+    low, high = matrix.min(axis=0), matrix.max(axis=0)
+    if sparse.issparse(matrix):
+        low, high = low.toarray().ravel(), high.toarray().ravel()
+    return np.asarray(low, dtype=np.float32), np.asarray(high, dtype=np.float32)
+
+
+def rows_on_device(
+    matrix: Matrix, low: np.ndarray, span: np.ndarray, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """index → (x − low) / span of those cells, cut to [0, 1], (len(index), n_features).
+
+    Dense data lie on the device as a whole (on the CPU that is no copy); of sparse data only the
+    batch becomes dense.
+    """
+    start, width = torch.from_numpy(low).to(device), torch.from_numpy(span).to(device)
+
+    def scaled(x: Tensor) -> Tensor:
+        # new cells may lie outside the range of those that were fitted
+        return ((x - start) / width).clamp(0, 1)
+
+    if sparse.issparse(matrix):
+        return lambda index: scaled(
+            torch.from_numpy(matrix[index.cpu().numpy()].toarray()).to(device)
+        )
+    with warnings.catch_warnings():
+        # of arrays that must not be written to; nothing writes to this one
+        warnings.simplefilter("ignore", UserWarning)
+        everything = torch.from_numpy(matrix).to(device)
+    return lambda index: scaled(everything[index])

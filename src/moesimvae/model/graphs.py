@@ -1,0 +1,169 @@
+"""Graphs of nearest neighbours, and communities in them; needs no torch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import igraph
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse import csr_matrix, triu, vstack
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
+from moesimvae.model.projection import NeighbourSearch
+
+EXACT_UP_TO = 10_000  # cells; above it an approximate search is quicker than all pairs
+BLOCK = 5_000  # cells whose shared neighbours are counted at once
+# of modularity: high enough for communities far smaller than any population of interest,
+# yet some hundred cells each where there are many
+FINE = 50.0
+
+
+# ---------------------------------------------------------------------- neighbours
+
+
+def neighbour_graph(
+    points: np.ndarray, n_neighbors: int, seed: int, search: NeighbourSearch | None = None
+) -> csr_matrix:
+    """Directed graph of the `n_neighbors` nearest neighbours, the cell itself left out.
+
+    points: (n_cells, n_dimensions). search: one of these points with n_neighbors + 1 neighbours,
+    if there is one already. Returns (n_cells, n_cells) CSR of ones, float32.
+    """
+    n_cells = len(points)
+    n_neighbors = min(n_neighbors, n_cells - 1)
+    if search is None and n_cells <= EXACT_UP_TO:
+        with threadpool_limits(1):  # which of two equally near ones is found must not depend on it
+            nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
+            neighbours = nearest.kneighbors(return_distance=False)
+    else:
+        # it lists the cell itself too, as a rule first, but not where cells coincide
+        search = search or NeighbourSearch(points, n_neighbors + 1, "euclidean", seed)
+        neighbours = without_self(search.neighbours)
+    targets = neighbours.ravel()
+    starts = np.arange(0, targets.size + 1, n_neighbors)
+    weights = np.ones(targets.size, dtype=np.float32)
+    return csr_matrix((weights, targets, starts), shape=(n_cells, n_cells))
+
+
+def without_self(neighbours: np.ndarray) -> np.ndarray:
+    """Drop from each row of neighbours (n_cells, k + 1) the cell itself, else the last one."""
+    keep = neighbours != np.arange(len(neighbours))[:, None]
+    keep[keep.all(axis=1), -1] = False
+    return neighbours[keep].reshape(len(neighbours), -1)
+
+
+def jaccard_graph(graph: csr_matrix) -> csr_matrix:
+    """Weigh each edge by the share of neighbours that its two cells have in common.
+
+    |N(i) ∩ N(j)| / |N(i) ∪ N(j)| as in PhenoGraph (Levine et al. 2015); edges with no shared
+    neighbour go. Works through the cells in blocks, since all pairs with a common neighbour are
+    far more than the edges.
+    """
+    n_neighbors = graph.indptr[1]
+    transposed = graph.T.tocsr()
+    blocks = []
+    for start in range(0, graph.shape[0], BLOCK):
+        block = graph[start : start + BLOCK]
+        shared = (block @ transposed).multiply(block).tocsr()
+        shared.data = shared.data / (2 * n_neighbors - shared.data)
+        blocks.append(shared)
+    return vstack(blocks, format="csr")
+
+
+def symmetric(graph: csr_matrix) -> csr_matrix:
+    """(A + Aᵀ) / 2: a neighbour on one side only counts half."""
+    return ((graph + graph.T) / 2).tocsr()
+
+
+# ---------------------------------------------------------------------- communities
+
+
+def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray, float]:
+    """Communities of large modularity (Blondel et al. 2008): (n_cells,) numbers; the modularity.
+
+    graph: symmetric weights; a larger resolution gives more communities.
+    """
+    edges = triu(graph, k=1, format="coo")
+    drawn = igraph.Graph(n=graph.shape[0], edges=np.column_stack([edges.row, edges.col]))
+    with _igraph_draws_from(seed):
+        found = drawn.community_multilevel(edges.data, resolution=resolution)
+    return np.asarray(found.membership), float(found.q)
+
+
+def potts(
+    weights: np.ndarray | csr_matrix, masses: np.ndarray, resolution: float, seed: int
+) -> np.ndarray:
+    """Groups (n,) with the largest Σ (w_ij − resolution · m_i m_j) over pairs of one group.
+
+    The constant Potts model (Traag et al. 2011), by the Leiden algorithm. weights: (n, n),
+    symmetric; masses: (n,).
+    """
+    edges = triu(csr_matrix(weights), k=1, format="coo")
+    drawn = igraph.Graph(n=len(masses), edges=np.column_stack([edges.row, edges.col]))
+    unit = masses.mean()  # igraph stops at differences that are small in absolute terms
+    with _igraph_draws_from(seed):
+        found = drawn.community_leiden(
+            objective_function="CPM",
+            weights=(edges.data / unit**2).tolist(),
+            node_weights=(masses / unit).tolist(),
+            resolution=resolution,
+            n_iterations=-1,
+        )
+    return np.asarray(found.membership)
+
+
+def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
+    """Number of each cell's fine community, (n_cells,) int32: some hundred in all."""
+    return louvain(graph, FINE, seed)[0].astype(np.int32)
+
+
+def by_modularity(
+    graph: csr_matrix, fine: np.ndarray, resolutions: Sequence[float], seed: int
+) -> np.ndarray:
+    """Fine communities joined to groups of large modularity: (n_fine, len(resolutions)) numbers.
+
+    graph: the cells' symmetric weights; fine: (n_cells,) from `fine_communities`.
+    """
+    n_cells = len(fine)
+    member = csr_matrix((np.ones(n_cells), fine, np.arange(n_cells + 1)))
+    between = (member.T @ graph @ member).tocsr()
+    degree = np.bincount(fine, np.asarray(graph.sum(axis=1)).ravel())
+    # an isolated cell has no edge; a mass of 0 would leave it to chance
+    degree = np.maximum(degree, 1e-9)
+    return np.column_stack(
+        [potts(between, degree, resolution / degree.sum(), seed) for resolution in resolutions]
+    )
+
+
+def by_distance(points: np.ndarray, fine: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """Fine communities joined by average linkage of their means: (n_fine, len(numbers)) numbers.
+
+    points: (n_cells, n_dimensions); numbers: how many groups to cut the tree into.
+    """
+    sizes = np.bincount(fine)
+    if len(sizes) == 1:
+        return np.zeros((1, len(numbers)), dtype=int)
+    means = np.column_stack([np.bincount(fine, column) for column in points.T]) / sizes[:, None]
+    tree = linkage(means, "average")
+    return np.column_stack([fcluster(tree, number, "maxclust") for number in numbers])
+
+
+def together(groups: np.ndarray) -> np.ndarray:
+    """Share of partitions in which two are in one group. groups: (n, R) → (n, n) float32."""
+    shared = np.zeros((len(groups), len(groups)), dtype=np.float32)
+    for group in groups.T:
+        shared += group[:, None] == group[None, :]
+    return shared / groups.shape[1]
+
+
+@contextmanager
+def _igraph_draws_from(seed: int) -> Iterator[None]:
+    igraph.set_random_number_generator(random.Random(seed))
+    try:
+        yield
+    finally:
+        igraph.set_random_number_generator(random)

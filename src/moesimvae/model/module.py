@@ -1,0 +1,117 @@
+"""The networks of MoE-Sim-VAE together, and the terms of the loss that they are trained with.
+
+`paper_terms` is Eq 11 with what was misprinted put right (see `losses`). `released_terms` is what
+the authors' program for the mouse organs computes instead (github.com/andkopf/MoESimVAE, read at
+commit 0b7c3b4), with its deviations from the paper named one by one.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moesimvae.model import losses
+from moesimvae.model.experts import Experts
+from moesimvae.model.networks import Encoder, Gate
+
+
+class Module(nn.Module):
+    """Encoder, experts and gate; with the released program's free centroids, or Eq 6's means."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        experts: Experts,
+        gate: Gate,
+        n_clusters: int,
+        n_latent: int,
+        free_centroids: bool = False,
+    ):
+        """experts: as many as clusters, or a single one that all clusters share."""
+        super().__init__()
+        self.encoder = encoder
+        self.experts = experts
+        self.gate = gate
+        self.means = losses.RunningMeans(n_clusters, n_latent)
+        if free_centroids:
+            self.centroids = nn.Parameter(torch.empty(n_clusters, n_latent))
+            nn.init.xavier_uniform_(self.centroids)
+
+    def decode(self, z: Tensor, assignment: Tensor) -> Tensor:
+        """Logits (n, n_features) of z (n, n_latent), sample i by the expert of its cluster."""
+        shared = self.experts.n_experts == 1
+        return self.experts(z, torch.zeros_like(assignment) if shared else assignment)
+
+
+def paper_terms(
+    module: Module,
+    x: Tensor,
+    similar: Tensor,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The four parts of Eq 11, without weights.
+
+    x: (n, n_features) in [0, 1]; similar: S, (n, n).
+
+    The gate sees the mean of q(z | x), the experts a sample of it: noise in the gate would
+    only blur S. The variance of q is learned, yet Eq 3 asks for unit variance of a cluster's
+    codes together and not of each cell's posterior (there is no KL of q(z | x) to a prior in the
+    paper): reconstruction shrinks it towards 0 while the means spread to fill N(μ_k, I).
+
+    With `augment`, all terms are those of the changed cells, while the target of DEPICT (Eq 9) is
+    made from the cells as they are: DEPICT's noisy branch is then noisy from the input on.
+    """
+    changed = x if augment is None else augment(x)
+    code = module.encoder(changed)
+    p = module.gate(code.mean).softmax(1)
+    if augment is None:
+        clean = p
+    else:
+        with torch.no_grad():
+            clean = module.gate(module.encoder(x).mean).softmax(1)
+    assignment = p.argmax(1)
+    z = code.mean + torch.randn_like(code.mean) * (0.5 * code.log_variance).exp()
+    return {
+        "reconstruction": losses.reconstruction(module.decode(z, assignment), changed),
+        "kl": losses.cluster_kl(z, assignment, module.means.update(p, code.mean)),
+        "similarity": losses.similarity(p, similar),
+        "depict": losses.depict(clean, module.gate(code.mean, noisy=True)),
+    }
+
+
+def released_terms(
+    module: Module, x: Tensor, similar: Tensor | None, prior: Tensor | None
+) -> dict[str, Tensor]:
+    """The same four parts as the released program computes them.
+
+    x: (n, n_features) in [0, 1]; prior: (n,) groups in 0..K−1, or None and S as `similar`.
+
+    - the posterior's scale is 1: z = enc(x) + N(0, I), and the gate sees z, not enc(x);
+    - similarity: BCE(P, one-hot prior), so that expert k is group k; P Pᵀ against S, diagonal
+      included, only where there is no prior;
+    - DEPICT: target and prediction are the same P, without noise, and the target has a gradient;
+    - KL: to N(μ, I) and not from it, ½ Σ_d (σ² − 1 − ln σ²), σ² the second moment of a cluster's
+      codes in the batch around a centroid that is a free variable; the mean over all K counts
+      empty clusters as 0; Eq 6 plays no part.
+    """
+    mean = module.encoder(x).mean
+    z = mean + torch.randn_like(mean)
+    p = module.gate(z).softmax(1)
+    assignment = p.argmax(1)
+    if prior is None:
+        together = (p @ p.T).clamp(losses.EPSILON, 1 - losses.EPSILON)
+        # a cell is similar to itself, which S leaves open
+        alike = similar.clone().fill_diagonal_(1.0)
+        similarity = functional.binary_cross_entropy(together, alike)
+    else:
+        target = functional.one_hot(prior, p.shape[1]).to(p.dtype)
+        similarity = functional.binary_cross_entropy(p, target)
+    q = p / p.sum(0).clamp(min=losses.EPSILON).sqrt()
+    q = q / q.sum(1, keepdim=True)
+    return {
+        "reconstruction": losses.reconstruction(module.decode(z, assignment), x),
+        "kl": losses.released_kl(z, assignment, module.centroids),
+        "similarity": similarity,
+        "depict": -(q * p.clamp(min=1e-30).log()).sum(1).mean(),
+    }

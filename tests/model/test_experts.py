@@ -1,0 +1,235 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moesimvae.model.experts import Experts, Segments, Tiles, updates_every
+from moesimvae.model.training import seeded
+
+SIZES = [3, 6, 5]
+LAYOUTS = [Segments, Tiles]
+
+
+def make(n_experts, sizes=SIZES, activation="relu", seed=1):
+    """Experts in double precision, with biases that are not all zero."""
+    seeded(seed)
+    experts = Experts(n_experts, sizes, activation).double()
+    for bias in experts.biases:
+        torch.nn.init.normal_(bias)
+    return experts
+
+
+def samples(n, n_experts, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, SIZES[0], generator=generator, dtype=torch.double)
+    return z, torch.randint(0, n_experts, (n,), generator=generator)
+
+
+def one_by_one(experts, z, assignment):
+    """The obvious way: each sample by itself through the plain layers of its expert."""
+    out = []
+    for sample, k in zip(z, assignment.tolist(), strict=True):
+        hidden = sample
+        for i, (weight, bias) in enumerate(zip(experts.weights, experts.biases, strict=True)):
+            hidden = experts.activation(hidden) if i > 0 else hidden
+            hidden = hidden @ weight[k] + bias[k]
+        out.append(hidden)
+    return torch.stack(out) if out else z.new_zeros(0, experts.biases[-1].shape[1])
+
+
+def gradients(experts, decode, z, assignment):
+    """Of a loss that weighs every output differently: with respect to z, weights, biases."""
+    z = z.clone().requires_grad_()
+    out = decode(z, assignment)
+    factor = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).reshape(out.shape)
+    experts.zero_grad()
+    (out * factor).sum().backward()
+    return [
+        z.grad,
+        *(torch.zeros_like(p) if p.grad is None else p.grad for p in experts.parameters()),
+    ]
+
+
+def through(experts, layout):
+    return lambda z, assignment: experts._decode(z, layout(assignment, experts.n_experts))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("activation", ["relu", "elu", "tanh"])
+@settings(max_examples=25, deadline=None)
+@given(
+    n_experts=st.integers(1, 7),
+    assignment=st.lists(st.integers(0, 6), max_size=40),
+    hidden=st.lists(st.integers(1, 6), max_size=2),
+)
+def test_equal_to_sample_by_sample(layout, activation, n_experts, assignment, hidden):
+    """With empty experts, no sample, one sample, one expert, all samples to one, any depth."""
+    experts = make(n_experts, [3, *hidden, 5], activation)
+    assignment = torch.tensor(assignment, dtype=torch.long) % n_experts
+    z = samples(len(assignment), n_experts)[0]
+    fast = through(experts, layout)
+    torch.testing.assert_close(fast(z, assignment), one_by_one(experts, z, assignment))
+    if len(z):
+        expected = gradients(experts, lambda *a: one_by_one(experts, *a), z, assignment)
+        torch.testing.assert_close(gradients(experts, fast, z, assignment), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gradients_are_those_of_finite_differences(layout):
+    experts = make(3, activation="tanh")
+    z, assignment = samples(5, 3)
+
+    def decode(z, *parameters):
+        named = dict(zip(dict(experts.named_parameters()), parameters, strict=True))
+        call = _Call(experts, layout, assignment)
+        return torch.func.functional_call(call, {f"experts.{n}": p for n, p in named.items()}, z)
+
+    inputs = [z.requires_grad_(), *(p.detach().requires_grad_() for p in experts.parameters())]
+    assert torch.autograd.gradcheck(decode, inputs)
+
+
+class _Call(torch.nn.Module):
+    def __init__(self, experts, layout, assignment):
+        super().__init__()
+        self.experts, self.layout, self.assignment = experts, layout, assignment
+
+    def forward(self, z):
+        return through(self.experts, self.layout)(z, self.assignment)
+
+
+def test_the_cpu_takes_segments():
+    experts = make(4)
+    z, assignment = samples(20, 4)
+    same = through(experts, Segments)(z, assignment)
+    torch.testing.assert_close(experts(z, assignment), same, rtol=0, atol=0)
+
+
+def test_an_expert_learns_from_its_own_samples_only():
+    experts = make(3)
+    gradient = gradients(experts, experts, samples(8, 3)[0], torch.full((8,), 2))[1:]
+    used = [of_layer.flatten(1).abs().sum(1) > 0 for of_layer in gradient]
+    assert all(layer.tolist() == [False, False, True] for layer in used)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_order_of_the_samples_does_not_matter(layout):
+    experts = make(4)
+    z, assignment = samples(30, 4)
+    order = torch.randperm(30)
+    decode = through(experts, layout)
+    torch.testing.assert_close(decode(z[order], assignment[order]), decode(z, assignment)[order])
+
+
+def test_the_same_again_to_the_last_bit():
+    experts = make(6).float()
+    z, assignment = samples(200, 6)
+    first = gradients(experts, experts, z.float(), assignment)
+    for a, b in zip(first, gradients(experts, experts, z.float(), assignment), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_experts_take_no_sample_at_all():
+    empty = torch.empty(0, 3), torch.empty(0, dtype=torch.long)
+    assert Experts(3, SIZES)(*empty).shape == (0, 5)
+
+
+def test_tiles_in_bfloat16_are_near_and_leave_gradients_in_float32():
+    experts = make(4).float()
+    z, assignment = samples(50, 4)
+    z = z.float()
+    exact = gradients(experts, experts, z, assignment)
+
+    def decode(z, assignment):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = through(experts, Tiles)(z, assignment)
+        assert out.dtype == torch.bfloat16
+        return out.float()
+
+    near = gradients(experts, decode, z, assignment)
+    for a, b in zip(near, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.03 * b.norm()
+
+
+def test_on_a_cpu_autocast_changes_nothing():
+    experts = make(4).float()
+    z, assignment = samples(50, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = experts(z.float(), assignment)
+    assert torch.equal(out, experts(z.float(), assignment))
+
+
+@given(n=st.integers(0, 70), n_experts=st.integers(1, 12), seed=st.integers(0, 9))
+@settings(max_examples=50, deadline=None)
+def test_tiles_hold_one_expert_each_and_every_sample_once(n, n_experts, seed):
+    # two experts of three stay empty at times
+    assignment = samples(n, max(1, n_experts // (1 + seed % 3)), seed)[1]
+    tiles = Tiles(assignment, n_experts)
+    assert len(tiles.expert) <= 2 * n_experts
+    assert len(tiles.place.unique()) == n
+    assert (tiles.place < len(tiles.expert) * tiles.rows).all()
+    assert torch.equal(tiles.expert[tiles.place // tiles.rows], assignment)
+
+
+def test_a_few_experts_are_updated_with_every_batch_and_many_with_several():
+    assert [updates_every(k) for k in (1, 2, 5, 10, 15)] == [1] * 5
+    assert [updates_every(k) for k in (16, 40, 80, 1000)] == [2, 5, 10, 25]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_many_experts_learn_from_the_sum_of_several_batches(layout):
+    n_experts = 16
+    experts = make(n_experts)
+    decode = through(experts, layout)
+    batches = [samples(n, n_experts, seed=n) for n in (40, 30, 20, 10)]
+    slow = copy.deepcopy(experts)
+    for round_ in (batches[:2], batches[2:]):
+        experts.zero_grad()
+        slow.zero_grad()
+        for i, (z, assignment) in enumerate(round_):
+            assert all(p.grad is None for p in experts.parameters()), f"updated before batch {i}"
+            decode(z.requires_grad_(), assignment).square().sum().backward()
+            of_z, z.grad = z.grad, None
+            one_by_one(slow, z, assignment).square().sum().backward()
+            torch.testing.assert_close(of_z, z.grad)
+        for fast, reference in zip(experts.parameters(), slow.parameters(), strict=True):
+            torch.testing.assert_close(fast.grad, reference.grad)
+
+
+def test_adam_leaves_waiting_experts_alone_and_updates_them_in_their_turn():
+    experts = make(16)
+    optimiser = torch.optim.Adam(experts.parameters(), fused=True)
+    changes = []
+    for batch in range(4):
+        before = experts.weights[0].detach().clone()
+        optimiser.zero_grad(set_to_none=True)
+        experts(*samples(40, 16, seed=batch)).sum().backward()
+        optimiser.step()
+        changes.append(not torch.equal(before, experts.weights[0]))
+    assert changes == [False, True, False, True]
+
+
+def test_settling_forgets_the_batches_that_wait():
+    experts = make(16)
+    experts(*samples(40, 16)).sum().backward()
+    experts.settle()
+    experts(*samples(40, 16)).sum().backward()
+    assert experts.weights[0].grad is None
+
+
+def test_waiting_batches_hold_no_graph():
+    experts = make(16)
+    z, assignment = samples(40, 16)
+    experts(z.requires_grad_(), assignment).sum().backward()
+    copy.deepcopy(experts)  # torch refuses to copy tensors that belong to a graph
+    assert not any(x.requires_grad for layer in experts._waiting for _, x, _ in layer.batches)
+
+
+def test_weights_start_as_xaviers_expert_by_expert():
+    weight = Experts(50, [30, 70]).weights[0].detach().numpy()
+    limit = np.sqrt(6 / 100)
+    assert np.abs(weight).max() <= limit
+    np.testing.assert_allclose(weight.std(axis=(1, 2)), limit / np.sqrt(3), rtol=0.05)

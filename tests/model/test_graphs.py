@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.metrics import adjusted_rand_score, pairwise_distances
+
+from moesimvae.model import graphs
+from moesimvae.model.projection import NeighbourSearch
+
+
+def two_groups(n_cells=60, apart=20):
+    rng = np.random.default_rng(0)
+    group = np.arange(n_cells) % 2
+    return (rng.normal(size=(n_cells, 3)) + apart * group[:, None]).astype(np.float32), group
+
+
+def shared_neighbours(points, k=10):
+    return graphs.symmetric(graphs.jaccard_graph(graphs.neighbour_graph(points, k, seed=0)))
+
+
+def test_graph_holds_the_nearest_others():
+    points, _ = two_groups()
+    graph = graphs.neighbour_graph(points, 4, seed=0).toarray()
+    distance = pairwise_distances(points)
+    np.fill_diagonal(distance, np.inf)
+    for row, near in zip(graph, np.argsort(distance)[:, :4], strict=True):
+        assert set(np.flatnonzero(row)) == set(near)
+
+
+def test_few_cells_get_fewer_neighbours():
+    points, _ = two_groups(3)
+    assert graphs.neighbour_graph(points, 15, seed=0).sum() == 3 * 2
+
+
+def test_without_self_where_cells_coincide():
+    listed = np.array([[0, 2, 1], [2, 1, 0], [0, 1, 3]])
+    assert graphs.without_self(listed).tolist() == [[2, 1], [2, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("block", [7, 5000])
+def test_jaccard_is_the_share_of_common_neighbours(block, monkeypatch):
+    monkeypatch.setattr(graphs, "BLOCK", block)
+    points, _ = two_groups()
+    graph = graphs.neighbour_graph(points, 5, seed=0)
+    weighted = graphs.jaccard_graph(graph).toarray()
+    sets = [set(graph[[i]].indices) for i in range(60)]
+    for i in range(60):
+        for j in range(60):
+            expected = len(sets[i] & sets[j]) / len(sets[i] | sets[j]) if j in sets[i] else 0
+            assert weighted[i, j] == pytest.approx(expected)
+
+
+@pytest.mark.slow
+def test_approximate_neighbours_are_the_true_ones():
+    points, _ = two_groups(800)
+    exact = graphs.neighbour_graph(points, 10, seed=0)
+    near = [
+        graphs.neighbour_graph(points, 10, 0, NeighbourSearch(points, 11, "euclidean", 0))
+        for _ in range(2)
+    ]
+    assert near[0].diagonal().sum() == 0
+    assert near[0].multiply(exact).sum() > 0.97 * exact.sum()
+    assert (near[0] != near[1]).nnz == 0
+
+
+def gain_of(groups, weights, masses, resolution):
+    same = np.equal.outer(groups, groups)
+    return np.triu((weights - resolution * np.outer(masses, masses)) * same, 1).sum()
+
+
+def best_gain(weights, masses, resolution):
+    """By trying all partitions of a few."""
+    n = len(masses)
+
+    def partitions(i, groups):
+        if i == n:
+            yield groups
+            return
+        for g in range(max(groups, default=-1) + 2):
+            yield from partitions(i + 1, [*groups, g])
+
+    return max(gain_of(groups, weights, masses, resolution) for groups in partitions(0, []))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_potts_finds_the_best_partition(seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.random((7, 7))
+    weights = (weights + weights.T) / 2
+    masses = rng.random(7) + 0.2
+    found = graphs.potts(csr_matrix(weights), masses, 1.3, seed)
+    assert gain_of(found, weights, masses, 1.3) >= 0.9 * best_gain(weights, masses, 1.3)
+
+
+def test_fine_communities_joined_by_modularity_and_by_distance():
+    points, group = two_groups(200)
+    graph = shared_neighbours(points)
+    fine = graphs.fine_communities(graph, seed=0)
+    assert fine.max() > 5
+    low, high = graphs.by_modularity(graph, fine, [0.05, 4.0], seed=0)[fine].T
+    assert adjusted_rand_score(group, low) == 1
+    assert len(set(high)) > 2
+    two, five = graphs.by_distance(points, fine, [2, 5])[fine].T
+    assert adjusted_rand_score(group, two) == 1
+    assert len(set(five)) == 5
+
+
+def test_joining_by_modularity_is_modularity_of_the_cells():
+    """Over the fine communities it must lead where Louvain leads over the cells."""
+    points, _ = two_groups(300, apart=3)
+    graph = shared_neighbours(points)
+    _, of_cells = graphs.louvain(graph, 1.0, seed=0)
+    fine = graphs.fine_communities(graph, seed=0)
+    joined = graphs.by_modularity(graph, fine, [1.0], seed=0)[fine, 0]
+    degree = np.asarray(graph.sum(axis=1)).ravel()
+    same = np.equal.outer(joined, joined)
+    expected = np.outer(degree, degree) / degree.sum()
+    modularity = (graph.toarray() - expected)[same].sum() / degree.sum()
+    assert modularity > 0.95 * of_cells
+
+
+def test_one_fine_community_is_one_group():
+    points, _ = two_groups(5)
+    assert graphs.by_distance(points, np.zeros(5, dtype=int), [2, 3]).tolist() == [[0, 0]]
+
+
+def test_together_is_the_share_of_partitions():
+    groups = np.array([[0, 0], [0, 1], [1, 1]])
+    assert graphs.together(groups).tolist() == [[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]

@@ -1,0 +1,445 @@
+"""The command line: what it writes, says and refuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+
+import anndata
+import flowio
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+import moesimvae
+from moesimvae.cli import main
+
+MARKERS = ["CD3", "CD4", "CD8", "CD19", "CD20", "CD45"]
+rng = np.random.default_rng(0)
+GROUP = np.arange(90) % 3
+VALUES = np.eye(3)[GROUP].repeat(2, axis=1) * 80 + rng.gamma(2, 2, (90, 6))
+COUNTS = rng.poisson(VALUES / 20).astype(np.float32)
+TINY = ["--steps", "12", "--device", "cpu"]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(run):
+    """Run what must end with one sentence on stderr, exit code 1 and nothing else."""
+
+    def refused(*arguments):
+        code, _, err = run(*arguments)
+        assert code == 1, err
+        sentences = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(sentences) == 1, err
+        assert err.rstrip().endswith(sentences[0])
+        return sentences[0]
+
+    return refused
+
+
+@pytest.fixture(scope="module")
+def fcs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cells") / "cells.fcs"
+    with open(path, "wb") as file:
+        values = np.column_stack([np.arange(90), VALUES])
+        flowio.create_fcs(file, values.ravel(), ["Time", *MARKERS])
+    return path
+
+
+@pytest.fixture(scope="module")
+def h5ad(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    known = np.where(np.arange(90) < 30, GROUP.astype(str), "")
+    obs = pd.DataFrame({"known": known}, index=[f"cell{i}" for i in range(90)])
+    cells = anndata.AnnData(sp.csr_matrix(COUNTS), obs=obs, var=pd.DataFrame(index=MARKERS))
+    cells.write_h5ad(path)
+    return path
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text):
+        path = tmp_path / "cells.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def clustered(fcs, tmp_path_factory):
+    """Results of `cluster`, once for all tests that only use them; and what it printed."""
+    out = tmp_path_factory.mktemp("clustered") / "out"
+    command = [sys.executable, "-m", "moesimvae.cli", "cluster", str(fcs), "--clusters", "3"]
+    command += ["--out", str(out), "--features", "CD*", *TINY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return out, done.stdout
+
+
+# ---------------------------------------------------------------------- cluster
+
+
+def test_cluster_writes_labels_cells_and_model(clustered):
+    out, printed = clustered
+    assert sorted(path.name for path in out.iterdir()) == ["cells.h5ad", "labels.csv", "model"]
+    labels = pd.read_csv(out / "labels.csv")
+    assert list(labels.columns) == ["cell", "cluster", "probability"]
+    assert list(labels["cell"]) == list(range(90))
+    assert labels["cluster"].between(0, 2).all()
+    assert labels["probability"].between(1 / 3 - 1e-3, 1).all()
+    cells = anndata.read_h5ad(out / "cells.h5ad")
+    assert list(cells.obs["moesimvae"].astype(int)) == list(labels["cluster"])
+    assert list(cells.var_names) == ["Time", *MARKERS]
+    assert list(cells.var["moesimvae_clustered"]) == [False] + [True] * 6
+    np.testing.assert_allclose(cells.X[:, 1:], VALUES, rtol=1e-5)
+    assert cells.obsm["X_moesimvae"].shape[0] == 90
+    assert cells.uns["moesimvae"]["params"]["steps"] == 12
+    stored = json.loads((out / "model" / "preprocessing.json").read_text())
+    assert stored["features"] == MARKERS
+    assert stored["steps"] == [{"step": "arcsinh", "cofactor": 5.0}]
+    for words in ("90 cells × 7 features", "arcsinh(x / 5)", "of 3 clusters in", "labels.csv ("):
+        assert words in printed
+    sizes = labels["cluster"].value_counts()
+    for cluster, size in sizes.items():
+        assert f"{cluster:>7}{size:>9}" in printed
+
+
+def test_the_entry_point(root):
+    scripts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"moesimvae": "moesimvae.cli:main"}
+
+
+def test_an_h5ad_with_prior_and_seed(h5ad, tmp_path, run):
+    arguments = ["cluster", h5ad, "--clusters", 3, "--prior", "known", "--preset", "paper", *TINY]
+    code, printed, err = run(*arguments, "--out", tmp_path / "a", "--seed", 5)
+    assert code == 0, err
+    assert "counts" in printed
+    assert run(*arguments, "--out", tmp_path / "b", "--seed", 5, "--quiet") == (0, "", "")
+    a, b = ((tmp_path / name / "labels.csv").read_bytes() for name in "ab")
+    assert a == b
+    cells = anndata.read_h5ad(tmp_path / "a" / "cells.h5ad")
+    assert sp.issparse(cells.X)
+    np.testing.assert_array_equal(cells.X.toarray(), COUNTS)
+    assert cells.uns["moesimvae"]["preset"] == "paper"
+    assert cells.uns["moesimvae"]["params"]["random_state"] == 5
+
+
+def test_backed_as_in_memory_but_without_the_values(h5ad, tmp_path, run):
+    arguments = ["cluster", h5ad, "--clusters", 3, "--drop", "CD45", *TINY]
+    assert run(*arguments, "--out", tmp_path / "a")[0] == 0
+    code, printed, _ = run(*arguments, "--out", tmp_path / "b", "--backed")
+    assert code == 0
+    assert "stay on disk" in printed
+    a, b = ((tmp_path / name / "labels.csv").read_bytes() for name in "ab")
+    assert a == b
+    cells = anndata.read_h5ad(tmp_path / "b" / "cells.h5ad")
+    assert cells.X is None
+    assert cells.shape == (90, 6)
+    assert len(cells.obs["moesimvae"]) == 90
+    assert not list((tmp_path / "b").glob(".moesimvae-*"))
+
+
+def test_a_csv_with_a_prior_of_its_own(csv, tmp_path, run, refused):
+    table = pd.DataFrame(VALUES, [f"c{i}" for i in range(90)], MARKERS)
+    path = csv(table.assign(type=GROUP.astype(str)).assign(type=lambda t: "g" + t["type"]).to_csv())
+    prior = tmp_path / "known.csv"
+    prior.write_text("cell,group\nc3,A\nc4,B\nc5,\n")
+    arguments = ["cluster", path, "--clusters", 3, "--transform", "arcsinh", *TINY]
+    assert "not numbers (type;" in refused(*arguments, "--out", tmp_path / "a")
+    arguments += ["--drop", "type"]
+    assert run(*arguments, "--out", tmp_path / "a", "--prior", prior)[0] == 0
+    assert "neither a column" in refused(*arguments, "--out", tmp_path / "b", "--prior", "organ")
+    prior.write_text("cell,group\nc3,A\nx9,B\n")
+    sentence = refused(*arguments, "--out", tmp_path / "b", "--prior", prior)
+    assert "names cells that" in sentence
+    assert "x9" in sentence
+    prior.write_text("cell\nc3\n")
+    assert "expected two" in refused(*arguments, "--out", tmp_path / "b", "--prior", prior)
+    assert "cannot be read" in refused(
+        *arguments, "--out", tmp_path / "b", "--prior", tmp_path / "no.csv"
+    )
+    assert not (tmp_path / "b").exists()
+    # a column of the table is no feature then
+    code, printed, _ = run(*arguments[:-2], "--out", tmp_path / "c", "--prior", "type")
+    assert code == 0
+    assert "features   6:" in printed
+
+
+def test_a_number_of_clusters_from_the_cells(fcs, tmp_path, run, monkeypatch, refused):
+    from moesimvae.model import similarity
+
+    arguments = ["cluster", fcs, "--clusters", "auto", "--features", "CD*", *TINY]
+    code, printed, err = run(*arguments, "--out", tmp_path / "out")
+    assert code == 0, err
+    (n,) = re.findall(r"clusters   (\d+) \(estimated", printed)
+    assert f"of {n} clusters" in printed
+    monkeypatch.setattr(similarity, "estimate_n_clusters", lambda *a, **k: 1)
+    assert "give a number to --clusters" in refused(*arguments, "--out", tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_columns_whose_names_an_h5ad_cannot_hold(csv, tmp_path, run):
+    names = ["organ/part", "organ_part", "..", ""]
+    text = pd.DataFrame([["x", "y", "z", "w"]] * 90, columns=names)
+    table = pd.concat([pd.DataFrame(VALUES, columns=MARKERS), text], axis=1)
+    path = csv(table.to_csv(index=False))
+    arguments = ["cluster", path, "--clusters", 3, "--out", tmp_path / "out", *TINY]
+    assert run(*arguments, "--features", "CD*")[0] == 0
+    obs = anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").obs
+    assert list(obs)[:4] == ["organ_part_0", "organ_part_1", ".._2", "_3"]
+    assert list(obs.iloc[0, :4]) == ["x", "y", "z", "w"]
+
+
+def test_names_from_a_file(fcs, tmp_path, refused):
+    (tmp_path / "names.txt").write_text("CD3\n\nCD99\n")
+    arguments = ["cluster", fcs, "--clusters", 3, "--out", tmp_path / "out"]
+    sentence = refused(*arguments, "--features", f"@{tmp_path / 'names.txt'}")
+    assert "no feature 'CD99'" in sentence
+    assert "cannot be read" in refused(*arguments, "--features", "@none.txt")
+
+
+def test_nothing_is_overwritten_without_force(clustered, fcs, tmp_path, run, refused):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "labels.csv").write_text("mine")
+    (out / "notes.txt").write_text("mine")
+    (out / "model").mkdir()
+    (out / "model" / "old").write_text("old")
+    arguments = ["cluster", fcs, "--clusters", 3, "--out", out, "--features", "*", *TINY]
+    assert "labels.csv is already there; give --force" in refused(*arguments)
+    assert (out / "labels.csv").read_text() == "mine"
+    assert run(*arguments, "--force")[0] == 0
+    assert (out / "labels.csv").read_text() != "mine"
+    assert (out / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in (out / "model").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+    ]
+
+
+def test_what_is_refused_leaves_nothing_behind(fcs, csv, tmp_path, run, refused):
+    out = tmp_path / "out"
+    arguments = ["--out", out, "--features", "CD*", *TINY]
+    assert "at least 2 clusters" in refused("cluster", fcs, "--clusters", 1, *arguments)
+    assert "90 cells for 91 clusters" in refused("cluster", fcs, "--clusters", 91, *arguments)
+    assert "does not exist" in refused("cluster", "none.fcs", "--clusters", 3, *arguments)
+    assert "no similarity 'magic'" in refused(
+        "cluster", fcs, "--clusters", 3, "--similarity", "magic", *arguments
+    )
+    text = "cell,CD3,CD4\na,1,2\nb,nan,2\nc,1,2\n"
+    sentence = refused("cluster", csv(text), "--clusters", 2, *arguments)
+    assert "cell 'b' has the value nan in feature 'CD3'" in sentence
+    assert "looks like" in sentence or "look like" in refused(
+        "cluster", fcs, "--clusters", 3, "--out", out
+    )
+    assert not out.exists()
+    code, _, err = run("cluster", fcs, "--clusters", "many", *arguments)
+    assert code == 2
+    assert "--clusters" in err
+
+
+def test_a_folder_that_cannot_be_written(fcs, tmp_path, refused):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file" / "out", "/proc/nowhere/out"):
+        sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*")
+        assert "cannot be used" in sentence
+
+
+def test_a_failure_while_writing_leaves_the_old_results(fcs, tmp_path, run, monkeypatch, refused):
+    arguments = ["cluster", fcs, "--clusters", 3, "--out", tmp_path / "out", "--features", "CD*"]
+    assert run(*arguments, *TINY)[0] == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device", "labels.csv")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert "No space left" in refused(*arguments, *TINY, "--force", "--seed", 3)
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(fcs, tmp_path, sent):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "moesimvae.cli", "cluster", fcs, "--clusters", "3"]
+    command += ["--out", out, "--features", "CD*", "--steps", "1000000", "--device", "cpu"]
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not out.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].startswith("interrupted; ")
+    assert "Traceback" not in err
+    assert not list(out.glob("[!.]*"))
+    assert not list(out.glob(".moesimvae-*"))
+
+
+def test_the_same_command_goes_on_after_an_interrupt(fcs, tmp_path, run, monkeypatch):
+    from moesimvae.model import fitting, storage
+
+    arguments = ["cluster", fcs, "--clusters", 3, "--features", "CD*", *TINY, "--steps", 330]
+    assert run(*arguments, "--out", tmp_path / "whole")[0] == 0
+    monkeypatch.setattr(fitting, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    write, times = storage.write_checkpoint, []
+
+    def interrupt(*arguments):
+        write(*arguments)
+        times.append(1)
+        if len(times) == 3:  # two in each phase: one in 50 steps
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "write_checkpoint", interrupt)
+    code, _, err = run(*arguments, "--out", tmp_path / "out")
+    assert code == 130
+    assert f"goes on from {tmp_path / 'out' / '.checkpoint'}" in err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".checkpoint"]
+    assert run(*arguments, "--out", tmp_path / "out")[0] == 0
+    assert len(times) == 6
+    labels = [(tmp_path / name / "labels.csv").read_bytes() for name in ("whole", "out")]
+    assert labels[0] == labels[1]
+    assert not (tmp_path / "out" / ".checkpoint").exists()
+
+
+# ---------------------------------------------------------------------- predict, generate
+
+
+def test_predict_gives_the_clusters_of_fit(clustered, fcs, tmp_path, run):
+    out, _ = clustered
+    code, printed, err = run("predict", out, fcs, "--out", tmp_path / "new.csv")
+    assert code == 0, err
+    assert "90 cells to" in printed
+    assert (tmp_path / "new.csv").read_bytes() == (out / "labels.csv").read_bytes()
+    code, _, _ = run("predict", out / "model", fcs, "--out", tmp_path / "new.h5ad", "--quiet")
+    assert code == 0
+    new, old = anndata.read_h5ad(tmp_path / "new.h5ad"), anndata.read_h5ad(out / "cells.h5ad")
+    assert list(new.obs["moesimvae"]) == list(old.obs["moesimvae"])
+    np.testing.assert_allclose(
+        new.obsm["X_moesimvae"], old.obsm["X_moesimvae"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_predict_finds_markers_by_name(clustered, csv, tmp_path, run, refused):
+    out, _ = clustered
+    table = pd.DataFrame(VALUES, columns=MARKERS)
+    path = csv(table[MARKERS[::-1]].assign(other="x").to_csv(index=False))
+    assert run("predict", out, path, "--out", tmp_path / "new.csv")[0] == 0
+    assert (tmp_path / "new.csv").read_bytes() == (out / "labels.csv").read_bytes()
+    path = csv(table.drop(columns=["CD8", "CD20"]).to_csv(index=False))
+    sentence = refused("predict", out, path, "--out", tmp_path / "b.csv")
+    assert "lacks 2 of the 6 features" in sentence
+    assert "CD8, CD20" in sentence
+
+
+def test_predict_and_generate_refuse(clustered, fcs, tmp_path, refused):
+    out, _ = clustered
+    new = tmp_path / "new.csv"
+    assert ".csv or .h5ad" in refused("predict", out, fcs, "--out", tmp_path / "new.txt")
+    assert "not a folder" in refused("predict", tmp_path / "none", fcs, "--out", new)
+    assert "cannot be read" in refused("predict", tmp_path, fcs, "--out", new)
+    arguments = ["generate", out, "--n", 5, "--out"]
+    assert "no cluster 7" in refused(*arguments, new, "--cluster", 7)
+    assert "at least 1" in refused("generate", out, "--n", 0, "--out", new, "--cluster", 0)
+    new.write_text("mine")
+    assert "already there" in refused(*arguments, new, "--cluster", 0)
+    assert "already there" in refused("predict", out, fcs, "--out", new)
+    assert new.read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", ["config", "weights", "version", "preprocessing"])
+def test_a_damaged_model(clustered, fcs, tmp_path, refused, damage):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in (clustered[0] / "model").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = folder / "config.json"
+    if damage == "config":
+        config.write_text("{")
+    elif damage == "version":
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"format_version": 999}))
+    elif damage == "preprocessing":
+        (folder / "preprocessing.json").write_text('{"format": "other"}')
+    else:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-50])
+    assert str(folder) in refused("predict", folder, fcs, "--out", tmp_path / "new.csv")
+
+
+@pytest.mark.parametrize("ending", ["csv", "h5ad"])
+def test_generated_cells_are_in_the_units_of_the_file(clustered, tmp_path, run, ending):
+    out, _ = clustered
+    path = tmp_path / f"generated.{ending}"
+    cluster = pd.read_csv(out / "labels.csv")["cluster"].mode()[0]
+    arguments = ["generate", out, "--cluster", cluster, "--n", 7, "--out", path]
+    code, printed, err = run(*arguments, "--seed", 1)
+    assert code == 0, err
+    assert "7 cells" in printed
+    if ending == "csv":
+        cells = pd.read_csv(path, index_col="cell")
+        assert list(cells.columns) == MARKERS
+        values = cells.to_numpy()
+    else:
+        cells = anndata.read_h5ad(path)
+        assert list(cells.obs["moesimvae"]) == [str(cluster)] * 7
+        values = cells.X
+    assert values.shape == (7, 6)
+    assert values.min() >= VALUES.min() - 1e-2
+    assert values.max() <= VALUES.max() + 1e-2
+    assert values.max() > np.arcsinh(VALUES.max() / 5) + 1
+    assert run("predict", out, path, "--out", tmp_path / "again.csv")[0] == 0
+
+
+def test_a_model_saved_by_the_library(tmp_path, csv, run, refused):
+    settings = {"steps": 12, "refinements": 0, "progress": False, "device": "cpu"}
+    model = moesimvae.MoESimVAE(3, **settings).fit(pd.DataFrame(VALUES, columns=MARKERS))
+    model.save(tmp_path / "saved")
+    path = csv(pd.DataFrame(VALUES, columns=MARKERS).to_csv(index=False))
+    assert run("predict", tmp_path / "saved", path, "--out", tmp_path / "new.csv")[0] == 0
+    assert list(pd.read_csv(tmp_path / "new.csv")["cluster"]) == list(model.labels_)
+    path = csv(pd.DataFrame(VALUES[:, :5], columns=MARKERS[:5]).to_csv(index=False))
+    assert "lacks 1" in refused("predict", tmp_path / "saved", path, "--out", tmp_path / "b.csv")
+
+
+# ---------------------------------------------------------------------- the rest
+
+
+def test_version_and_help(run):
+    assert run("--version") == (0, f"moesimvae {moesimvae.__version__}\n", "")
+    for arguments in (["--help"], ["cluster", "--help"], ["predict", "-h"], ["generate", "-h"]):
+        code, printed, _ = run(*arguments)
+        assert code == 0
+        assert printed.startswith("usage: moesimvae")
+    assert run()[0] == 2
+    assert run("fit")[0] == 2
+
+
+def test_a_reader_that_stops_reading(fcs, tmp_path):
+    command = [sys.executable, "-m", "moesimvae.cli", "cluster", str(fcs), "--clusters", "3"]
+    command += ["--out", str(tmp_path / "out"), "--features", "CD*", *TINY]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert "Traceback" not in done.stderr
