@@ -101,7 +101,7 @@ def fitted(folder: str, backed: bool, steps: int) -> dict:
     return {
         "cells": cells.shape[0],
         "backed": backed,
-        "phases": 1 + model.refinements,
+        "phases": len(model.facts_["similarity"]),
         "seconds_similarity": model.facts_["seconds_similarity"],
         "seconds_epoch": model.facts_["seconds_training"] / steps * batches,
         "seconds_all": seconds,

@@ -174,7 +174,7 @@ class Trainer:
             latent,
         )
         similar = similarity.build(
-            model.similarity,
+            "umap_knn",
             self.cells,
             seed=0,
             n_clusters=n_experts,

@@ -16,6 +16,8 @@ FLOORS = {
     "data": GROUND,
     "methods": GROUND | {"model"},
     "report": GROUND | {"model", "evaluation", "data"},
+    "scverse": GROUND | {"model"},
+    "cli": GROUND | {"model", "data", "scverse"},
 }
 
 

@@ -140,7 +140,7 @@ def test_partly_known_groups_guide_the_clusters(monkeypatch):
     without_umap(monkeypatch)
     X, y = blobs()
     prior = np.where(np.arange(180) % 3 == 0, np.minimum(y, 2), -1)
-    taught = tiny(3, steps=450).fit(X, prior=prior.tolist())
+    taught = tiny(3, steps=450, refinements=2).fit(X, prior=prior.tolist())
     assert adjusted_rand_score(np.minimum(y, 2), taught.labels_) > 0.95
 
 
@@ -381,7 +381,7 @@ def with_a_hole(make):
         (lambda: blobs()[0][:3], {}, "3 cells for 4 clusters"),
         (lambda: blobs()[0][:2], {"n_clusters": 2}, "at least 3 cells"),
         (lambda: blobs()[0], {"n_clusters": 1}, "n_clusters is 1; ask for at least 2"),
-        (lambda: blobs()[0], {"steps": 2}, "needs at least one step"),
+        (lambda: blobs()[0], {"steps": 2, "refinements": 2}, "needs at least one step"),
         (lambda: blobs()[0], {"refinements": -1}, "needs at least one step"),
         (lambda: blobs()[0], {"batch_size": 1}, "batch_size is 1"),
         (lambda: blobs()[0], {"objective": "elbo"}, "objective is 'elbo'"),
@@ -482,8 +482,18 @@ def test_all_terms_but_the_similarity_warm_up_in_the_first_phase_alone(monkeypat
     np.testing.assert_allclose(cold["similarity"], warm["similarity"], rtol=1e-3)
 
 
-@pytest.mark.parametrize(("encoder", "kind"), [("dense", "communities"), ("conv", "umap_knn")])
-def test_auto_is_the_kind_for_images_or_for_cells(encoder, kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("n_features", "image_shape", "kind", "phases"),
+    [
+        (100, None, "communities", 1),
+        (101, None, "umap_knn", 3),
+        (64, (8, 8), "umap_knn", 3),
+        (256, (16, 16), "umap_knn", 3),
+    ],
+)
+def test_auto_is_communities_for_panels_of_markers_alone(
+    n_features, image_shape, kind, phases, monkeypatch
+):
     without_umap(monkeypatch)
     build = fitting.similarity.build
     seen = []
@@ -493,10 +503,9 @@ def test_auto_is_the_kind_for_images_or_for_cells(encoder, kind, monkeypatch):
         return build(spec, cells, **others)
 
     monkeypatch.setattr(fitting.similarity, "build", watched)
-    X = np.random.default_rng(0).random((40, 256)).astype(np.float32)
-    settings = {"steps": 4, "refinements": 1, "channels": (2,), "image_shape": (16, 16)}
-    tiny(**settings, encoder=encoder).fit(X)
-    assert [fitting.similarity.parse(spec)[0] for spec in seen] == [kind] * 2
+    X = np.random.default_rng(0).random((40, n_features)).astype(np.float32)
+    tiny(steps=6, channels=(2,), image_shape=image_shape).fit(X)
+    assert [fitting.similarity.parse(spec)[0] for spec in seen] == [kind] * phases
 
 
 def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):

@@ -212,6 +212,13 @@ def test_adam_leaves_waiting_experts_alone_and_updates_them_in_their_turn():
     assert changes == [False, True, False, True]
 
 
+def test_waiting_can_be_switched_off():
+    experts = Experts(16, SIZES, every=1).double()
+    experts(*samples(40, 16)).sum().backward()
+    assert all(p.grad is not None for p in experts.parameters())
+    assert (Experts(16, SIZES).every, experts.rate, Experts(40, SIZES).rate) == (2, 1, 5**0.5)
+
+
 def test_settling_forgets_the_batches_that_wait():
     experts = make(16)
     experts(*samples(40, 16)).sum().backward()

@@ -218,6 +218,22 @@ def test_range_of_each_feature(form):
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("largest", [3e38, -1e30, 1e16, 1e-16, 1e-30, -1e-44])
+def test_huge_and_tiny_values_are_multiplied_so_that_squares_bear_it(form, largest):
+    X = (values() * largest).astype(np.float32)
+    scaled = dense(cells.with_bearable_squares(form(X)))
+    assert 1e-7 < np.abs(scaled).max() < 5
+    factor = scaled[X != 0] / X[X != 0].astype(np.float64)
+    assert (factor == factor[0]).all()
+    assert np.log2(factor[0]) % 1 == 0
+
+
+def test_other_values_are_left_alone():
+    for X in (values(), values() * 0, values() * 1e14, sparse.csr_matrix(values())):
+        assert cells.with_bearable_squares(X) is X
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_batches_are_scaled_and_cut_to_the_range(form):
     X = values() * 4 - 1
     low, span = np.full(7, -0.5, np.float32), np.linspace(1, 4, 7).astype(np.float32)

@@ -6,6 +6,9 @@ import pytest
 from scipy import sparse
 from tiny import blobs, tiny
 
+from moesimvae.errors import UserError
+from moesimvae.model.similarity import KINDS
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -45,7 +48,7 @@ CASES = {
     "pairs": (few, {"batch_size": 2}),
     "a batch larger than the data": (few, {"batch_size": 1000}),
     "huge values": (lambda: with_huge_values(1e30), {}),
-    "as large as there are": (lambda: with_huge_values(3e38), {}),
+    "as large as there are": (lambda: with_huge_values(1.6e38), {}),
     "tiny values": (lambda: with_huge_values(1e-30), {}),
     "tiny values scaled": (lambda: with_huge_values(1e-30), {"scale": "minmax"}),
     "as small as there are": (lambda: with_huge_values(1e-44), {"scale": "minmax"}),
@@ -62,11 +65,20 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_nothing_is_ever_nan(name):
+IN_EACH_KIND = ["duplicated cells", "all zero", "empty experts", "three cells", "one feature"]
+IN_EACH_KIND += ["huge values", "tiny values", "huge beside tiny", "sparse with empty rows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "similarity"),
+    [(name, "umap_knn") for name in CASES]
+    + [(name, kind) for name in IN_EACH_KIND for kind in KINDS if kind != "umap_knn"],
+)
+def test_nothing_is_ever_nan(name, similarity):
     make, changes = CASES[name]
     X = make()
-    model = tiny(**{"steps": 30, "refinements": 1} | changes).fit(X)
+    settings = {"steps": 30, "refinements": 1, "similarity": similarity} | changes
+    model = tiny(**settings).fit(X)
     n_clusters = model.n_clusters
     assert ((model.labels_ >= 0) & (model.labels_ < n_clusters)).all()
     np.testing.assert_allclose(model.probabilities_.sum(1), 1, atol=1e-5)
@@ -83,9 +95,15 @@ def test_nothing_is_ever_nan(name):
     assert model.reconstruct(X).shape == X.shape
 
 
+def test_a_range_that_float32_cannot_hold_is_told():
+    X = np.array([[-3e38, 0], [3e38, 0], [0, 1], [1, 2]])
+    with pytest.raises(UserError, match=r"from -3e\+38 to 3e\+38, farther than float32"):
+        tiny(2, steps=3).fit(X)
+
+
 def test_experts_that_no_cell_goes_to_do_not_disturb_the_others():
     X, y = blobs()
-    model = tiny(40, steps=150, refinements=0).fit(X)
+    model = tiny(40, steps=150, refinements=0, similarity="umap_knn").fit(X)
     assert model.facts_["experts_in_use"] < 40
     empty = np.setdiff1d(np.arange(40), model.labels_)
     assert np.isfinite(model.cluster_means_[empty]).all()
@@ -97,7 +115,7 @@ def test_experts_that_no_cell_goes_to_do_not_disturb_the_others():
 @pytest.mark.parametrize("factor", [1e-30, 1e30])
 def test_units_do_not_matter(factor):
     X = blobs()[0][:60]
-    settings = {"steps": 40, "refinements": 0, "scale": "minmax"}
+    settings = {"steps": 40, "refinements": 0, "scale": "minmax", "similarity": "umap_knn"}
     plain, scaled = (tiny(**settings).fit(x) for x in (X, X * np.float32(factor)))
     assert (plain.labels_ == scaled.labels_).mean() > 0.9
     np.testing.assert_allclose(scaled.reconstruct(X * np.float32(factor)) / factor, X, atol=12)

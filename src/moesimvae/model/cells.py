@@ -131,6 +131,19 @@ def column_range(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(low, dtype=np.float32), np.asarray(high, dtype=np.float32)
 
 
+def with_bearable_squares(matrix: Matrix) -> Matrix:
+    """The cells, or a multiple of them where squares of their values would overflow or vanish.
+
+    For distances in float32: what is near stays near. The factor is a power of two, hence exact.
+    """
+    low, high = (float(extreme(axis=None)) for extreme in (matrix.min, matrix.max))
+    largest = max(-low, high)
+    if largest == 0 or 1e-15 < largest < 1e15:
+        return matrix
+    # no further than a float32 goes
+    return matrix * np.float32(2.0 ** np.clip(-np.floor(np.log2(largest)), -126, 126))
+
+
 def rows_on_device(
     matrix: Matrix, low: np.ndarray, span: np.ndarray, device: torch.device
 ) -> Callable[[Tensor], Tensor]:

@@ -45,10 +45,12 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     ----------
     n_clusters: K, number of clusters and of experts (some may end up empty).
     similarity: which cells are similar: a name of `similarity.KINDS`, or a mapping with the key
-        "kind" and the parameters of that kind; "auto" is "umap_knn" for images with convolutions,
-        whose groups are taken to be of similar size, and "communities" for all other cells.
+        "kind" and the parameters of that kind; "auto" is "communities" for panels of up to 100
+        markers, else "umap_knn": images, whose groups are taken to be of similar size, and
+        genes, whose noise hides the distances between rare groups.
     refinements: how often the similarity is computed again, from the gate's last hidden layer.
-        The 1 + `refinements` phases share the steps evenly.
+        The 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
+        0 for "communities", which rare groups do not outlive, and for a matrix that is given.
     n_latent: dimensions of the latent space.
     encoder: "dense", "conv" for images, or "auto": "conv" where the shape of the image is known,
         from `image_shape` or from uns["image_shape"] of an AnnData, and is at least 16 × 16.
@@ -94,7 +96,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         n_clusters: int = 10,
         *,
         similarity: str | dict[str, Any] = "auto",
-        refinements: int = 2,
+        refinements: int | None = None,
         n_latent: int = 20,
         encoder: str = "auto",
         image_shape: Sequence[int] | None = None,
@@ -204,6 +206,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         image_shape = self._image_shape(X, matrix.shape[1])
         device = choose_device(self.device)
         generator = seeded(self.random_state)
+        self.images_ = self.image_shape is not None or "image_shape" in getattr(X, "uns", {})
         self.n_features_in_ = matrix.shape[1]
         self.feature_names_in_ = cells.feature_names(X)
         self._fit_scale(matrix)
@@ -277,9 +280,10 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"the data have {matrix.shape[0]} cells for {self.n_clusters} clusters; "
                 "ask for fewer clusters (and give at least 3 cells)."
             )
-        if self.refinements < 0 or self.steps < 1 + self.refinements:
+        refinements = self.refinements or 0
+        if refinements < 0 or self.steps < 1 + refinements:
             raise UserError(
-                f"steps={self.steps} with refinements={self.refinements}: each of the "
+                f"steps={self.steps} with refinements={refinements}: each of the "
                 "1 + refinements phases needs at least one step."
             )
         if self.batch_size < 2:
@@ -307,10 +311,15 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.scaled_ = self.scale == "minmax" or not inside
         if not self.scaled_:
             low, high = np.zeros_like(low), np.ones_like(high)
+        with np.errstate(over="ignore"):
+            span = high - low
+        if not np.isfinite(span).all():
+            raise UserError(
+                f"the data reach from {low.min():.4g} to {high.max():.4g}, farther than "
+                "float32 can tell; divide them by something large first."
+            )
         # a constant feature becomes 0 everywhere
-        constant = high <= low
-        self.offset_ = low
-        self.range_ = np.where(constant, 1, high - low).astype(np.float32)
+        self.offset_, self.range_ = low, np.where(span > 0, span, 1).astype(np.float32)
 
     def _rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
         return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())

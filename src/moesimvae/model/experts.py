@@ -17,6 +17,7 @@ half as long again, for the sake of a dozen cells for each expert. From K = 16 o
 therefore learn from several batches at once (see `updates_every`).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -50,10 +51,21 @@ class Experts(nn.Module):
     optimisers leave them alone; the gradient of z is always that of its batch.
     """
 
-    def __init__(self, n_experts: int, sizes: Sequence[int], activation: str = "relu"):
-        """sizes: [n_latent, *hidden, n_features], the same for all experts."""
+    def __init__(
+        self,
+        n_experts: int,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        every: int | None = None,
+    ):
+        """sizes: [n_latent, *hidden, n_features], the same for all experts.
+
+        every: after how many batches the weights change, None takes `updates_every`; 1 is what
+        the equations say, whatever K.
+        """
         super().__init__()
         self.n_experts = n_experts
+        self.every = updates_every(n_experts) if every is None else every
         self.activation = ACTIVATIONS[activation]()
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -65,10 +77,14 @@ class Experts(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(n_experts, n_out)))
         self.settle()
 
+    @property
+    def rate(self) -> float:
+        """Factor on Adam's learning rate: √every, the rule for gradients of as many more cells."""
+        return math.sqrt(self.every)
+
     def settle(self) -> None:
         """Forget the batches that wait for the next update, as before a new phase of training."""
-        every = updates_every(self.n_experts)
-        self._waiting = [_Waiting(every) for _ in self.weights]
+        self._waiting = [_Waiting(self.every) for _ in self.weights]
 
     def forward(self, z: Tensor, assignment: Tensor) -> Tensor:
         """Logits (n, n_features) for z (n, n_latent), sample i from expert assignment[i].

@@ -17,6 +17,7 @@ from torch import Tensor
 from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import paper_terms, released_terms
+from moesimvae.model.projection import AUTO_PCA_ABOVE
 from moesimvae.model.training import Training, encode_in_batches
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ class Fit:
         self.model, self.matrix, self.rows, self.generator = model, matrix, rows, generator
         self.prior, self.given = prior, given
         self.n_cells = matrix.shape[0]
-        # a similarity that the user brings is not replaced by one of ours
-        self.n_phases = 1 if given is not None else 1 + model.refinements
+        self.n_phases = 1 + self._refinements()
         self.folder = None if model.checkpoint is None else Path(model.checkpoint)
         self.phase = 0
         self.seconds = {"similarity": 0.0, "training": 0.0}
@@ -76,11 +76,12 @@ class Fit:
         started = monotonic()
         model.module_.experts.settle()
         training = Training(
-            [p for p in model.module_.parameters() if p.requires_grad],
+            [p for n, p in model.module_.named_parameters() if not n.startswith("experts.")],
             self.n_cells if among is None else len(among),
             self._steps(),
             batch_size=model.batch_size,
             learning_rate=model.learning_rate,
+            at_another_rate=[(model.module_.experts.parameters(), model.module_.experts.rate)],
             generator=self.generator,
             schedule=model.schedule,
             betas=tuple(model.adam_betas),
@@ -107,7 +108,8 @@ class Fit:
         """
         model = self.model
         if self.phase == 0:
-            source, spec, cache = self._upright(), self._kind(), model.cache
+            source = cells.with_bearable_squares(self._upright())
+            spec, cache = self._kind(), model.cache
             if self.given is not None:
                 spec = self.given
         else:
@@ -129,11 +131,22 @@ class Fit:
         self.similarity_facts.append(built.facts)
         return built.to(model._device())
 
+    def _refinements(self) -> int:
+        if self.given is not None:  # a similarity that the user brings is not replaced by ours
+            return 0
+        if self.model.refinements is not None:
+            return self.model.refinements
+        kind = self._kind()
+        name = kind if isinstance(kind, str) else kind.get("kind")
+        # with fewer steps than phases there would be a phase without any
+        return 0 if name == "communities" else min(2, self.model.steps - 1)
+
     def _kind(self) -> str | dict[str, Any]:
         """The similarity asked for, or what "auto" stands for."""
         if self.model.similarity != "auto":
             return self.model.similarity
-        return "communities" if self.model.image_shape_ is None else "umap_knn"
+        panel = self.matrix.shape[1] <= AUTO_PCA_ABOVE and not self.model.images_
+        return "communities" if panel else "umap_knn"
 
     def _upright(self) -> cells.Matrix:
         """What the first similarity is computed from: the cells, or as images deskewed."""

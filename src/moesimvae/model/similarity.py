@@ -111,7 +111,7 @@ class Communities:
     resolutions: Sequence[float] = (0.05, 1.0)
     groups: Sequence[int] = (10, 40)
     repeats: int = 3
-    balance: float = 0.5
+    balance: float = 1.0
     landmarks: int = 100_000
 
 
@@ -270,6 +270,9 @@ def _umap(
     return arrays["points"], {"from_cache": hit}
 
 
+# groups smaller than that are not drawn into batches more often still
+RARE_CELLS = 20
+RARE_SHARE = 0.001
 # raise it with every change that gives other coordinates
 UMAP_VERSION = 1
 
@@ -406,11 +409,17 @@ def consensus(
 
 
 def _balanced(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarray:
-    """Probability of each cell ∝ (Σ_j S_ij)^−balance, (n_cells,) float64."""
+    """Probability of each cell ∝ (Σ_j S_ij)^−balance, (n_cells,) float64.
+
+    A group counts as at least `RARE_CELLS` cells and `RARE_SHARE` of all: batches would be full
+    of the few cells that resemble no other.
+    """
     group_size = np.zeros(len(fine))
     for community, table in zip(fine.T, tables.astype(np.float64), strict=True):
         group_size += (table @ np.bincount(community, minlength=len(table)))[community]
-    probability = group_size**-balance
+    group_size /= len(tables)
+    least = max(RARE_CELLS, RARE_SHARE * len(fine))
+    probability = np.maximum(group_size, least) ** -balance
     return probability / probability.sum()
 
 

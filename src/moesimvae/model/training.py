@@ -3,7 +3,7 @@
 import math
 import random
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -112,10 +112,12 @@ class Training:
         generator: torch.Generator,
         schedule: str = "cosine",
         betas: tuple[float, float] = (0.9, 0.999),
+        at_another_rate: Sequence[tuple[Iterable[Tensor], float]] = (),
         sampling: np.ndarray | None = None,
         record_every: int = 50,
     ):
         """schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
+        at_another_rate: further parameters, each group with a factor on the learning rate.
 
         Raises UserError for another schedule.
         """
@@ -123,14 +125,16 @@ class Training:
             raise UserError(
                 f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'."
             )
-        parameters = list(parameters)
+        groups = [{"params": list(parameters), "rate": 1.0}]
+        groups += [{"params": list(some), "rate": rate} for some, rate in at_another_rate]
         self.steps = steps
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.record_every = record_every
         # one pass over the weights instead of a dozen: a third of a step's time on a CPU
-        self.optimiser = torch.optim.Adam(parameters, lr=learning_rate, betas=betas, fused=True)
-        self.batches = Batches(n_cells, batch_size, generator, parameters[0].device, sampling)
+        self.optimiser = torch.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
+        device = groups[0]["params"][0].device
+        self.batches = Batches(n_cells, batch_size, generator, device, sampling)
         self.step = 0
         self.history: dict[str, list[float]] = {}
 
@@ -170,10 +174,11 @@ class Training:
         return self.history
 
     def _set_learning_rate(self) -> None:
+        share = 1.0
         if self.schedule == "cosine":
             share = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.learning_rate * share
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate * share * group["rate"]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `resume` needs to end at the same result: tensors, and plain values for JSON.
@@ -194,7 +199,7 @@ class Training:
 
     def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over what `state` gave."""
-        parameters = self.optimiser.param_groups[0]["params"]
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("adam."):
