@@ -103,7 +103,7 @@ def test_a_range_that_float32_cannot_hold_is_told():
 
 def test_experts_that_no_cell_goes_to_do_not_disturb_the_others():
     X, y = blobs()
-    model = tiny(40, steps=150, refinements=0, similarity="umap_knn").fit(X)
+    model = tiny(40, steps=300, refinements=0, similarity="communities").fit(X)
     assert model.facts_["experts_in_use"] < 40
     empty = np.setdiff1d(np.arange(40), model.labels_)
     assert np.isfinite(model.cluster_means_[empty]).all()

@@ -148,11 +148,14 @@ def rows_on_device(
     matrix: Matrix, low: np.ndarray, span: np.ndarray, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
     """index → (x − low) / span of those cells, cut to [0, 1], (len(index), n_features).
+    A feature of span 0 is 0 everywhere, also in new cells: the model has not seen it vary.
 
     Dense data lie on the device as a whole (on the CPU that is no copy); of sparse data only the
     batch becomes dense.
     """
-    start, width = torch.from_numpy(low).to(device), torch.from_numpy(span).to(device)
+    start = torch.from_numpy(low).to(device)
+    # a feature that was constant says nothing, in new cells either: it becomes 0 everywhere
+    width = torch.from_numpy(np.where(span > 0, span, np.inf).astype(np.float32)).to(device)
 
     def scaled(x: Tensor) -> Tensor:
         # new cells may lie outside the range of those that were fitted

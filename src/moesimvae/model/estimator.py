@@ -318,8 +318,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"the data reach from {low.min():.4g} to {high.max():.4g}, farther than "
                 "float32 can tell; divide them by something large first."
             )
-        # a constant feature becomes 0 everywhere
-        self.offset_, self.range_ = low, np.where(span > 0, span, 1).astype(np.float32)
+        self.offset_, self.range_ = low, span.astype(np.float32)
 
     def _rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
         return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())
