@@ -284,12 +284,20 @@ def test_interrupted(fcs, tmp_path, sent):
     command = [sys.executable, "-m", "moesimvae.cli", "cluster", fcs, "--clusters", "3"]
     command += ["--out", out, "--features", "CD*", "--steps", "1000000", "--device", "cpu"]
     process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background job of a shell without job control is born deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
-    while not out.exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=120)
+    try:
+        while not out.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert err.splitlines()[-1].startswith("interrupted; ")
     assert "Traceback" not in err

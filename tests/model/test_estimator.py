@@ -99,10 +99,14 @@ def test_reconstructed_and_generated_cells_are_in_the_units_of_the_data(fitted):
     assert fitted.generate(0, 0).shape == (0, 6)
 
 
-def test_a_constant_marker_stays_what_it_is(fitted):
+def test_a_constant_marker_stays_what_it_is_and_does_not_count(fitted):
     X = blobs()[0]
     assert (X[:, 5] == 2).all()
-    assert np.abs(fitted.reconstruct(X)[:, 5] - 2).max() < 0.5
+    assert (fitted.reconstruct(X)[:, 5] == 2).all()
+    assert (fitted.generate(1, 9)[:, 5] == 2).all()
+    expected = fitted.predict_proba(X)
+    X[:, 5] = np.linspace(-1e9, 1e9, 180)
+    np.testing.assert_array_equal(fitted.predict_proba(X), expected)
 
 
 def test_fit_transform_and_fit_predict_are_those_of_scikit_learn(monkeypatch):

@@ -148,7 +148,6 @@ def rows_on_device(
     matrix: Matrix, low: np.ndarray, span: np.ndarray, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
     """index → (x − low) / span of those cells, cut to [0, 1], (len(index), n_features).
-    A feature of span 0 is 0 everywhere, also in new cells: the model has not seen it vary.
 
     Dense data lie on the device as a whole (on the CPU that is no copy); of sparse data only the
     batch becomes dense.
