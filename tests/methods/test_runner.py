@@ -229,7 +229,12 @@ def test_killing_the_runner_leaves_no_child(number, features, out, tmp_path, mon
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([source, str(HERE)]))
     note = tmp_path / "pids"
     program = [sys.executable, "-c", RUNNER, str(features), str(out), str(note)]
-    supervisor = subprocess.Popen(program, stderr=subprocess.DEVNULL)
+    supervisor = subprocess.Popen(
+        program,
+        stderr=subprocess.DEVNULL,
+        # a background job of a shell without job control is born deaf to Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
     try:
         wait_until(note.exists)
         supervisor.send_signal(number)
