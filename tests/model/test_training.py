@@ -153,6 +153,22 @@ def test_steps_are_adam_s(schedule, betas):
     assert weight.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_some_parameters_may_learn_at_another_rate():
+    weight, other = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    training = Training(
+        [weight],
+        4,
+        1,
+        batch_size=2,
+        learning_rate=0.2,
+        generator=seeded(0),
+        at_another_rate=[([other], 0.25)],
+    )
+    training.run(lambda index, step: {"error": (weight + other - 3).square().sum()}, "")
+    # the first step of Adam is the rate, whatever the gradient
+    assert (weight.item(), other.item()) == (pytest.approx(0.2), pytest.approx(0.05))
+
+
 class Stopped(Exception):
     pass
 
@@ -183,6 +199,36 @@ def test_a_training_goes_on_where_another_was_stopped():
     again.resume(tensors, values)
     assert again.run(terms, "") == expected
     assert torch.equal(later, weight)
+
+
+def test_moments_are_taken_over_wherever_the_weights_lie_in_memory():
+    """Weights of convolutions are stored as rows, but lie in another order (channels last)."""
+    target = torch.randn(4, 3, 3, 3, generator=seeded(0))
+    plain = torch.zeros(2)
+
+    def new(start):
+        weight = torch.nn.Parameter(start.clone(memory_format=torch.channels_last))
+        other = torch.nn.Parameter(plain.clone())
+        settings = {"batch_size": 2, "learning_rate": 0.1, "generator": seeded(0)}
+        training = Training(
+            [other], 4, 20, **settings, at_another_rate=[([weight], 0.5)], record_every=10
+        )
+        error = lambda: (weight - target).square().sum() + other.square().sum()  # noqa: E731
+        return weight, training, lambda index, step: {"error": error()}
+
+    def stop():
+        raise Stopped
+
+    expected, whole, terms = new(torch.zeros_like(target))
+    whole.run(terms, "")
+    half, training, terms = new(torch.zeros_like(target))
+    with pytest.raises(Stopped):
+        training.run(terms, "", stop)
+    tensors, values = training.state()
+    later, again, terms = new(half.detach())
+    again.resume({name: tensor.contiguous() for name, tensor in tensors.items()}, values)
+    again.run(terms, "")
+    assert torch.equal(later, expected)
 
 
 def test_nothing_is_saved_at_the_end_where_nothing_is_left_to_do():
