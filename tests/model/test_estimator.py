@@ -388,6 +388,7 @@ def with_a_hole(make):
         (lambda: blobs()[0], {"steps": 2, "refinements": 2}, "needs at least one step"),
         (lambda: blobs()[0], {"refinements": -1}, "needs at least one step"),
         (lambda: blobs()[0], {"batch_size": 1}, "batch_size is 1"),
+        (lambda: blobs()[0], {"experts_every": 7}, "experts_every is 7; use a divisor of 50"),
         (lambda: blobs()[0], {"objective": "elbo"}, "objective is 'elbo'"),
         (lambda: blobs()[0], {"activation": "sine"}, "activation is 'sine'"),
         (lambda: blobs()[0], {"schedule": "steep"}, "schedule 'steep'"),

@@ -59,6 +59,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         None takes (128,) after convolutions and (512, 512) alone.
     expert_layers, gate_layers: sizes of the hidden layers; of the experts, those of each one.
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
+    experts_every: after how many batches the experts' weights change; None is 1 below K = 16 and
+        about K / 8 from there on, for speed (see `experts.updates_every`).
     activation: "relu", "elu" or "tanh".
     augmentation: how far images are turned, shifted, stretched and sheared at random, a factor on
         the amplitudes in `images`; 0 is none. Cells that are not images are not augmented.
@@ -104,6 +106,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         encoder_layers: Sequence[int] | None = None,
         expert_layers: Sequence[int] = (256,),
         shared_decoder: bool = False,
+        experts_every: int | None = None,
         gate_layers: Sequence[int] = (128,),
         activation: str = "relu",
         augmentation: float = 0.6,
@@ -138,6 +141,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.encoder_layers = encoder_layers
         self.expert_layers = expert_layers
         self.shared_decoder = shared_decoder
+        self.experts_every = experts_every
         self.gate_layers = gate_layers
         self.activation = activation
         self.augmentation = augmentation
@@ -265,7 +269,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         sizes = [self.n_latent, *self.expert_layers, self.n_features_in_]
         n_experts = 1 if self.shared_decoder else self.n_clusters
-        experts = Experts(n_experts, sizes, self.activation)
+        experts = Experts(n_experts, sizes, self.activation, self.experts_every)
         gate = Gate(
             self.n_latent, self.gate_layers, self.n_clusters, self.gate_dropout, self.activation
         )
@@ -288,6 +292,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         if self.batch_size < 2:
             raise UserError(f"batch_size is {self.batch_size}; similarity needs at least 2 cells.")
+        if self.experts_every is not None and self.experts_every not in (1, 2, 5, 10, 25, 50):
+            raise UserError(
+                f"experts_every is {self.experts_every}; use a divisor of 50, since the course of "
+                "training is recorded, and can be resumed, every 50 batches."
+            )
         if self.objective not in ("paper", "released"):
             raise UserError(f"objective is '{self.objective}'; use 'paper' or 'released'.")
         if self.activation not in ACTIVATIONS:
