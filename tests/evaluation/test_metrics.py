@@ -111,9 +111,9 @@ def test_description_by_hand():
 
 def test_per_population_by_hand():
     table = m.per_population_f1(*cells_of(HAND))
-    assert list(table.columns) == ["population", "size", "cluster", "precision", "recall", "f1"]
+    assert list(table.columns) == ["population", "n_cells", "f1", "precision", "recall", "cluster"]
     assert list(table["population"]) == ["A", "B", "C"]
-    assert list(table["size"]) == [6, 6, 3]
+    assert list(table["n_cells"]) == [6, 6, 3]
     assert list(table["cluster"]) == [1, 0, 2]
     assert table["precision"].to_numpy() == pytest.approx([1 / 2, 4 / 9, 2 / 2])
     assert table["recall"].to_numpy() == pytest.approx([1 / 6, 4 / 6, 2 / 3])
@@ -197,7 +197,7 @@ def test_values_lie_in_the_registrys_range(registry_blocks, pair):
 @given(labellings())
 def test_flowcap_is_at_least_its_published_lower_bound(pair):
     table = m.per_population_f1(*pair)
-    bound = (table["size"] * table["f1"]).sum() / table["size"].sum()
+    bound = (table["n_cells"] * table["f1"]).sum() / table["n_cells"].sum()
     assert m.f_flowcap(*pair) >= bound - 1e-12
 
 

@@ -11,6 +11,7 @@ import yaml
 from moesimvae.errors import UserError
 from moesimvae.evaluation import metrics as agreement
 from moesimvae.evaluation.scores import (
+    POPULATION_COLUMNS,
     RUN_COLUMNS,
     SCORE_COLUMNS,
     check_controls,
@@ -79,7 +80,8 @@ class Results:
         ]
 
     def score(self, runs, metrics=METRICS):
-        return score_dataset(runs, self.labels, metrics, self.folder)
+        scores, _, table = score_dataset(runs, self.labels, metrics, self.folder)
+        return scores, table
 
 
 @pytest.fixture
@@ -224,6 +226,37 @@ def test_true_labels_without_a_column_are_told(results):
         results.score([])
 
 
+# --- populations ------------------------------------------------------------------------------
+
+
+def test_populations_are_the_matching_behind_mean_f1(results):
+    """In every run and split the mean of f1 is f1_mean_hungarian, noise and unscored cells too."""
+    rng = np.random.default_rng(1)
+    results.truth["split"] = np.where(np.arange(N) % 2, "test", "train")
+    results.truth.loc[::7, ["label", "scored"]] = ["", False]
+    results.write_truth()
+    noisy = np.where(rng.random(N) < 0.3, rng.integers(-1, 5, N), results.population)
+    merged = np.minimum(results.population, 1)
+    runs = [results.run("kmeans", s, c) for s, c in enumerate((noisy, merged, results.population))]
+    runs.append(results.run("hdbscan", 0, status="timeout", reason="stopped"))
+    metrics = ["f1_mean_hungarian"]
+    scores, populations, _ = score_dataset(runs, results.labels, metrics, results.folder)
+
+    assert list(populations.columns) == POPULATION_COLUMNS
+    assert set(populations["method"]) == {"kmeans"}
+    of = ["run", "split"]
+    mean = populations.groupby(of)["f1"].mean()
+    expected = scores.set_index(of)["value"]
+    pd.testing.assert_series_equal(mean, expected.loc[mean.index], check_names=False)
+    assert len(mean) == 3 * 3
+    assert 0 < mean.min() < mean.max() == 1
+    whole = populations[populations["split"] == "all"]
+    assert set(whole.groupby("seed")["n_cells"].sum()) == {results.truth["scored"].sum()}
+    lost = populations[(populations["seed"] == 1) & populations["cluster"].isna()]
+    assert set(lost["f1"]) == {0}
+    assert len(lost) == 3  # one of the two merged populations, in each split and in all
+
+
 # --- controls ---------------------------------------------------------------------------------
 
 
@@ -308,7 +341,8 @@ def test_missing_numbers_are_empty_and_whole_numbers_whole(results):
 
 def run_script(root, results, runs):
     output = {
-        name: str(results.folder / "demo/scores" / f"{name}.csv") for name in ("scores", "runs")
+        name: str(results.folder / "demo/scores" / f"{name}.csv")
+        for name in ("scores", "populations", "runs")
     }
     job = SimpleNamespace(
         input=SimpleNamespace(
@@ -330,6 +364,9 @@ def test_script_scores_methods_and_controls(root, results):
     scores = pd.read_csv(results.folder / "demo/scores/scores.csv")
     assert set(scores["method"]) == {"kmeans", "true_labels", "random_labels", "one_cluster"}
     assert len(pd.read_csv(results.folder / "demo/scores/runs.csv")) == 4
+    populations = pd.read_csv(results.folder / "demo/scores/populations.csv")
+    assert len(populations) == 4 * 3
+    assert set(populations.query("method == 'kmeans'")["f1"]) == {1}
 
 
 def test_script_refuses_without_controls(root, results):

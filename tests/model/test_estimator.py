@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -527,6 +528,23 @@ def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):
     tiny(steps=30, refinements=2, similarity=spec, cache="somewhere").fit(blobs()[0])
     features = ({"kind": "umap_knn", "n_neighbors": 9}, (180, 16), None)
     assert seen == [(spec, (180, 6), "somewhere"), features, features]
+
+
+def test_a_similarity_may_say_which_cells_are_drawn(monkeypatch):
+    drawn = []
+
+    def build(spec, cells, **_):
+        def pairs(index):
+            drawn.extend(index.tolist())
+            return torch.zeros(len(index), len(index))
+
+        sampling = np.where(np.arange(180) < 30, 1 / 30, 0)
+        return fitting.similarity.Similarity(pairs, (), sampling=sampling)
+
+    monkeypatch.setattr(fitting.similarity, "build", build)
+    tiny(steps=6, refinements=1).fit(blobs()[0])
+    assert len(drawn) == 6 * 64
+    assert set(drawn) == set(range(30))
 
 
 def test_a_similarity_is_kept_in_the_cache_and_found_again(tmp_path):

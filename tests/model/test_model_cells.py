@@ -164,6 +164,15 @@ def test_what_is_not_finite_is_told_with_its_place(form, value, monkeypatch):
         assert "cell 12 (counted from 0), feature 5," in sentence
 
 
+@pytest.mark.parametrize("cell", [0, 1, 4, 5])
+def test_the_first_value_of_a_sparse_cell_is_its_own(cell):
+    X = np.zeros((6, 3))
+    X[[0, 1, 4, 5]] = [1, 0, 2]  # cells 2 and 3 are empty
+    X[cell, 0] = np.inf
+    with pytest.raises(UserError, match=rf"cell {cell} \(counted from 0\), feature 0, is inf"):
+        cells.matrix_of(sparse.csr_matrix(X))
+
+
 @pytest.mark.parametrize("form", STORED)
 def test_what_is_not_finite_in_a_file_is_told_with_its_place(form, tmp_path):
     store, writing = STORED[form]
