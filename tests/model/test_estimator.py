@@ -20,6 +20,7 @@ from moesimvae.model.networks import ConvEncoder, Encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 MARKERS = ["CD3", "CD4", "CD8", "CD19", "CD45", "DNA"]
+NOBODY = sparse.csr_matrix((180, 180))  # is similar to anybody
 
 
 def named(X):
@@ -392,6 +393,7 @@ def with_a_hole(make):
         (lambda: blobs()[0], {"experts_every": 7}, "experts_every is 7; use a divisor of 50"),
         (lambda: blobs()[0], {"objective": "elbo"}, "objective is 'elbo'"),
         (lambda: blobs()[0], {"activation": "sine"}, "activation is 'sine'"),
+        (lambda: blobs()[0], {"precision": "half"}, "precision is 'half'; use 'auto', 'float32'"),
         (lambda: blobs()[0], {"schedule": "steep"}, "schedule 'steep'"),
         (lambda: blobs()[0], {"device": "abacus"}, "device 'abacus'"),
         (lambda: blobs()[0], {"similarity": "friends"}, "no similarity 'friends'"),
@@ -528,6 +530,47 @@ def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):
     tiny(steps=30, refinements=2, similarity=spec, cache="somewhere").fit(blobs()[0])
     features = ({"kind": "umap_knn", "n_neighbors": 9}, (180, 16), None)
     assert seen == [(spec, (180, 6), "somewhere"), features, features]
+
+
+@pytest.mark.parametrize("encoder", ["dense", "conv"])
+def test_bfloat16_is_for_the_encoder_in_training_alone(encoder, monkeypatch):
+    X = np.random.default_rng(0).random((180, 256), dtype=np.float32)
+    settings = {"steps": 20, "encoder": encoder, "image_shape": (16, 16), "channels": (2, 2)}
+    seen = []
+    forward = Encoder.forward
+
+    def watched(self, x):
+        trunk = self.trunk.register_forward_hook(
+            lambda module, inputs, output: seen.append((torch.is_grad_enabled(), output.dtype))
+        )
+        code = forward(self, x)
+        trunk.remove()
+        assert {part.dtype for part in code} == {torch.float32}
+        return code
+
+    monkeypatch.setattr(Encoder, "forward", watched)
+    models = {}
+    for precision in ("float32", "bfloat16"):
+        seen.clear()
+        models[precision] = tiny(**settings, precision=precision).fit(X, similarity=NOBODY)
+        assert models[precision].facts_["precision"] == precision
+        in_training = {dtype for gradients, dtype in seen if gradients}
+        assert in_training == {getattr(torch, precision)}
+        models[precision].predict(X)
+        assert seen[-1] == (False, torch.float32)
+    again = tiny(**settings, precision="bfloat16").fit(X, similarity=NOBODY)
+    assert (again.embedding_ == models["bfloat16"].embedding_).all()
+    assert not np.array_equal(again.embedding_, models["float32"].embedding_)
+    np.testing.assert_allclose(
+        again.history_["total"], models["float32"].history_["total"], rtol=0.02
+    )
+
+
+@pytest.mark.parametrize(("units", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_takes_the_precision_that_the_chip_has_units_for(units, precision, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+    fitted = tiny(steps=1, precision="auto").fit(blobs()[0], similarity=NOBODY)
+    assert fitted.facts_["precision"] == precision
 
 
 def test_a_similarity_may_say_which_cells_are_drawn(monkeypatch):

@@ -183,13 +183,32 @@ def test_communities_hold_a_rare_group_together_and_draw_it_more_often():
 
 def test_communities_take_what_either_way_of_joining_separates(cells, tmp_path):
     spec = similarity.Communities(repeats=1)
-    arrays, _ = similarity._joined_communities(spec, cells[0], 0, None)
-    expected = np.minimum(arrays["modularity"][0], arrays["distance"][0])
-    fine = arrays["fine"][:, 0]
-    expected = expected[np.ix_(fine, fine)]
+    arrays = similarity._by_graph(spec, cells[0], 0)
+    fine = arrays["fine"]
+    tree = similarity._by_distance(spec, (2, 6), cells[0], fine, 0)
+    agreement = np.minimum(arrays["modularity"], tree)[0]
+    expected = (agreement**3 / (agreement**3 + (1 - agreement) ** 3))[
+        np.ix_(fine[:, 0], fine[:, 0])
+    ]
     np.fill_diagonal(expected, 0)
-    found = whole(build({"kind": "communities", "repeats": 1}, cells[0]), 100)
-    np.testing.assert_allclose(found, expected)
+    wanted = {"kind": "communities", "repeats": 1, "groups": (2, 6), "sharpness": 3}
+    np.testing.assert_allclose(whole(build(wanted, cells[0]), 100), expected, atol=1e-6)
+    assert ((agreement > 0) & (agreement < 1)).any()  # or nothing was sharpened
+
+
+def test_the_tree_is_cut_around_the_number_of_clusters(cells, monkeypatch):
+    seen = []
+
+    def by_distance(parameters, groups, points, fine, seed):
+        seen.append(groups)
+        n_fine = fine.max() + 1
+        return np.ones((parameters.repeats, n_fine, n_fine), dtype=np.float32)
+
+    monkeypatch.setattr(similarity, "_by_distance", by_distance)
+    for n_clusters in (2, 8, 40):
+        build("communities", cells[0], n_clusters=n_clusters)
+    build({"kind": "communities", "groups": (5, 6)}, cells[0], n_clusters=40)
+    assert seen == [(2, 3), (3, 12), (15, 60), (5, 6)]
 
 
 def test_number_of_clusters_is_estimated_without_labels():

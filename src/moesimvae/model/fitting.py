@@ -18,7 +18,11 @@ from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import paper_terms, released_terms
 from moesimvae.model.projection import AUTO_PCA_ABOVE
-from moesimvae.model.training import Training, encode_in_batches
+from moesimvae.model.training import (
+    Training,
+    encode_in_batches,
+    multiplies_bfloat16_fast,
+)
 
 if TYPE_CHECKING:
     from moesimvae.model.estimator import MoESimVAE
@@ -43,6 +47,9 @@ class Fit:
         self.n_cells = matrix.shape[0]
         self.n_phases = 1 + self._refinements()
         self.folder = None if model.checkpoint is None else Path(model.checkpoint)
+        self.half = model.precision == "bfloat16" or (
+            model.precision == "auto" and multiplies_bfloat16_fast(model._device())
+        )
         self.phase = 0
         self.seconds = {"similarity": 0.0, "training": 0.0}
         self.similarity_facts: list[dict[str, Any]] = []
@@ -92,9 +99,11 @@ class Fit:
             training.resume(_part(stopped[0], "training"), stopped[1]["training"])
             _set_random_state(stopped[0])
         name = f"phase {self.phase + 1} of {self.n_phases}" if model.progress else ""
+        model.module_.encoder.half = self.half
         history = training.run(
             self._loss_terms(similar, among), name, self._checkpointing(training)
         )
+        model.module_.encoder.half = False
         done = model.history_.get("step", [0])[-1]
         for term, values in history.items():
             before = done if term == "step" else 0

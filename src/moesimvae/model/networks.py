@@ -51,6 +51,9 @@ class Encoder(nn.Module):
 
     # e^(±10) is far outside anything a posterior needs, and inside what float32 bears
     LOG_VARIANCE_LIMIT = 10.0
+    # the trunk's products in bfloat16, with float32 weights: for training, where its noise is lost
+    # among that of the batches
+    half = False
 
     def __init__(
         self, n_features: int, hidden: Sequence[int], n_latent: int, activation: str = "relu"
@@ -76,7 +79,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Encoded:
         """x: (n, n_features)."""
-        features = self.trunk((x - self.centre) / self.spread)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            features = self.trunk((x - self.centre) / self.spread)
+        features = features.to(x.dtype)
         log_variance = self.log_variance(features).clamp(
             -self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT
         )

@@ -93,13 +93,16 @@ class Communities:
     density but, at any one resolution, joins small groups and splits large ones; and by average
     linkage of their means, which does not mind sizes but sees no gaps. G_ij is the share of
     resolutions, and L_ij the share of heights of the tree, at which i and j are together;
-    S_ij = min(G_ij, L_ij): what either way separates is apart. Eq 7 then joins cells that are
-    together in more than half of the partitions. It is the mean over `repeats`.
+    min(G_ij, L_ij) is large where neither way separates them: m. Eq 7 joins cells with S above a
+    half, hence S_ij = m^s / (m^s + (1 − m)^s) with s = `sharpness`, which leaves a half where it is
+    and moves the rest towards 0 and 1: of values between, the gate makes mixtures of clusters, in
+    which rare groups are lost. S is the mean over `repeats`.
 
     n_neighbors: of the graph. n_pca: as in UmapKnn.
     resolutions: lowest and highest, of 9 at equal ratios; 1 is modularity itself.
     groups: fewest and most that the tree is cut into, 5 numbers at equal ratios, though not so
-        many that they had fewer than 25 cells on average.
+        many that they had fewer than 25 cells on average. None: from 3/8 to 3/2 of the number of
+        clusters asked for, whose middle leaves a quarter of the clusters to spare.
     balance: cells are drawn into batches with probability ∝ (size of their group)^−balance,
         since two cells of a rare group hardly meet in a batch otherwise. 0: evenly.
     landmarks: with more cells than that, all is done with so many of them, drawn at random, and
@@ -109,10 +112,11 @@ class Communities:
     n_neighbors: int = 30
     n_pca: int | str | None = "auto"
     resolutions: Sequence[float] = (0.05, 1.0)
-    groups: Sequence[int] = (10, 40)
+    groups: Sequence[int] | None = None
+    sharpness: float = 4.0
     repeats: int = 3
     balance: float = 1.0
-    landmarks: int = 100_000
+    landmarks: int = 50_000
 
 
 KINDS: dict[str, type] = {
@@ -334,7 +338,7 @@ def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -
 # ---------------------------------------------------------------------- communities
 
 # raise it with every change that gives other communities
-COMMUNITIES_VERSION = 1
+COMMUNITIES_VERSION = 2
 N_RESOLUTIONS = 9
 N_CUTS = 5
 SMALLEST_GROUP = 25  # cells, on average, of the tree's groups
@@ -349,15 +353,27 @@ def _communities(
     batch_size: int,
     cache: str | Path | None,
 ) -> Similarity:
-    arrays, hit = _joined_communities(parameters, cells, seed, cache)
-    fine, tables = arrays["fine"], np.minimum(arrays["modularity"], arrays["distance"])
+    points = principal_components(cells, parameters.n_pca, seed)
+    arrays, hit = _fine_communities(parameters, cells, points, seed, cache)
+    fine = arrays["fine"]
+    groups = parameters.groups
+    if groups is None:
+        groups = max(2, round(3 / 8 * n_clusters)), max(2, round(3 / 2 * n_clusters))
+    tables = np.minimum(arrays["modularity"], _by_distance(parameters, groups, points, fine, seed))
     sampling = _balanced(fine, tables, parameters.balance) if parameters.balance else None
+    tables = _sharpened(tables, parameters.sharpness)
     return Similarity(
         lambda index, fine, tables: shared_groups(fine[index], tables),
         (torch.from_numpy(fine), torch.from_numpy(tables)),
         sampling=sampling,
         facts={"from_cache": hit, "fine_communities": int(fine.max()) + 1},
     )
+
+
+def _sharpened(tables: np.ndarray, sharpness: float) -> np.ndarray:
+    """m^s / (m^s + (1 − m)^s): 0, a half and 1 stay, what lies between moves away from a half."""
+    same, apart = tables**sharpness, (1 - tables) ** sharpness
+    return (same / (same + apart)).astype(np.float32)
 
 
 def shared_groups(fine: Tensor, tables: Tensor) -> Tensor:
@@ -386,7 +402,9 @@ def estimate_n_clusters(
     of the cells or more; the median over its repeats. It counts groups with gaps in the density
     between them: where populations pass into each other there are more of these.
     """
-    arrays, _ = _joined_communities(parameters or Communities(), cells, seed, cache)
+    parameters = parameters or Communities()
+    points = principal_components(cells, parameters.n_pca, seed)
+    arrays, _ = _fine_communities(parameters, cells, points, seed, cache)
     numbers = []
     for fine, table in zip(arrays["fine"].T, arrays["modularity"], strict=True):
         groups = consensus(table, np.bincount(fine, minlength=len(table)), seed, 0.75)[fine]
@@ -423,23 +441,22 @@ def _balanced(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarra
     return probability / probability.sum()
 
 
-def _joined_communities(
-    parameters: Communities, cells: Matrix, seed: int, cache: str | Path | None
+def _fine_communities(
+    parameters: Communities, cells: Matrix, points: Matrix, seed: int, cache: str | Path | None
 ) -> tuple[Arrays, bool]:
-    """fine (n_cells, repeats) int16; modularity and distance (repeats, n_fine, n_fine) float32."""
-    wanted = {name: value for name, value in asdict(parameters).items() if name != "balance"}
+    """fine (n_cells, repeats) int16; modularity (repeats, n_fine, n_fine) float32; from the cache?
 
-    def compute() -> Arrays:
-        points = principal_components(cells, parameters.n_pca, seed)
-        return _compute_communities(parameters, points, seed)
-
+    points: the principal components of the cells.
+    """
+    wanted = asdict(parameters)
+    for name in ("groups", "sharpness", "balance"):  # what this part does not depend on
+        del wanted[name]
     key = {"communities": COMMUNITIES_VERSION, "seed": seed, **wanted}
-    return _stored(cache, cells, key, compute)
+    return _stored(cache, cells, key, lambda: _by_graph(parameters, points, seed))
 
 
-def _compute_communities(parameters: Communities, points: Matrix, seed: int) -> Arrays:
-    n_cells = points.shape[0]
-    chosen = landmark_cells(n_cells, parameters.landmarks, seed)
+def _by_graph(parameters: Communities, points: Matrix, seed: int) -> Arrays:
+    chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     part = _dense(points if chosen is None else points[chosen])
     search = None
     if chosen is not None:
@@ -449,19 +466,29 @@ def _compute_communities(parameters: Communities, points: Matrix, seed: int) -> 
     graph = symmetric(jaccard_graph(graph))
 
     resolutions = np.geomspace(*parameters.resolutions, N_RESOLUTIONS)
-    cuts = np.geomspace(*parameters.groups, N_CUTS).round().astype(int)
-    cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
-    fine, modularity, distance = [], [], []
+    fine, modularity = [], []
     for repeat in range(parameters.repeats):
         own_seed = seed * parameters.repeats + repeat
         communities = fine_communities(graph, own_seed)
         fine.append(communities)
         modularity.append(together(by_modularity(graph, communities, resolutions, own_seed)))
-        distance.append(together(by_distance(part, communities, cuts)))
     fine = np.column_stack(fine).astype(np.int16)
     if chosen is not None:
         fine = _placed(fine, chosen, points, search)
-    return {"fine": fine, "modularity": _stacked(modularity), "distance": _stacked(distance)}
+    return {"fine": fine, "modularity": _stacked(modularity)}
+
+
+def _by_distance(
+    parameters: Communities, groups: Sequence[int], points: Matrix, fine: np.ndarray, seed: int
+) -> np.ndarray:
+    """(repeats, n_fine, n_fine): how often fine communities are together in cuts of the tree."""
+    chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
+    if chosen is not None:
+        points, fine = points[chosen], fine[chosen]
+    part = _dense(points)
+    cuts = np.geomspace(*groups, N_CUTS).round().astype(int)
+    cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
+    return _stacked([together(by_distance(part, communities, cuts)) for communities in fine.T])
 
 
 def _placed(

@@ -36,6 +36,13 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+def multiplies_bfloat16_fast(device: torch.device) -> bool:
+    """Whether the chip has units for it: AMX in a CPU, tensor cores from Ampere on in a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 def seeded(seed: int) -> torch.Generator:
     """Seed Python, NumPy and torch (weights, dropout, noise) and give a generator for shuffles."""
     random.seed(seed)
@@ -294,9 +301,12 @@ def encode_in_batches(
 
     encode: a LongTensor of cell indices (on the CPU) → (len(index), …).
     """
+    encoded = None
     with torch.no_grad():
-        parts = [
-            encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
-            for start in range(0, max(n_cells, 1), batch_size)
-        ]
-    return np.concatenate(parts)
+        for start in range(0, max(n_cells, 1), batch_size):
+            part = encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
+            if encoded is None:
+                # written where it stays: parts that are put together at the end are there twice
+                encoded = np.empty((n_cells, *part.shape[1:]), part.dtype)
+            encoded[start : start + len(part)] = part
+    return encoded
