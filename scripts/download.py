@@ -19,6 +19,6 @@ with logged(snakemake.log[0], quiet=False):
         snakemake.params.block,
         snakemake.output.file,
         mirror=snakemake.config.get("mirror"),
-        folder=snakemake.wildcards.dataset,
+        folder=snakemake.wildcards.folder,
     )
     print(f"{snakemake.output.file} comes from {origin}", file=sys.stderr)

@@ -7,6 +7,7 @@ import yaml
 
 from moesimvae import registry
 from moesimvae.config import check
+from moesimvae.data import sets
 from moesimvae.errors import UserError
 
 
@@ -19,13 +20,16 @@ def checked(root):
         return check(
             config,
             schema=json.loads((folder / "schemas" / "config.schema.json").read_text()),
-            datasets=registry.load(folder / "registry" / "datasets.yaml"),
+            datasets=sets.resolve(registry.load(folder / "registry" / "datasets.yaml"), config),
             methods=registry.load(folder / "registry" / "methods.yaml"),
             metrics=registry.load(folder / "registry" / "metrics.yaml"),
-            published=["table1"],
+            published=["table1", "table3"],
         )
 
     return run
+
+
+WELLS = ["h01", "h05", "h08", "h12"]
 
 
 def experiment(**changes):
@@ -58,6 +62,18 @@ def test_parameters_and_limits(checked):
     assert benchmark.parameters("digits", "gmm")["n_pca"] == 7
     assert benchmark.parameters("mnist", "gmm") == benchmark.methods["gmm"]["params"]
     assert benchmark.limit("gmm", "runtime") == 0.5
+
+
+def test_a_family_stands_for_all_of_its_data_sets(checked):
+    first, second, *others = wells = [f"bodenmiller_staurosporine_{w}" for w in WELLS]
+    config = experiment(datasets=[second, "bodenmiller", "digits"]) | {
+        "parameters": {"bodenmiller": {"gmm": {"n_pca": 7}}, first: {"gmm": {"n_pca": 8}}},
+        "n_clusters": {"bodenmiller": 20, second: 21},
+    }
+    benchmark = checked(config)
+    assert benchmark.experiment("mine")["datasets"] == [second, first, *others, "digits"]
+    assert [benchmark.parameters(well, "gmm")["n_pca"] for well in wells] == [8, 7, 7, 7]
+    assert [benchmark.n_clusters(well) for well in wells] == [20, 21, 20, 20]
 
 
 def test_words_from_the_command_line_become_values(checked):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import yaml
 
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
+
+# no sentence lists more names
+MANY = 60
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,22 @@ class Benchmark:
         return [(method, seed) for method, seeds in methods.items() for seed in seeds]
 
     def parameters(self, dataset: str, method: str) -> dict[str, Any]:
-        """The method's defaults, then the configuration's parameters for this data set."""
-        own = self.config["parameters"].get(dataset, {}).get(method, {})
-        return {**self.methods[method].get("params", {}), **own}
+        """The method's defaults, then the configuration's for the family and for this data set."""
+        params = dict(self.methods[method].get("params", {}))
+        for name in self._names(dataset):
+            params |= self.config["parameters"].get(name, {}).get(method, {})
+        return params
 
     def n_clusters(self, dataset: str) -> int:
-        return self.config["n_clusters"].get(dataset, self.datasets[dataset]["n_clusters"])
+        number = self.datasets[dataset]["n_clusters"]
+        for name in self._names(dataset):
+            number = self.config["n_clusters"].get(name, number)
+        return number
+
+    def _names(self, dataset: str) -> list[str]:
+        """What the configuration may call a data set, the special name last."""
+        family = self.datasets[dataset].get("family")
+        return [dataset] if family is None else [family, dataset]
 
     def limit(self, method: str, kind: str) -> float:
         """`runtime` (minutes) or `mem_mb`: the method's own or the configuration's, the smaller."""
@@ -73,26 +87,39 @@ def check(
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
 
+    families = _families(datasets)
+    named = {**datasets, **families}
     runnable = {name: block for name, block in methods.items() if not block.get("control")}
     for name, experiment in config["experiments"].items():
         where = f"experiments.{name}"
-        _known(experiment["datasets"], datasets, f"{where}.datasets", "data set")
+        _known(experiment["datasets"], named, f"{where}.datasets", "data set")
+        wanted = [families.get(dataset, [dataset]) for dataset in experiment["datasets"]]
+        experiment["datasets"] = list(dict.fromkeys(chain.from_iterable(wanted)))
         _known(experiment["methods"], runnable, f"{where}.methods", "method")
         _known(experiment["metrics"], metrics, f"{where}.metrics", "metric")
         _known([experiment["published"]], [None, *published], f"{where}.published", "table")
         _known([experiment["showcase"]], runnable, f"{where}.showcase", "method")
         experiment["methods"] = _method_seeds(experiment, methods)
-    _known(config["parameters"], datasets, "parameters", "data set")
+    _known(config["parameters"], named, "parameters", "data set")
     for dataset, by_method in config["parameters"].items():
         _known(by_method, methods, f"parameters.{dataset}", "method")
         for method, params in by_method.items():
             allowed = methods[method].get("params", {})
             _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
-    _known(config["n_clusters"], datasets, "n_clusters", "data set")
+    _known(config["n_clusters"], named, "n_clusters", "data set")
     environments = {b.get("environment", "base") for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
     return Benchmark(config, datasets, methods)
+
+
+def _families(datasets: dict[str, Block]) -> dict[str, list[str]]:
+    """Family → its data sets: a family's name stands for all of them."""
+    families: dict[str, list[str]] = {}
+    for name, block in datasets.items():
+        if "family" in block:
+            families.setdefault(block["family"], []).append(name)
+    return families
 
 
 def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list[int]]:
@@ -126,7 +153,9 @@ def _choice(name: object, known: Any) -> str:
     names = [str(k) for k in known if k is not None]
     near = get_close_matches(str(name), names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}allowed: {', '.join(sorted(names)) or 'none'}"
+    shown = sorted(names)[:MANY]
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return f"{hint}allowed: {', '.join(shown) or 'none'}{more}"
 
 
 def _path(error: jsonschema.ValidationError) -> str:

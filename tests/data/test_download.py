@@ -310,7 +310,12 @@ def test_a_closed_port_and_a_bad_certificate_are_told(server, tmp_path):
 
 
 def test_no_source_at_all_is_told(tmp_path):
-    assert "names no source" in refused(block(), tmp_path)
+    sentence = refused(block(), tmp_path)
+    assert (
+        "cells.bin is published nowhere in this form; put it into a folder as FOLDER/" in sentence
+    )
+    assert sentence.endswith("give that folder: `--config mirror=FOLDER`.")
+    assert "no such file in the mirror" in refused(block(), tmp_path, mirror=tmp_path)
 
 
 Usage = namedtuple("Usage", "total used free")

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 import runpy
 import struct
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 
 from moesimvae import registry
-from moesimvae.data import dataset, readers
+from moesimvae.data import dataset, readers, sets
 from moesimvae.data.download import fetch
 from moesimvae.data.prepare import KEYS, prepare
 from moesimvae.errors import UserError
@@ -73,14 +74,22 @@ def test_every_embedded_set_is_prepared_twice_the_same(blocks, tmp_path, name):
 
 
 def test_every_block_of_the_registry_is_complete(blocks):
-    for name, block in blocks.items():
+    lengths = {"sha256": 64, "git_blob_sha1": 40}
+    for name, block in sets.resolve(blocks, {}).items():
         assert not set(KEYS) - set(block), name
-        assert block["simulated"] == name.startswith("simulated_")
+        assert block["simulated"] == ("simulated" in name)
         assert block["simulated"] == block["title"].startswith("Simulated")
+        assert block["partial"] == name.endswith("_subset") == ("subset" in block["title"])
         for file in (block.get("files") or {}).values():
-            assert file["bytes"] > 0
-            assert all(source.startswith("https://") for source in file["sources"])
-            assert [len(value) for value in file["hash"].values()] == [64]
+            assert all(re.match(r"https?://\S+$", source) for source in file["sources"]), name
+            if file["hash"] == "unknown":
+                assert block["expects"], name
+            else:
+                assert {kind: len(value) for kind, value in file["hash"].items()}.items() <= (
+                    lengths.items()
+                )
+            if "sha256" in file["hash"]:
+                assert file["bytes"] > 0
 
 
 @pytest.mark.slow
@@ -250,7 +259,7 @@ def test_the_scripts_go_from_a_mirror_to_a_data_set(root, tmp_path):
             config={"mirror": str(tmp_path)},
             log=[str(tmp_path / "log.txt")],
             output=SimpleNamespace(file=str(fetched[-1])),
-            wildcards=SimpleNamespace(dataset="small"),
+            wildcards=SimpleNamespace(folder="small"),
         )
         runpy.run_path(str(root / "scripts/download.py"), {"snakemake": job})
         assert fetched[-1].read_bytes() == raw[role].read_bytes()
@@ -273,10 +282,10 @@ def test_a_script_ends_with_one_sentence(root, tmp_path, capsys):
         config={},
         log=[str(tmp_path / "log.txt")],
         output=SimpleNamespace(file=str(tmp_path / "f")),
-        wildcards=SimpleNamespace(dataset="small"),
+        wildcards=SimpleNamespace(folder="small"),
     )
     with pytest.raises(SystemExit):
         runpy.run_path(str(root / "scripts/download.py"), {"snakemake": job})
     sentence = capsys.readouterr().err
-    assert sentence.startswith("error: cannot get f (")
+    assert sentence.startswith("error: f is published nowhere in this form")
     assert (tmp_path / "log.txt").read_text() == sentence

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+TARGETS = ["all", "demo", "table1", "ablation", "table3", "table3_subsets", "figure4", "scale"]
 PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
 
 
@@ -66,14 +68,21 @@ def the_sentence(printed: str) -> str:
 
 def test_targets_are_listed_with_one_line_each(checkout):
     printed = checkout.snakemake("--list").stdout
-    for target in ["all", "demo", "table1"]:
+    for target in TARGETS:
         assert re.search(rf"^{target} \(.+\.\)$", printed, re.MULTILINE), printed
 
 
-@pytest.mark.parametrize("target", ["demo", "table1", "all"])
-def test_dry_run_of_every_target(checkout, target):
-    done = checkout.snakemake("--dry-run", target)
+@pytest.mark.parametrize("targets", [["demo"], ["all"], TARGETS[2:]])
+def test_dry_run_of_every_target(checkout, targets):
+    done = checkout.snakemake("--dry-run", *targets)
     assert done.returncode == 0, done.stdout
+
+
+def test_all_leaves_out_what_is_made_on_request(checkout):
+    planned = checkout.snakemake("--dry-run", "all").stdout
+    assert "results/table3/table.csv" in planned
+    assert "results/table3_subsets" not in planned
+    assert "results/scale" not in planned
 
 
 def test_no_clustering_job_has_labels_among_its_inputs(checkout):
@@ -181,3 +190,37 @@ def test_mnist_from_the_mirror_without_network(checkout, shared_data):
     assert done.returncode == 0, done.stdout
     facts = json.loads((checkout.folder / "results/data/mnist/dataset.json").read_text())
     assert facts["n_cells"] == 70_000
+
+
+def test_a_folder_of_wells_becomes_data_sets_without_any_edit(root, checkout):
+    bench = runpy.run_path(str(root / "bench" / "plan_wells.py"))
+    bench["write_export"](checkout.folder / "export", n_wells=3)
+    given = ("--config", "bodenmiller=export")
+    planned = checkout.snakemake("--dry-run", "figure4", *given)
+    assert planned.returncode == 0, planned.stdout
+    assert re.search(r"^prepare_well +3$", planned.stdout, re.MULTILINE), planned.stdout
+    assert re.search(r"^cluster_well +\d+$", planned.stdout, re.MULTILINE), planned.stdout
+    assert "download" not in planned.stdout
+
+    name = "bodenmiller_inhibitor_1_a02"
+    done = checkout.snakemake(f"results/data/{name}/features.h5ad", *given)
+    assert done.returncode == 0, done.stdout
+    facts = json.loads((checkout.folder / f"results/data/{name}/dataset.json").read_text())
+    assert (facts["n_cells"], facts["n_features"], facts["n_populations"]) == (280, 9, 14)
+    assert facts["sources"][0]["url_or_path"] == "export/Inhibitor-1_cd14+hladr-_A02.fcs"
+
+
+def test_a_subset_without_its_mirror_is_one_sentence(checkout):
+    target = "results/data/samusik_01_subset/features.h5ad"
+    done = checkout.snakemake(target)
+    assert done.returncode != 0
+    assert "is published nowhere in this form; put it into a folder" in the_sentence(done.stdout)
+
+
+@pytest.mark.shared
+def test_a_cytometry_subset_is_prepared_and_clustered(checkout, shared_data):
+    run = "results/runs/samusik_01_subset/kmeans/seed0"
+    done = checkout.snakemake(run, "--config", f"mirror={shared_data}")
+    assert done.returncode == 0, done.stdout
+    status = json.loads((checkout.folder / run / "status.json").read_text())
+    assert (status["status"], status["n_clusters"]) == ("ok", 40)

@@ -2,6 +2,7 @@
 # before any job exists.
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,16 +24,19 @@ os.environ.update(
 )
 
 from moesimvae import config as configuration, registry
+from moesimvae.data import sets
 from moesimvae.errors import one_sentence
 
+SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
 with one_sentence():
-    DATASETS = registry.load(REGISTRY / "datasets.yaml")
+    DATASETS = sets.resolve(
+        registry.load(REGISTRY / "datasets.yaml"),
+        {"downloads": SCHEMA["properties"]["downloads"]["default"], **config},
+    )
     METHODS = registry.load(REGISTRY / "methods.yaml")
     BENCHMARK = configuration.check(
         config,
-        schema=json.loads(
-            (ROOT / "workflow" / "schemas" / "config.schema.json").read_text()
-        ),
+        schema=SCHEMA,
         datasets=DATASETS,
         methods=METHODS,
         metrics=registry.load(REGISTRY / "metrics.yaml"),
@@ -41,11 +45,17 @@ with one_sentence():
 
 RESULTS = BENCHMARK.config["results"]
 DOWNLOADS = BENCHMARK.config["downloads"]
+WELLS = [name for name, block in DATASETS.items() if "well" in block]
 CONTROLS = [name for name, block in METHODS.items() if block.get("control")]
 
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
+    folder="|".join(
+        sorted(
+            {re.escape(sets.folder(name, block)) for name, block in DATASETS.items()}
+        )
+    ),
     method="|".join(METHODS),
     experiment="|".join(BENCHMARK.experiments()),
     seed=r"\d+",
@@ -79,17 +89,23 @@ def experiment_outputs(name):
 
 
 def raw_files(wildcards):
-    """Downloaded files of a data set; none for the embedded and simulated ones."""
-    files = DATASETS[wildcards.dataset].get("files", {})
-    return [
-        f"{DOWNLOADS}/{wildcards.dataset}/{file['name']}" for file in files.values()
-    ]
+    """Downloaded files of a data set, or the user's own; none for embedded and simulated ones."""
+    block = DATASETS[wildcards.dataset]
+    own = f"{DOWNLOADS}/{sets.folder(wildcards.dataset, block)}"
+    place = block.get("local", own)
+    return [f"{place}/{file['name']}" for file in block.get("files", {}).values()]
+
+
+FILES = {
+    (sets.folder(name, block), file["name"]): file
+    for name, block in DATASETS.items()
+    for file in block.get("files", {}).values()
+}
 
 
 def file_block(wildcards):
     """The registry entry of one file to download."""
-    files = DATASETS[wildcards.dataset].get("files", {})
-    return next(file for file in files.values() if file["name"] == wildcards.file)
+    return FILES[wildcards.folder, wildcards.file]
 
 
 def run_folder(dataset, method, seed):
@@ -112,6 +128,11 @@ def method_threads(wildcards):
     """A method's own number; 1 on a small data set, so that short runs go side by side."""
     small = DATASETS[wildcards.dataset].get("cells", 10_000) < 10_000
     return 1 if small else METHODS[wildcards.method]["threads"]
+
+
+def well_limit(method, kind):
+    """What a run may take on the some ten thousand cells of a well: `runtime` or `mem_mb`."""
+    return min(BENCHMARK.limit(method, kind), {"runtime": 20, "mem_mb": 4000}[kind])
 
 
 def control_folder(wildcards):

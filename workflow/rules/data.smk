@@ -4,9 +4,9 @@
 rule download:
     """One file of a data set: mirror first, then its sources in order, content checked."""
     output:
-        file=f"{DOWNLOADS}/{{dataset}}/{{file}}",
+        file=f"{DOWNLOADS}/{{folder}}/{{file}}",
     log:
-        f"{RESULTS}/logs/download/{{dataset}}.{{file}}.log",
+        f"{RESULTS}/logs/download/{{folder}}.{{file}}.log",
     conda:
         "../../envs/base.yaml"
     params:

@@ -9,15 +9,12 @@ table  One line for each cell below a line of names. The separator is the one of
        such a column, cells are numbered from 0. Columns of numbers become X, others obs.
 FCS    Versions 2.0 to 3.1. A channel is named by its $PnS (the marker) or, where that is empty or
        not unique, by its $PnN. Values are those of the file, scaled by gain and time step as its
-       header says; nothing is compensated. Cells are numbered from 0.
+       header says; nothing is compensated (see `fcs`). Cells are numbered from 0.
 """
 
 import csv
-import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anndata
 import h5py
@@ -25,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data.content import opened
+from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.errors import UserError
 
 BACKED_BYTES = 4 << 30
@@ -46,7 +44,8 @@ class CellFile:
     """What a file holds. `cells`: n_cells × features, float32 for tables and FCS.
 
     kind: "h5ad", "table" or "fcs". on_disk: `cells` has no X, the values are still in the file.
-    fluorescence: an FCS file that has scatter channels. spillover: one with a compensation matrix.
+    fluorescence: an FCS file that has scatter channels. compensation: the keyword that holds its
+    compensation matrix. version: its version.
     """
 
     path: Path
@@ -54,13 +53,19 @@ class CellFile:
     cells: anndata.AnnData
     on_disk: bool = False
     fluorescence: bool = False
-    spillover: bool = False
+    compensation: str = ""
+    version: str = ""
+
+    @property
+    def spillover(self) -> bool:
+        return bool(self.compensation)
 
 
-def read_cells(path: str | Path, on_disk: bool = False) -> CellFile:
+def read_cells(path: str | Path, on_disk: bool = False, may_be_empty: bool = False) -> CellFile:
     """Read the cells of a file, whose format its name tells (see the module's description).
 
     on_disk: leave the values of an h5ad where they are; files above `BACKED_BYTES` do so anyway.
+    may_be_empty: a file without cells is none of the wrong ones.
     Raises UserError for a file that is missing, unreadable, empty, of another format, or that
     names two cells or two features alike.
     """
@@ -80,8 +85,8 @@ def read_cells(path: str | Path, on_disk: bool = False) -> CellFile:
     if kind == "h5ad":
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
     else:
-        file = _table(path) if kind == "table" else _fcs(path)
-    if file.cells.n_obs == 0:
+        file = _table(path) if kind == "table" else from_fcs(path, read_fcs(path))
+    if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
     require_unique(file.cells.obs_names, f"{path}: the cell name")
     require_unique(file.cells.var_names, f"{path}: the feature name")
@@ -192,63 +197,21 @@ def _all_different_text(column: pd.Series) -> bool:
 # ---------------------------------------------------------------------- FCS
 
 
-def _fcs(path: Path) -> CellFile:
-    import flowio
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about offsets; the number of values is checked below
-        try:
-            try:
-                data = flowio.FlowData(str(path))
-            except flowio.exceptions.FCSParsingError:
-                # Cytobank and others tell the place of the values one byte too long, or otherwise
-                # in the two places that tell it: the values are whole if their number fits
-                data = flowio.FlowData(
-                    str(path), ignore_offset_error=True, ignore_offset_discrepancy=True
-                )
-            values = _events(data)
-        except flowio.exceptions.MultipleDataSetsError as error:
-            raise UserError(
-                f"{path} holds more than one data set; split it into one file for each."
-            ) from error
-        except Exception as error:  # of a damaged file flowio raises all kinds
-            raise UserError(
-                f"{path} is not a readable FCS file ({first_line(error)}); export it again."
-            ) from error
-    names = _channels([s.strip() for s in data.pns_labels], [n.strip() for n in data.pnn_labels])
+def from_fcs(path: Path, file: Fcs) -> CellFile:
+    """The cells of an FCS file that is already in memory."""
     cells = anndata.AnnData(
-        values,
-        obs=pd.DataFrame(index=pd.RangeIndex(len(values)).astype(str)),
-        var=pd.DataFrame({"channel": data.pnn_labels}, index=pd.Index(names, dtype=object)),
+        file.values,
+        obs=pd.DataFrame(index=pd.RangeIndex(len(file.values)).astype(str)),
+        var=pd.DataFrame({"channel": file.channels}, index=pd.Index(file.names, dtype=object)),
     )
     return CellFile(
         path,
         "fcs",
         cells,
-        fluorescence=bool(data.scatter_indices),
-        spillover=bool({"spill", "spillover"} & set(data.text)),
+        fluorescence=file.fluorescence,
+        compensation=file.compensation,
+        version=file.version,
     )
-
-
-def _events(data: Any) -> np.ndarray:
-    expected = data.event_count * data.channel_count
-    if len(data.pnn_labels) != data.channel_count:
-        raise ValueError(f"{len(data.pnn_labels)} names for {data.channel_count} channels")
-    if data.events is None or len(data.events) != expected:
-        found = 0 if data.events is None else len(data.events)
-        raise ValueError(
-            f"{found:,} values instead of {data.event_count:,} cells × {data.channel_count}"
-        )
-    return data.as_array().astype(np.float32) if expected else np.zeros((0, data.channel_count))
-
-
-def _channels(markers: list[str], detectors: list[str]) -> list[str]:
-    names = [marker or detector for marker, detector in zip(markers, detectors, strict=True)]
-    times = Counter(names)
-    return [
-        name if times[name] == 1 else detector
-        for name, detector in zip(names, detectors, strict=True)
-    ]
 
 
 def first_line(error: BaseException) -> str:

@@ -4,6 +4,9 @@ Hashes and sizes in the registry are those of the *content*: for a gzip file the
 since two servers may pack the same bytes differently. A file block is plain data:
 
     {name: …, sources: [url, …], hash: {sha256: …}, bytes: …}
+
+Where nobody has published a hash, `hash: unknown` says so; then only the kind of the file is looked
+at here, and `prepare` counts what it holds.
 """
 
 import gzip
@@ -18,6 +21,9 @@ from moesimvae.errors import UserError
 from moesimvae.registry import Block
 
 HASH_KINDS = ("sha256", "md5", "git_blob_sha1")
+UNKNOWN = "unknown"
+# how files of a kind begin: a server that answers with a page of text is found out by it
+_STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 
@@ -54,12 +60,17 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def expected_hashes(file: Block) -> dict[str, str]:
-    """The file block's `hash` mapping; UserError when it is missing or of an unknown kind."""
+    """The file block's `hash` mapping, empty for `unknown`.
+
+    Raises UserError when it is missing or of an unknown kind.
+    """
     hashes = file.get("hash")
+    if hashes == UNKNOWN:
+        return {}
     if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASH_KINDS):
         raise UserError(
             f"the registry block of the file {file['name']} has hash: {hashes}; expected a mapping "
-            f"with one or more of {', '.join(HASH_KINDS)}."
+            f"with one or more of {', '.join(HASH_KINDS)}, or {UNKNOWN}."
         )
     return {kind: str(value).lower() for kind, value in hashes.items()}
 
@@ -98,6 +109,8 @@ def problem(path: str | Path, file: Block) -> str | None:
     for a gzip file (the guard against a decompression bomb needs it).
     """
     expected, size = expected_hashes(file), file.get("bytes")
+    if not expected and (reason := _another_kind(path, file["name"])):
+        return reason
     packed = is_gzip(path)
     if packed and size is None:
         raise UserError(
@@ -117,3 +130,10 @@ def problem(path: str | Path, file: Block) -> str | None:
         if found[kind] != value:
             return f"has {kind} {found[kind]} instead of {value}"
     return None
+
+
+def _another_kind(path: str | Path, name: str) -> str | None:
+    with open(path, "rb") as stream:
+        start = stream.read(8)
+    wanted = _STARTS.get(Path(name).suffix.lower(), b"")
+    return None if start.startswith(wanted) else f"starts with {start!r}, which is none of its kind"

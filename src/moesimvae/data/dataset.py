@@ -1,7 +1,9 @@
 """A prepared data set on disk: contract 1 of the benchmark.
 
 features.h5ad   cells × features, X float32 (dense or CSR) in [0, 1]; raw counts, if any, in
-                layers["counts"]; uns: dataset, preprocessing (JSON), image_shape (images)
+                layers["counts"]; transformed but unscaled cytometry in layers["arcsinh"];
+                uns: dataset, preprocessing (JSON), image_shape (of images), instrument and
+                panel (JSON; of cytometry)
 labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """

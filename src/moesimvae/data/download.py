@@ -72,6 +72,12 @@ def fetch(
     """
     destination = Path(destination)
     content.expected_hashes(file)
+    if not file.get("sources") and mirror is None:
+        raise UserError(
+            f"{file['name']} is published nowhere in this form; put it into a folder as "
+            f"FOLDER/{folder + '/' if folder else ''}{file['name']} and give that folder: "
+            "`--config mirror=FOLDER`."
+        )
     manner = _Manner(progress, retries, timeout, backoff)
     places = [f"{folder}/{file['name']}"] * bool(folder) + [file["name"]]
     reasons = []
@@ -91,10 +97,9 @@ def fetch(
             _forget_partial(destination)
             files.write_json(content.source_record(destination), {"url_or_path": origin})
             return origin
-    tried = "; ".join(reasons) or "the registry names no source for it"
     raise UserError(
-        f"cannot get {file['name']} ({tried}); check the network, or put the file into a folder as "
-        f"FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
+        f"cannot get {file['name']} ({'; '.join(reasons)}); check the network, or put the file "
+        f"into a folder as FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
     )
 
 

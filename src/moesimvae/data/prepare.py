@@ -31,7 +31,8 @@ def prepare(
 
     The three files appear only when all are complete, dataset.json last. The same input gives the
     same bytes. Raises UserError for a key missing in the block, a missing or wrong raw file, an
-    unknown reader or step, and prepared values that are not finite or not in [0, 1].
+    unknown reader or step, cells other than the block `expects`, and prepared values that are not
+    finite or not in [0, 1].
     """
     if missing := [key for key in KEYS if key not in block]:
         raise UserError(
@@ -42,6 +43,7 @@ def prepare(
         _source(role, file, raw_files.get(role), name) for role, file in _files(block).items()
     ]
     cells, labels = readers.read(block, raw_files)
+    _count(name, block.get("expects") or {}, cells, labels)
     steps = block.get("preprocessing", [])
     cells = preprocess(cells, steps)
     _check(name, cells, labels)
@@ -74,11 +76,35 @@ def _source(role: str, file: Block, path: str | Path | None, name: str) -> dict[
             f"{path or 'no path'}; download it first."
         )
     if problem := content.problem(path, file):
-        raise UserError(f"{path} {problem}; delete it and download it again.")
+        raise UserError(f"{path} {problem}; delete it and fetch or export it again.")
     size, hashes = content.measure(path, ("sha256",), file.get("bytes"))
     record = content.source_record(path)
     origin = files.read_json(record)["url_or_path"] if record.is_file() else str(path)
     return {"file": file["name"], "url_or_path": origin, **hashes, "bytes": size}
+
+
+def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.DataFrame) -> None:
+    """Compare what a reader gave with the numbers that the block knows."""
+    gated = labels.loc[labels["scored"], "label"]
+    found = {
+        "cells": cells.n_obs,
+        "markers": cells.n_vars,
+        "populations": gated.nunique(),
+        "gated": len(gated),
+    }
+    if unknown := set(expects) - set(found):
+        raise UserError(
+            f"the registry block of the data set {name} expects {', '.join(sorted(unknown))}; "
+            f"what can be counted is {', '.join(found)}."
+        )
+    wrong = [
+        f"{found[k]:,} {k} instead of {expects[k]:,}" for k in expects if found[k] != expects[k]
+    ]
+    if wrong:
+        raise UserError(
+            f"the files of the data set {name} hold {' and '.join(wrong)}; they are not the "
+            "published ones: delete them and fetch them again."
+        )
 
 
 def _check(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
@@ -123,4 +149,8 @@ def _facts(
     }
     if "simulate" in block:
         facts["simulate"] = block["simulate"]
+    if "instrument" in cells.uns:
+        facts |= {"instrument": cells.uns["instrument"], "panel": json.loads(cells.uns["panel"])}
+    if "well" in block:  # wells of one inhibitor are drawn together
+        facts |= {"family": block["family"], "group": block["inhibitor"], "well": block["well"]}
     return facts

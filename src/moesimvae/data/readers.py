@@ -15,7 +15,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data import named, simulate
+from moesimvae.data import cytometry, named, simulate
 from moesimvae.data.content import opened
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
@@ -136,4 +136,7 @@ READERS: dict[str, Callable[[Block, Raw], Cells]] = {
     "idx": idx,
     "digits": digits,
     "simulated": simulated,
+    "cytometry": cytometry.cytometry,
+    "populations": cytometry.populations,
+    "gates": cytometry.gates,
 }

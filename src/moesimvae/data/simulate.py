@@ -81,10 +81,13 @@ def cytof(
     population = _assign(n_cells - n_ungated, shares, random)
     doublets = random.choice(n_populations, size=(n_ungated // 2, 2), p=shares)
     debris = np.zeros((n_ungated - len(doublets), n_markers))
-    wanted = np.vstack([levels[population], levels[doublets].sum(axis=1), debris])
-    size = random.lognormal(0, 0.25, (n_cells, 1))
-    intensity = wanted * size * random.lognormal(0, spread, wanted.shape)
-    counts = random.poisson(intensity + random.exponential(0.6, wanted.shape))
+    intensity = np.vstack([levels[population], levels[doublets].sum(axis=1), debris])
+    # in place, since at a million cells every matrix of float64 takes a third of a gigabyte
+    intensity *= random.lognormal(0, 0.25, (n_cells, 1))
+    intensity *= random.lognormal(0, spread, intensity.shape)
+    intensity += random.exponential(0.6, intensity.shape)
+    counts = random.poisson(intensity).astype(np.float32)
+    del intensity
     counts[random.random(counts.shape) < zero_inflation] = 0
 
     names = np.array([f"population_{k + 1:02d}" for k in range(n_populations)])

@@ -1,0 +1,323 @@
+"""Readers of cytometry data sets: markers chosen by name, populations from wherever they stand.
+
+    cytometry    one or several files (FCS, csv, also .csv.gz), each with a column that tells the
+                 population of every cell
+    populations  one file for each population: the roles of the files are the names
+    gates        zip archives with FCS files and `population_assignments.txt`, in which a line for
+                 every gated cell says: <FCS file> Event <number from 0>, a tab, the population
+
+All take the settings of `Panel` from the block's `cytometry`. A cell without a population (0, not a
+number, no text) has no gate: it is clustered and not scored. X holds the file's values as they are;
+`uns` tells the instrument and, in `panel`, what was left out and what the files say of themselves.
+"""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from moesimvae.data.cells import CellFile, from_fcs, read_cells
+from moesimvae.data.fcs import read_fcs
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+Raw = Mapping[str, str | Path]
+Cells = tuple[anndata.AnnData, pd.DataFrame]
+
+INSTRUMENTS = ("mass", "fluorescence")
+UNGATED = ("", "0", "nan", "na", "unassigned", "ungated")
+GATES = "population_assignments.txt"
+# lines of a text file of gates that may be of another form: Samusik et al. published one cut off
+ODD_LINES = 1
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a block says under `cytometry`.
+
+    instrument: mass or fluorescence. markers: those clustered, in this order, by marker ($PnS) or
+    channel ($PnN); without them all but `not_markers` and the label. label: the column that tells
+    populations. populations: their names, all of them; or number in the column → name. samples:
+    parts of the names of the FCS files to take from an archive; all without them.
+    """
+
+    instrument: str
+    markers: Sequence[str] = ()
+    not_markers: Sequence[str] = ()
+    label: str = "label"
+    populations: Sequence[str] | Mapping[Any, str] = field(default_factory=tuple)
+    samples: Sequence[str] = ()
+
+
+def cytometry(block: Block, raw_files: Raw) -> Cells:
+    """Cells of the files in the order of their roles, with the populations of a column."""
+    panel = _panel(block)
+    files = [read_cells(path) for path in raw_files.values()]
+    labels = [_names(_column(file, panel.label), panel, file) for file in files]
+    return _data_set(files, np.concatenate(labels), panel)
+
+
+def populations(block: Block, raw_files: Raw) -> Cells:
+    """Cells of files that hold one population each, in a random order that is always the same.
+
+    The order is mixed, since in that of the files a cell's place would tell its population.
+    """
+    panel = _panel(block)
+    files = {name: read_cells(path, may_be_empty=True) for name, path in raw_files.items()}
+    where = f"the files of {block.get('title')} name"
+    _known(files, _known_names(panel), where)
+    labels = np.repeat(list(files), [file.cells.n_obs for file in files.values()])
+    order = np.random.default_rng(0).permutation(len(labels))
+    return _data_set(list(files.values()), labels, panel, order)
+
+
+def gates(block: Block, raw_files: Raw) -> Cells:
+    """Cells of FCS files in zip archives, with the populations of a text file of gates."""
+    panel = _panel(block)
+    files = {}
+    for name, content in _members(raw_files, ".fcs", panel.samples):
+        path = Path(name)
+        files[path.name] = from_fcs(path, read_fcs(io.BytesIO(content), name))
+    if not files:
+        samples = f" named with {', '.join(panel.samples)}" if panel.samples else ""
+        raise UserError(
+            f"{_list(raw_files.values())} hold no FCS file{samples}; fetch the archives as they "
+            "were published."
+        )
+    text = next(_members(raw_files, GATES), None)
+    if text is None:
+        raise UserError(
+            f"{_list(raw_files.values())} hold no {GATES}, which tells the population of each "
+            "gated cell; fetch the archives as they were published."
+        )
+    files = dict(sorted(files.items()))
+    return _data_set(list(files.values()), _gated(*text, files, panel), panel)
+
+
+# ---------------------------------------------------------------------- what the block asks for
+
+
+def _panel(block: Block) -> Panel:
+    settings, allowed = block.get("cytometry") or {}, [f.name for f in fields(Panel)]
+    unknown = [key for key in settings if key not in allowed]
+    if unknown or settings.get("instrument") not in INSTRUMENTS:
+        wrong = f"the key '{unknown[0]}'" if unknown else f"{settings.get('instrument')}"
+        raise UserError(
+            f"the block of {block.get('title')} has {wrong} under cytometry; it takes "
+            f"{', '.join(allowed)}, and as instrument {' or '.join(INSTRUMENTS)}."
+        )
+    return Panel(**settings)
+
+
+def _known_names(panel: Panel) -> list[str]:
+    names = panel.populations
+    return list(map(str, names.values() if isinstance(names, Mapping) else names))
+
+
+def _choose(file: CellFile, panel: Panel) -> list[int]:
+    """Columns of the markers to cluster."""
+    wanted = panel.markers or panel.not_markers
+    columns = [_find(file, name, "marker or channel") for name in wanted]
+    if panel.markers:
+        return columns
+    left_out = set(columns)
+    if panel.label in file.cells.var_names:
+        left_out.add(file.cells.var_names.get_loc(panel.label))
+    return [column for column in range(file.cells.n_vars) if column not in left_out]
+
+
+def _find(file: CellFile, name: str, what: str) -> int:
+    """The column of a marker or channel; UserError with the nearest names of the file."""
+    cells = file.cells
+    for names in (cells.var_names, *([cells.var["channel"]] if "channel" in cells.var else [])):
+        (found,) = np.nonzero(np.asarray(names) == name)
+        if len(found) == 1:
+            return int(found[0])
+    raise UserError(f"{file.path} has no {what} '{name}'; {_near(name, list(cells.var_names))}.")
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    lower = {str(other).lower(): str(other) for other in names}
+    near = [lower[n] for n in get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    return f"did you mean {', '.join(near)}" if near else f"it has {_list(names)}"
+
+
+def _list(names: Any, most: int = 8) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+
+
+# ---------------------------------------------------------------------- populations
+
+
+def _column(file: CellFile, name: str) -> np.ndarray:
+    """The values of the label column, numbers as whole numbers, all as text."""
+    if name in file.cells.obs:
+        return file.cells.obs[name].to_numpy(dtype=str)
+    values = file.cells.X[:, _find(file, name, "label column")]
+    gated = np.isfinite(values)
+    if (values[gated] != np.round(values[gated])).any():
+        raise UserError(
+            f"{file.path}: the label column '{name}' holds {values[gated][0]:g} and other numbers "
+            "that are not whole; name the column that tells the populations."
+        )
+    return np.where(gated, np.where(gated, values, 0).astype(np.int64).astype(str), "")
+
+
+def _names(labels: np.ndarray, panel: Panel, file: CellFile) -> np.ndarray:
+    """A population's name for each cell, "" where there is no gate."""
+    numbers, which = np.unique(labels, return_inverse=True)
+    gated = [number for number in numbers if number.strip().lower() not in UNGATED]
+    names = {number: number for number in gated}
+    where = f"{file.path}: the column '{panel.label}' names"
+    if isinstance(panel.populations, Mapping):
+        by_number = {str(number): str(name) for number, name in panel.populations.items()}
+        _known(gated, list(by_number), where)
+        names = {number: by_number[number] for number in gated}
+    elif panel.populations:
+        _known(gated, _known_names(panel), where)
+    return np.array([names.get(number, "") for number in numbers], dtype=object)[which]
+
+
+def _known(found: Any, known: list[str], where: str) -> None:
+    """UserError for a population that the block does not name; it may name none at all."""
+    for name in found if known else ():
+        if name not in known:
+            raise UserError(
+                f"{where} the population '{name}', which is none of the {len(known)} of the "
+                f"registry block; {_near(name, known).replace('it has', 'these are')}."
+            )
+
+
+def _members(raw_files: Raw, suffix: str, parts: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """Path and content of the files in the archives whose names end so and have one of the parts.
+
+    A file that stands in two archives comes once; hidden ones are passed over.
+    """
+    seen = set()
+    for path in raw_files.values():
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    base = Path(name).name
+                    wanted = base.lower().endswith(suffix) and not base.startswith(".")
+                    if (
+                        wanted
+                        and base not in seen
+                        and (not parts or any(part in base for part in parts))
+                    ):
+                        seen.add(base)
+                        yield f"{path}/{name}", archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+            raise UserError(
+                f"{path} is not a readable zip archive ({error}); delete it and fetch it again."
+            ) from error
+
+
+def _gated(path: str, content: bytes, files: dict[str, CellFile], panel: Panel) -> np.ndarray:
+    """A population for each cell of the files, "" where no line of the text tells one."""
+    first = np.cumsum([0, *(file.cells.n_obs for file in files.values())])
+    place = dict(zip(files, first[:-1], strict=True))
+    labels = np.full(first[-1], "", dtype=object)
+    known, odd = _known_names(panel), []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        cell, _, population = line.partition("\t")
+        words = cell.split(" ")
+        if len(words) != 3 or not words[2].isdigit() or population not in (known or [population]):
+            odd.append(f"line {number} is {line[:80]!r}")
+            continue
+        name, event = words[0], int(words[2])
+        if name not in files:
+            continue
+        if event >= files[name].cells.n_obs:
+            raise UserError(
+                f"{path} tells the population of cell {event} of {name} in line {number}, but "
+                f"that file has {files[name].cells.n_obs} cells; the two do not belong together."
+            )
+        labels[place[name] + event] = population
+    if len(odd) > ODD_LINES:
+        raise UserError(
+            f"{path} has {len(odd)} lines that do not tell a cell and one of the populations of "
+            f"the registry block ({odd[0]}); give the file that belongs to these cells."
+        )
+    return labels
+
+
+# ---------------------------------------------------------------------- the data set
+
+
+def _data_set(
+    files: list[CellFile], labels: np.ndarray, panel: Panel, order: np.ndarray | None = None
+) -> Cells:
+    _same_panel(files)
+    columns = _choose(files[0], panel)
+    names = list(files[0].cells.var_names[columns])
+    values = np.concatenate([file.cells[:, names].X for file in files], dtype=np.float32)
+    if len(values) == 0:
+        raise UserError(f"{_list(file.path for file in files)} hold no cells; give other files.")
+    _require_values(values, names, files)
+    if order is not None:
+        values, labels = values[order], labels[order]
+    width = len(str(len(values)))
+    ids = [f"cell_{i:0{width}d}" for i in range(1, len(values) + 1)]
+    var = pd.DataFrame(index=pd.Index(names, dtype=object))
+    if "channel" in files[0].cells.var:
+        var["channel"] = files[0].cells.var["channel"].to_numpy()[columns]
+    cells = anndata.AnnData(values, obs=pd.DataFrame(index=pd.Index(ids)), var=var)
+    cells.uns |= {"instrument": panel.instrument, "panel": json.dumps(_facts(files, cells))}
+    labels = labels.astype(object)
+    return cells, pd.DataFrame(
+        {"cell": ids, "label": labels, "scored": labels != "", "split": "all"}
+    )
+
+
+def _same_panel(files: list[CellFile]) -> None:
+    first = list(files[0].cells.var_names)
+    for file in files[1:]:
+        names = list(file.cells.var_names)
+        if set(names) != set(first):
+            lacks = [n for n in first if n not in names]
+            more = [n for n in names if n not in first]
+            differ = [f"lacks {_list(lacks)}"] * bool(lacks) + [f"also has {_list(more)}"] * bool(
+                more
+            )
+            raise UserError(
+                f"{file.path} has another panel than {files[0].path}: it {' and '.join(differ)}; "
+                "the files of one data set need the same channels."
+            )
+
+
+def _require_values(values: np.ndarray, names: list[str], files: list[CellFile]) -> None:
+    missing = (~np.isfinite(values)).sum(axis=0)
+    if missing.any():
+        column = int(np.argmax(missing))
+        many = (
+            "no value at all"
+            if missing[column] == len(values)
+            else (f"{missing[column]:,} missing or infinite values in {len(values):,} cells")
+        )
+        raise UserError(
+            f"{_list((file.path for file in files), 2)}: the marker '{names[column]}' has {many}; "
+            "leave it out of the markers, or mend the file."
+        )
+
+
+def _facts(files: list[CellFile], cells: anndata.AnnData) -> dict[str, Any]:
+    """What the files say of themselves, and what was made of their channels."""
+    constant = cells.X.min(axis=0) == cells.X.max(axis=0)
+    return {
+        "files": len(files),
+        "fcs_versions": sorted({file.version for file in files if file.version}),
+        "compensation": sorted({file.compensation for file in files if file.compensation}),
+        "left_out": [n for n in files[0].cells.var_names if n not in set(cells.var_names)],
+        "constant_markers": list(cells.var_names[constant]),
+    }

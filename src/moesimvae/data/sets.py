@@ -1,0 +1,106 @@
+"""The registry's data sets as they are for this user.
+
+A block with the key `wells` is a family, an export of one FCS file for each inhibitor, population
+and well: every (inhibitor, well) of its files, or of those in a folder that the user gives, is a
+data set of its own, called <family>_<inhibitor>_<well>, in which the population in a file's name is
+the label of its cells.
+
+The keys under `instead` replace a block's own where the user has all the files that they name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from moesimvae.errors import UserError
+from moesimvae.registry import Block
+
+NAMED = "<inhibitor>_<population>_<well>.fcs"
+NAME = re.compile(r"(?P<inhibitor>.+)_(?P<population>[^_]+)_(?P<well>[A-Za-z]\d{1,2})\.fcs", re.I)
+
+
+def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str, Block]:
+    """The registry with every family in its wells, and with what the user has `instead`.
+
+    config: `mirror` and `downloads` are searched for the files of `instead`; the value under a
+    family's name is the user's folder of its files. A well's block has `family`, `inhibitor`,
+    `well` and, with a folder of the user's, `local`, its path.
+    Raises UserError for a folder that holds no such files or one of another name.
+    """
+    places = [config.get(key) for key in ("downloads", "mirror")]
+    folders = [Path(p) for p in places if isinstance(p, str) and "://" not in p]
+    resolved: dict[str, Block] = {}
+    for name, block in blocks.items():
+        if "wells" in block:
+            resolved |= _wells(name, block, config.get(name))
+        else:
+            resolved[name] = _instead(name, block, folders)
+    return resolved
+
+
+def folder(name: str, block: Block) -> str:
+    """Where in the mirror, and among the downloads, the files of a data set are."""
+    return block.get("folder", name)
+
+
+def _instead(name: str, block: Block, folders: Iterable[Path]) -> Block:
+    own = {key: value for key, value in block.items() if key != "instead"}
+    other = block.get("instead")
+    if other:
+        files = [file["name"] for file in other["files"].values()]
+        for base in folders:
+            if all(any((base / p / f).is_file() for p in (folder(name, block), "")) for f in files):
+                return own | other
+    return own
+
+
+def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
+    files = block["files"] if place is None else _listed(family, Path(place))
+    common = {key: value for key, value in block.items() if key not in ("wells", "files")}
+    wells: dict[str, Block] = {}
+    for file in sorted(files):
+        match = NAME.fullmatch(file)
+        if match is None:
+            raise UserError(
+                f"{Path(place or family) / file} is not called {NAMED}; rename it or take it out "
+                "of the folder."
+            )
+        inhibitor, population, well = match.groups()
+        name = re.sub(r"[^a-z0-9]+", "_", f"{family}_{inhibitor}_{well}".lower())
+        named = {"inhibitor": inhibitor, "well": well}
+        if name not in wells:
+            title = block["title"].format_map(named)
+            wells[name] = common | named | {"title": title, "family": family, "files": {}}
+            wells[name]["folder"] = folder(family, block)
+            if place is not None:
+                wells[name]["local"] = str(place)
+        if wells[name]["inhibitor"] != inhibitor or population in wells[name]["files"]:
+            raise UserError(
+                f"{Path(place or family) / file} belongs to the data set {name}, as do files of "
+                f"{wells[name]['inhibitor']} with that well and population; rename one of them."
+            )
+        source = (
+            {}
+            if place is not None
+            else {"sources": [quote(block["wells"]["source"].format(file=file), safe=":/")]}
+        )
+        wells[name]["files"][population] = {"name": file, **files[file], **source}
+    return wells
+
+
+def _listed(family: str, place: Path) -> dict[str, Block]:
+    try:
+        found = [path.name for path in place.iterdir() if path.suffix.lower() == ".fcs"]
+    except OSError as error:
+        raise UserError(
+            f"config key '{family}': the folder {place} cannot be read ({error.strerror}); give "
+            f"one with files called {NAMED}."
+        ) from error
+    if not found:
+        raise UserError(
+            f"config key '{family}': the folder {place} holds no FCS file; give one with files "
+            f"called {NAMED}."
+        )
+    return {name: {"hash": "unknown"} for name in found if not name.startswith(".")}
