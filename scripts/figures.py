@@ -1,4 +1,4 @@
-"""An experiment's pictures: scores, cost, and the showcase method's latent space and losses."""
+"""An experiment's pictures: scores, cost, and what the showcase method found."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from moesimvae.errors import logged
 from moesimvae.report import tables
 from moesimvae.report.latent import read_view
 from moesimvae.report.pictures import pictures, read_histories
+from moesimvae.report.showcase import read_showcase
 from moesimvae.report.style import write
 
 if TYPE_CHECKING:
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found = snakemake.input
-    labels = {Path(path).parent.name: path for path in found.labels}
-    # Projections and showcase runs are named alike: …/<data set>/<method>/seed<seed>.
-    runs = {Path(run).parts[-3:]: run for run in found.showcase}
-    views = []
-    for path in found.projections:
-        key = Path(path).with_suffix("").parts[-3:]
-        views.append(read_view(path, labels[key[0]], runs[key]))
+    labels, features = (
+        {Path(path).parent.name: path for path in paths} for paths in (found.labels, found.features)
+    )
+    views, shown = [], []
+    for run, projection, decoded in zip(
+        found.showcase, found.projections, found.decoded, strict=True
+    ):
+        name = Path(run).parts[-3]  # …/<data set>/<method>/seed<seed>
+        views.append(read_view(projection, labels[name], run))
+        shown.append(read_showcase(run, labels[name], features[name], decoded))
     drawn = pictures(
         tables.read_csv(found.table),
         tables.read_many(found.runs),
@@ -30,5 +34,7 @@ with logged(snakemake.log[0]):
         tables.read_facts(found.datasets),
         views,
         read_histories(found.showcase),
+        tables.read_many(found.populations),
+        [run for run in shown if run is not None],
     )
     write(drawn, snakemake.output[0])

@@ -22,5 +22,6 @@ with logged(snakemake.log[0]):
         registry.load(found.methods),
         registry.load(found.metrics),
         found.figures,
+        tables.read_remark(found.get("remark")),
     )
     files.write_text(snakemake.output.report, html)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     controls = Path(snakemake.input.controls).glob("*/seed*")
-    scores, runs = score_dataset(
+    scores, populations, runs = score_dataset(
         [*snakemake.input.runs, *controls],
         snakemake.input.labels,
         snakemake.params.metrics,
@@ -20,4 +20,5 @@ with logged(snakemake.log[0]):
     )
     check_controls(scores, registry.load(snakemake.input.metrics))
     write_csv(scores, snakemake.output.scores)
+    write_csv(populations, snakemake.output.populations)
     write_csv(runs, snakemake.output.runs)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.report import formats, sections, tables
+from moesimvae.report import formats, overview, sections, tables
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -26,7 +26,12 @@ with logged(snakemake.log[0]):
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
     datasets = tables.read_facts(found.datasets)
     parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses))
+    views = overview.overviews(table, metrics, datasets, tables.read_remark(found.get("remark")))
+    every = overview.by_dataset(table, datasets)
     files.write_text(output.csv, tables.to_csv(table))
-    files.write_text(output.tex, formats.to_latex(parts, experiment["name"]))
-    files.write_text(output.md, formats.to_markdown(parts, experiment["title"]))
-    files.write_text(output.html, formats.to_html(parts))
+    files.write_text(output.tex, formats.to_latex(parts, experiment["name"], views))
+    files.write_text(output.md, formats.to_markdown(parts, experiment["title"], views))
+    files.write_text(output.html, formats.to_html(parts, views))
+    files.write_text(output.by_dataset, tables.to_csv(every))
+    latex = formats.by_dataset_latex(every, metrics, experiment["name"])
+    files.write_text(output.by_dataset_tex, latex)

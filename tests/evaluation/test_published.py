@@ -1,5 +1,7 @@
 """Published numbers: whole, well-formed and, on a sample, digit for digit those of the paper."""
 
+import re
+
 import pandas as pd
 import pytest
 import yaml
@@ -131,6 +133,17 @@ def test_readme_names_the_competitors_above_on_all_four_sets(tables, root):
     above = bound[bound["value"] > bound["dataset"].map(ours)].groupby("method").size()
     names = set(above[above == 4].index)
     assert names == {"FlowSOM", "flowMeans", "PhenoGraph", "X-Shift", "DensVM"}
+
+
+def test_the_note_below_table3_is_two_sentences_that_the_numbers_bear_out(tables, root):
+    note = (root / "workflow/published/table3.txt").read_text("utf-8").strip()
+    assert len(re.findall(r"\.(?=\s|$)", note)) == 2
+    table = tables["table3"].assign(value=pd.to_numeric(tables["table3"]["value"]))
+    ours = table[table["metric"] == "f_flowcap"].set_index("dataset")["value"]
+    bound = table[table["metric"] == "f_flowcap_lower_bound"]
+    above = bound[bound["value"] > bound["dataset"].map(ours)].groupby("method").size()
+    for name, sets in above.items():
+        assert (name in note) == (sets == 4), name
 
 
 def test_oracle_settings_of_table2_are_noted(tables):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anndata
 import numpy as np
 import pandas as pd
 
@@ -60,6 +61,14 @@ DATASETS = {
     ),
 }
 
+# Wells by inhibitor: their facts have a group.
+WELLS = {
+    f"well_{inhibitor.lower()}_{i}": (f"Well {inhibitor}0{i}", 900, 9, 6, False, False, "")
+    for inhibitor in "ABC"
+    for i in range(1, {"A": 7, "B": 4, "C": 2}[inhibitor])
+}
+PANELS = {"levine_32dim", *WELLS}  # cytometry: features have the layer "arcsinh"
+
 FAILED = {  # (dataset, method, seed): status, reason
     ("levine_32dim", "hierarchical", 0): (
         "out-of-memory",
@@ -102,8 +111,11 @@ class Results:
     scores: list[Path]
     runs: list[Path]
     datasets: list[Path]
+    populations: list[Path]
     statuses: list[Path]
     labels: list[Path]
+    features: list[Path]
+    decoded: list[Path]
     projections: list[Path]
     published: Path
 
@@ -158,7 +170,7 @@ def build(root: Path, n_cells: int = 400, datasets: list[str] | None = None) -> 
         "published": "table1",
         "showcase": "moe_sim_vae",
     }
-    made = Results(root, experiment, methods, metrics_block(), [], [], [], [], [], [], root)
+    made = Results(root, experiment, methods, metrics_block(), *([] for _ in range(9)), root)
     for name in names:
         _dataset(made, name, n_cells)
     made.published = root / "workflow" / "published" / "table1.csv"
@@ -185,7 +197,7 @@ def build(root: Path, n_cells: int = 400, datasets: list[str] | None = None) -> 
 
 
 def _dataset(made: Results, name: str, n_cells: int) -> None:
-    title, cells, features, clusters, simulated, partial, note = DATASETS[name]
+    title, cells, features, clusters, simulated, partial, note = (DATASETS | WELLS)[name]
     rng = np.random.default_rng(sum(map(ord, name)))
     results = made.root / "results"
     folder = results / "data" / name
@@ -198,6 +210,8 @@ def _dataset(made: Results, name: str, n_cells: int) -> None:
              "bytes": 12345}],
         "features_sha256": "ab" * 32,
     }  # fmt: skip
+    if name in WELLS:
+        facts["group"] = f"Inhibitor {name.split('_')[1].upper()}"
     (folder / "dataset.json").write_text(json.dumps(facts))
     made.datasets.append(folder / "dataset.json")
 
@@ -211,8 +225,10 @@ def _dataset(made: Results, name: str, n_cells: int) -> None:
               "split": "all"}  # fmt: skip
     pd.DataFrame(labels).to_parquet(folder / "labels.parquet", index=False)
     made.labels.append(folder / "labels.parquet")
+    made.features.append(_features(folder, name, ids, truth, rng))
 
-    scores, runs = [], []
+    scores, runs, found = [], [], []
+    sizes = pd.Series(populations[truth][scored]).value_counts()
     for method, seeds in made.experiment["methods"].items():
         for seed in seeds:
             run = f"runs/{name}/{method}/seed{seed}"
@@ -226,15 +242,54 @@ def _dataset(made: Results, name: str, n_cells: int) -> None:
                      "metric": metric, "value": value, "run": run}
                     for metric, value in _values(method, status, rng).items()
                 ]  # fmt: skip
+                f1 = np.clip(METHODS[method][1] + rng.normal(0, 0.2, len(sizes)), 0, 1)
+                found += [
+                    {"dataset": name, "method": method, "seed": seed, "split": "all",
+                     "population": population, "n_cells": size, "f1": value, "precision": value,
+                     "recall": value, "cluster": i if value else None, "run": run}
+                    for i, (population, size, value) in enumerate(
+                        zip(sizes.index, sizes, f1, strict=True))
+                ]  # fmt: skip
             if method == made.experiment["showcase"]:
                 made.projections.append(
                     _projection(results, name, method, seed, ids, points, status)
                 )
+                made.decoded.append(_decoded(made.projections[-1], truth, clusters))
     (results / "scores").mkdir(exist_ok=True)
     made.scores.append(results / "scores" / f"{name}.csv")
     made.runs.append(results / "scores" / f"{name}.runs.csv")
+    made.populations.append(results / "scores" / f"{name}.populations.csv")
+    pd.DataFrame(found).to_csv(made.populations[-1], index=False)
     pd.DataFrame(scores).to_csv(made.scores[-1], index=False)
     pd.DataFrame(runs, columns=RUN_COLUMNS).to_csv(made.runs[-1], index=False)
+
+
+def _features(
+    folder: Path, name: str, ids: np.ndarray, truth: np.ndarray, rng: np.random.Generator
+) -> Path:
+    """Twelve features; those of a panel are markers with long names and the layer "arcsinh"."""
+    centres = rng.gamma(1.0, 1.2, (truth.max() + 1, 12))
+    values = np.abs(centres[truth] + rng.normal(0, 0.3, (len(truth), 12))).astype("float32")
+    cells = anndata.AnnData(values / values.max(axis=0))
+    cells.obs_names = ids
+    cells.var_names = [f"CD{i} & <marker>" for i in range(12)]
+    cells.uns |= {"dataset": name, "preprocessing": "[]"}
+    if name in PANELS:
+        cells.layers["arcsinh"] = values
+    cells.write_h5ad(folder / "features.h5ad")
+    return folder / "features.h5ad"
+
+
+def _decoded(projection: Path, truth: np.ndarray, clusters: int) -> Path:
+    """Cells and their reconstruction as `experts.reconstruct_run` leaves them."""
+    points = pd.read_parquet(projection)
+    frame = pd.DataFrame({"cell": points["cell"], "expert": truth[: len(points)]})
+    frame[["x", "y"]] = points[["x", "y"]]
+    frame[["decoded_x", "decoded_y"]] = points[["x", "y"]] * 0.9
+    frame.attrs = {"explained": [0.4, 0.1], "experts": clusters + 3}
+    path = projection.with_suffix(".experts.parquet")
+    frame.to_parquet(path, index=False)
+    return path
 
 
 RUN_COLUMNS = [

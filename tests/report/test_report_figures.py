@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 from matplotlib.image import imread
+from PIL import Image
 
 from moesimvae.errors import UserError
-from moesimvae.report import figures, latent, pictures, style, tables
+from moesimvae.report import figures, latent, pictures, showcase, style, tables
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,8 @@ def drawn(made):
             tables.read_facts(made.datasets),
             [latent.read_view(made.projections[0], made.labels[0], run)],
             pictures.read_histories([run, run.with_name("seed1"), run.parent.parent / "gmm/seed0"]),
+            tables.read_many(made.populations),
+            [showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])],
         )
     )
 
@@ -49,7 +52,8 @@ def test_every_picture_is_written_and_not_blank(drawn, tmp_path):
     style.write(drawn, tmp_path)
     said = json.loads((tmp_path / "figures.json").read_text())
     assert [p["file"].split("_tabula")[0] for p in said] == [
-        "scores", "cost", "quality_vs_time", "latent", "losses",
+        "scores", "cost", "quality_vs_time", "populations", "latent", "confusion", "experts",
+        "losses",
     ]  # fmt: skip
     for picture in said:
         pixels = imread(tmp_path / picture["file"])[..., :3]
@@ -70,6 +74,33 @@ def test_the_same_picture_gives_the_same_bytes(made, tmp_path):
         first, second = (tmp_path / name / f"p.{kind}" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
     assert b"CreationDate" not in (tmp_path / "a" / "p.pdf").read_bytes()
+
+
+def test_pictures_are_made_small_only_where_no_colour_changes(tmp_path):
+    rng = np.random.default_rng(0)
+    many = rng.integers(0, 256, (120, 120, 3)).astype(np.uint8)
+    few = np.kron(many[:4, :4], np.ones((30, 30, 1), np.uint8))
+    for name, pixels, mode in (("many", many, "RGB"), ("few", few, "P")):
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(pixels).save(path)
+        style._to_palette(path)
+        with Image.open(path) as image:
+            assert image.mode == mode
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels)
+
+
+def test_labels_of_groups_that_they_would_hide_stand_above_them():
+    rng = np.random.default_rng(0)
+    wide, small = rng.normal(0, 1, (200, 2)), rng.normal([9, 9], 0.01, (9, 2))
+    truth = np.array(["a wide population"] * 200 + ["a small one"] * 9)
+    clusters = np.array([0] * 200 + [1] * 9)
+    figure = latent.latent(np.vstack([wide, small]), truth, clusters, "Title")
+    places = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
+    assert set(places) == {"1", "2"}  # sorted by name: the small one first
+    assert places["1"][1] > small[:, 1].max() + 0.1
+    assert np.linalg.norm(places["2"]) < 1
+    entries = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert entries[:2] == ["1  a small one", "2  a wide population"]
 
 
 def test_what_did_not_finish_is_written_into_the_pictures(drawn):

@@ -46,22 +46,29 @@ def report(tmp_path_factory):
     run_dirs = [path.parent for path in made.statuses]
     params = {"experiment": made.experiment}
     showcase = [d for d in run_dirs if d.parts[-2:] == ("moe_sim_vae", "seed0")]
-    projections = []
-    for folder in showcase:
+    projections, decoded = [], []
+    for folder, features in zip(showcase, made.features, strict=True):
         projections.append(root / "projections" / Path(*folder.parts[-3:]).with_suffix(".parquet"))
         projections[-1].parent.mkdir(parents=True)
         run_script("project", root, {"projection": projections[-1]}, run=folder)
+        decoded.append(projections[-1].with_suffix(".experts.parquet"))
+        run_script("reconstruct", root, {"decoded": decoded[-1]}, run=folder, features=features)
+    remark = root / "remark.txt"
+    remark.write_text("Two metrics & one <column>. Not comparable.\n")
+    output = {kind: demo / f"table.{kind}" for kind in ("csv", "tex", "md", "html")}
+    output |= {"by_dataset": demo / "by_dataset.csv", "by_dataset_tex": demo / "by_dataset.tex"}
     run_script(
-        "table", root, {kind: demo / f"table.{kind}" for kind in ("csv", "tex", "md", "html")},
-        params, scores=made.scores, run_dirs=run_dirs, published=str(made.published), **common,
+        "table", root, output, params, scores=made.scores, run_dirs=run_dirs,
+        published=str(made.published), remark=[remark], **common,
     )  # fmt: skip
     run_script(
         "figures", root, {"figures": demo / "figures"}, params, table=demo / "table.csv",
-        labels=made.labels, projections=projections, showcase=showcase, **common,
+        labels=made.labels, projections=projections, showcase=showcase, decoded=decoded,
+        features=made.features, populations=made.populations, **common,
     )  # fmt: skip
     run_script(
         "page", root, {"report": demo / "report.html"}, params, table=demo / "table.csv",
-        figures=demo / "figures", run_dirs=run_dirs, **common,
+        figures=demo / "figures", run_dirs=run_dirs, remark=[remark], **common,
     )  # fmt: skip
     return demo
 
@@ -69,10 +76,17 @@ def report(tmp_path_factory):
 def test_the_scripts_leave_what_the_workflow_promises(report):
     assert {p.name for p in report.iterdir()} == {
         "table.csv", "table.tex", "table.md", "table.html", "figures", "report.html",
+        "by_dataset.csv", "by_dataset.tex",
     }  # fmt: skip
     names = {p["file"] for p in json.loads((report / "figures" / "figures.json").read_text())}
     assert "latent_mnist_moe_sim_vae_seed0.png" in names
     assert "losses_tabula_muris_subset_moe_sim_vae.png" in names
+    assert "confusion_mnist_moe_sim_vae_seed0.png" in names
+    assert "spread.png" in names
+    assert not [name for name in names if name.startswith(("markers", "experts", "violins"))]
+    html, tex = (report / "table.html").read_text(), (report / "table.tex").read_text()
+    assert "Two metrics &amp; one &lt;column&gt;" in html
+    assert r"Two metrics \& one \textless{}column" in tex
 
 
 def test_the_page_loads_nothing_and_describes_every_picture(report):
@@ -82,7 +96,8 @@ def test_the_page_loads_nothing_and_describes_every_picture(report):
     assert "url(" not in html
     assert "@import" not in html
     sources = re.findall(r'\ssrc="([^"]*)"', html)
-    assert len(sources) == 10
+    names = json.loads((report / "figures" / "figures.json").read_text())
+    assert len(sources) == len(names) > 10
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     images = re.findall(r"<img [^>]*>", html)
     assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
@@ -114,7 +129,8 @@ def test_it_says_what_a_reader_must_know(report):
     for phrase in (
         "DNF: time-out", "stopped after 60 minutes", "Noise (-1) counts as one cluster",
         "CC BY-SA 3.0", "Subset.", "is told K" , "snakemake --cores 2 demo", "cd" * 32, "ab" * 32,
-        "torch 2.13.0", "Quoted digit by digit", "not ranked",
+        "torch 2.13.0", "Quoted digit by digit", "not ranked", "Two metrics &amp; one",
+        "Spread over runs", "Subsets of their data sets: Mouse organs",
     ):  # fmt: skip
         assert phrase.lower() in text.lower(), phrase
 

@@ -29,6 +29,9 @@ FACTS = {
 }  # fmt: skip
 
 
+WHOLE = {"x": FACTS["x"] | {"simulated": False, "partial": False}}
+
+
 def small(results, metrics=("nmi_arithmetic",), published=None, seeds=(0, 1, 2)):
     """A comparison on data set x; results: method → seed → value or (status, reason)."""
     scores, runs = [], []
@@ -76,8 +79,8 @@ def quoted(*rows):
                          for r in rows])  # fmt: skip
 
 
-def view(table):
-    return sections.sections(table, METRICS, FACTS, "a machine")[0]
+def view(table, facts=FACTS):
+    return sections.sections(table, METRICS, facts, "a machine")[0]
 
 
 def shown(part, title):
@@ -229,13 +232,25 @@ def test_published_values_stand_beside_the_method_they_map_to(monkeypatch):
             ("Elsewhere", "f_lower_bound", 0.7123),
         ),
     )
-    part = view(table)
+    part = view(table, WHOLE)
     assert [c.text for c in shown(part, "A").published] == ["0.80", ""]
     assert [c.text for c in shown(part, "Elsewhere").published] == ["–", "0.7123"]
     assert [c.text for c in part.published] == ["NMI", "F lower bound"]
     assert part.notes[part.published[0].notes[0]] == "As published: as printed."
     assert [r.title for r in dict(part.groups)["Published, not run here"]] == ["Elsewhere"]
     assert "quoted from a paper, not run here" in part.legend["quality"]
+
+
+@pytest.mark.parametrize("what", ["simulated", "partial"])
+def test_published_numbers_are_never_a_column_beside_a_subset_or_a_simulation(what):
+    table = small({"a": {0: 0.5}}, seeds=[0], published=quoted(("A", "nmi_arithmetic", 0.7)))
+    facts = {"x": WHOLE["x"] | {what: True}}
+    here, apart = sections.sections(table, METRICS, facts)
+    assert (here.key, apart.key) == ("x", "x-published")
+    assert not here.published
+    assert [row.title for _, rows in here.groups for row in rows] == ["A"]
+    assert "published numbers only" in apart.caption
+    assert [c.text for c in shown(apart, "A").published] == ["0.70"]
 
 
 def test_published_numbers_of_a_data_set_that_was_not_run_have_their_own_table():
@@ -379,4 +394,4 @@ def test_every_planned_method_has_a_row_for_every_metric(everything):
 
 
 def test_a_small_negative_number_is_not_minus_zero():
-    assert [sections._fixed(value) for value in (-0.0001, 0.0, -0.25)] == ["0.000", "0", "-0.250"]
+    assert [sections.fixed(value) for value in (-0.0001, 0.0, -0.25)] == ["0.000", "0", "-0.250"]

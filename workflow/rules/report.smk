@@ -1,4 +1,22 @@
 # Every table and figure is a view of the long tables of scores and runs.
+from moesimvae.report import IN_DETAIL
+
+
+def in_detail(paths):
+    """Input function: the first of what `paths` gives for every data set of the experiment."""
+    return lambda wildcards: paths(wildcards)[:IN_DETAIL]
+
+
+def showcase_decoded(wildcards):
+    """What the experts of the showcase runs make of the cells, one per data set."""
+    views = showcase_projections(wildcards)
+    return [view.removesuffix(".parquet") + ".experts.parquet" for view in views]
+
+
+def published_remark(wildcards):
+    """What must be said below a table with these published numbers, if anything."""
+    remarks = [path.with_suffix(".txt") for path in published_file(wildcards)]
+    return [path for path in remarks if path.exists()]
 
 
 rule project:
@@ -15,8 +33,23 @@ rule project:
         "../../scripts/project.py"
 
 
+rule reconstruct:
+    """What a run's experts make of its cells, on principal components."""
+    input:
+        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+    output:
+        decoded=f"{RESULTS}/projections/{{dataset}}/{{method}}/seed{{seed}}.experts.parquet",
+    log:
+        f"{RESULTS}/logs/reconstruct/{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/reconstruct.py"
+
+
 rule table:
-    """The experiment's table as csv, LaTeX, Markdown and HTML."""
+    """The experiment's tables as csv, LaTeX, Markdown and HTML."""
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
@@ -25,10 +58,13 @@ rule table:
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
         published=published_file,
+        remark=published_remark,
     output:
         csv=f"{RESULTS}/{{experiment}}/table.csv",
         tex=f"{RESULTS}/{{experiment}}/table.tex",
         md=f"{RESULTS}/{{experiment}}/table.md",
+        by_dataset=f"{RESULTS}/{{experiment}}/by_dataset.csv",
+        by_dataset_tex=f"{RESULTS}/{{experiment}}/by_dataset.tex",
         html=report(
             f"{RESULTS}/{{experiment}}/table.html",
             caption="../report/table.rst",
@@ -45,13 +81,18 @@ rule table:
 
 
 rule figures:
-    """Scores, cost, latent spaces and loss curves, as PNG and PDF."""
+    """Scores, cost, populations, clusters, latent spaces and losses, as PNG and PDF."""
     input:
         table=f"{RESULTS}/{{experiment}}/table.csv",
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
-        showcase=showcase_folders,
-        projections=showcase_projections,
-        labels=of_datasets("{results}/data/{dataset}/labels.parquet"),
+        populations=of_datasets(
+            "{results}/{experiment}/scores/{dataset}.populations.csv"
+        ),
+        showcase=in_detail(showcase_folders),
+        projections=in_detail(showcase_projections),
+        decoded=in_detail(showcase_decoded),
+        labels=in_detail(of_datasets("{results}/data/{dataset}/labels.parquet")),
+        features=in_detail(of_datasets("{results}/data/{dataset}/features.h5ad")),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
@@ -76,6 +117,7 @@ rule page:
         table=f"{RESULTS}/{{experiment}}/table.csv",
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
         run_dirs=all_run_folders,
+        remark=published_remark,
         figures=f"{RESULTS}/{{experiment}}/figures",
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",

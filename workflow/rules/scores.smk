@@ -2,7 +2,7 @@
 
 
 rule score:
-    """Every run of an experiment on one data set, as one long table."""
+    """Every run of an experiment on one data set, as long tables: scores, populations, runs."""
     input:
         runs=run_folders,
         controls=control_folder,
@@ -10,6 +10,7 @@ rule score:
         metrics=REGISTRY / "metrics.yaml",
     output:
         scores=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.csv",
+        populations=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.populations.csv",
         runs=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.runs.csv",
     log:
         f"{RESULTS}/logs/score/{{experiment}}.{{dataset}}.log",

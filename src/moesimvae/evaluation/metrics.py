@@ -241,8 +241,8 @@ def noise_share(counts: Counts) -> float:
 def per_population_f1(truth: ArrayLike, clusters: ArrayLike) -> pd.DataFrame:
     """Which cluster found which population, one row a population, sorted by label.
 
-    Columns: population, size, cluster (<NA> when unmatched), precision, recall, f1. The matching is
-    that of `f1_mean_hungarian`, whose value is the mean of f1.
+    Columns: population, n_cells, f1, precision, recall, cluster (<NA> when unmatched). The matching
+    is that of `f1_mean_hungarian`, whose value is the mean of f1.
     """
     counts = count(truth, clusters)
     f1 = _f1(counts)
@@ -252,13 +252,13 @@ def per_population_f1(truth: ArrayLike, clusters: ArrayLike) -> pd.DataFrame:
 
     sizes = counts.population_sizes
     found = counts.table[rows, columns]
-    result = pd.DataFrame({"population": counts.populations, "size": sizes})
+    result = pd.DataFrame({"population": counts.populations, "n_cells": sizes})
+    result[["f1", "precision", "recall"]] = 0.0
     result["cluster"] = pd.array([pd.NA] * len(sizes), dtype="Int64")
-    result[["precision", "recall", "f1"]] = 0.0
-    result.loc[rows, "cluster"] = counts.clusters[columns]
+    result.loc[rows, "f1"] = f1[rows, columns]
     result.loc[rows, "precision"] = found / counts.table.sum(axis=0)[columns]
     result.loc[rows, "recall"] = found / sizes[rows]
-    result.loc[rows, "f1"] = f1[rows, columns]
+    result.loc[rows, "cluster"] = counts.clusters[columns]
     return result
 
 

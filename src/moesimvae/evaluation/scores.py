@@ -5,7 +5,7 @@ A run folder is `runs/<dataset>/…/<method>/seed<seed>` in the folder of result
 set are a table with the columns cell, label, scored and split. Cells are matched by id, in order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,10 @@ from moesimvae.evaluation import metrics as agreement
 from moesimvae.files import atomic, read_json
 
 SCORE_COLUMNS = ["dataset", "method", "seed", "split", "metric", "value", "run"]
+POPULATION_COLUMNS = [
+    *("dataset", "method", "seed", "split", "population", "n_cells"),
+    *("f1", "precision", "recall", "cluster", "run"),
+]
 COST_COLUMNS = ["wall_seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb"]
 RUN_COLUMNS = [
     *("dataset", "method", "seed", "status", "reason"),
@@ -72,6 +76,30 @@ def score_run(
     them when there is more than one; a split without a scored cell has none. Raises UserError when
     the run is not about the same cells in the same order or its clusters are not integers ≥ -1.
     """
+    return [
+        {"split": split, "metric": metric, "value": value}
+        for split, truth, clusters in _by_split(run_dir, labels)
+        for metric, value in agreement.evaluate(truth, clusters, metrics).items()
+    ]
+
+
+def populations_run(run_dir: str | Path, labels: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows (split, population, n_cells, f1, precision, recall, cluster) of one successful run.
+
+    As `metrics.per_population_f1` gives them for each split; the mean of a split's f1 is its
+    f1_mean_hungarian. Raises UserError as `score_run` does.
+    """
+    return [
+        {"split": split} | row
+        for split, truth, clusters in _by_split(run_dir, labels)
+        for row in agreement.per_population_f1(truth, clusters).to_dict("records")
+    ]
+
+
+def _by_split(
+    run_dir: str | Path, labels: pd.DataFrame
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Split, truth and clusters of its scored cells; all splits together last."""
     clusters = _read_clusters(Path(run_dir) / "labels.parquet", labels["cell"])
     scored = labels["scored"].to_numpy(dtype=bool)
     truth = labels["label"].to_numpy(dtype=object)
@@ -80,12 +108,9 @@ def score_run(
     masks = {name: scored & (split == name) for name in names}
     if len(names) > 1:
         masks[ALL_SPLITS] = scored
-    return [
-        {"split": name, "metric": metric, "value": value}
-        for name, mask in masks.items()
-        if mask.any()
-        for metric, value in agreement.evaluate(truth[mask], clusters[mask], metrics).items()
-    ]
+    for name, mask in masks.items():
+        if mask.any():
+            yield name, truth[mask], clusters[mask]
 
 
 def _read_clusters(path: Path, cells: pd.Series) -> np.ndarray:
@@ -112,32 +137,37 @@ def score_dataset(
     labels_path: str | Path,
     metrics: Sequence[str],
     results_root: str | Path,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All runs on one data set: the long table of scores, and the table of runs.
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All runs on one data set: the long tables of scores and of populations, the table of runs.
 
-    scores has SCORE_COLUMNS and only successful runs; runs has RUN_COLUMNS and every run. `run` is
-    the run's folder relative to `results_root`. A run that says ok but cannot be scored (other
+    scores has SCORE_COLUMNS, populations POPULATION_COLUMNS (`cluster` is empty where a population
+    has no match), both only successful runs; runs has RUN_COLUMNS and every run. `run` is the
+    run's folder relative to `results_root`. A run that says ok but cannot be scored (other
     cells, clusters that are no integers ≥ -1, no readable status.json) is not scored: its status
     in the table of runs is "invalid" and the reason is told. Rows are sorted by method, seed, split
-    and the order of `metrics`. Raises UserError for bad true labels or an unknown metric.
+    and the order of `metrics`, or population. Raises UserError for bad true labels or an unknown
+    metric.
     """
     agreement.check_names(metrics)
     labels = read_labels(labels_path)
     scores: list[dict[str, Any]] = []
+    populations: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     results = Path(results_root)
     identified = [(_identity(Path(run_dir), results), Path(run_dir)) for run_dir in run_dirs]
     for identity, run_dir in sorted(identified, key=lambda run: tuple(run[0].values())):
-        status, rows = {}, []
+        status, rows, found = {}, [], []
         try:
             status = _read_status(run_dir, identity)
             if status["status"] == "ok":
                 rows = score_run(run_dir, labels, metrics)
+                found = populations_run(run_dir, labels)
         except UserError as error:
             status = status | {"status": "invalid", "reason": str(error)}
         scores += [identity | row for row in rows]
+        populations += [identity | row for row in found]
         runs.append(status | identity)
-    return _scores_table(scores), _runs_table(runs)
+    return _scores_table(scores), _populations_table(populations), _runs_table(runs)
 
 
 def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
@@ -171,6 +201,12 @@ def _read_status(run_dir: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 def _scores_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SCORE_COLUMNS).astype({"seed": "int64", "value": "float64"})
+
+
+def _populations_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    shares = dict.fromkeys(("f1", "precision", "recall"), "float64")
+    table = pd.DataFrame(rows, columns=POPULATION_COLUMNS)
+    return table.astype({"seed": "int64", "n_cells": "int64", "cluster": "Int64"} | shares)
 
 
 def _runs_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

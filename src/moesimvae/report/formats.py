@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
+import pandas as pd
+
 from moesimvae.report import tables
+from moesimvae.report.overview import Overview
 from moesimvae.report.render import render
 from moesimvae.report.sections import Cell, Row, Section, letter
 
 
-def to_markdown(parts: Sequence[Section], title: str) -> str:
-    """GitHub-flavoured Markdown: one heading and one table for each section."""
+def to_markdown(parts: Sequence[Section], title: str, overviews: Sequence[Overview] = ()) -> str:
+    """GitHub-flavoured Markdown: one heading and one table for each overview and section."""
     blocks = [f"# {_md(title)}"]
+    for view in overviews:
+        blocks += _md_overview(view)
     for part in parts:
         head = ["Method", "n", *(f"{_md_cell(c)}, published" for c in part.published),
                 *map(_md_cell, part.scores), "Seconds", "Peak MB", "Device"]  # fmt: skip
@@ -25,6 +30,23 @@ def to_markdown(parts: Sequence[Section], title: str) -> str:
         blocks += [f"## {_md(part.heading)}", _md(part.caption), "\n".join(lines),
                    " ".join(map(_md, part.legend.values())), "  \n".join(notes)]  # fmt: skip
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _md_overview(view: Overview) -> list[str]:
+    metrics = [title for title, width in view.spans for _ in range(width)]
+    head = ["Method", "n", *(f"{_md(m)}: {_md(where)}" for m, where in
+                             zip(metrics, view.columns, strict=True))]  # fmt: skip
+    lines = [_md_line(head), _md_line([":--", *["--:"] * (len(head) - 1)])]
+    for heading, rows in view.groups:
+        lines.append(_md_line([f"*{_md(heading)}*", *[""] * (len(head) - 1)]))
+        lines += [
+            _md_line([f"{_md(r.title)} {r.marks}".strip(), r.n, *map(_md_cell, r.cells)])
+            for r in rows
+        ]
+    notes = [f"<sup>{letter(i)}</sup> {_md(text)}" for i, text in enumerate(view.notes)]
+    return [f"## {_md(view.heading)}", _md(view.caption), "\n".join(lines),
+            f"**Note.** {_md(view.remark)}" if view.remark else "", _md(view.legend),
+            "  \n".join(notes)]  # fmt: skip
 
 
 def _md_row(row: Row, part: Section) -> list[str]:
@@ -71,14 +93,15 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in str(text))
 
 
-def to_latex(parts: Sequence[Section], name: str) -> str:
+def to_latex(parts: Sequence[Section], name: str, overviews: Sequence[Overview] = ()) -> str:
     r"""Two `table`s for each section, quality and cost, shrunk to the line where they are wider.
 
     Needs `\usepackage{booktabs,graphicx}`; labels are `tab:<name>-<data set>` and, for the cost,
-    `tab:<name>-<data set>-cost`.
+    `tab:<name>-<data set>-cost`; overviews come first, as `tab:<name>-overview-<number>`.
     """
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)
     tables = ["% \\usepackage{booktabs,graphicx}"]
+    tables += [_latex_overview(view, f"tab:{label}-{view.key}") for view in overviews]
     for part in parts:
         tables.append(_latex_table(part, f"tab:{label}-{part.key}", cost=False))
         if part.scores:
@@ -104,6 +127,11 @@ def _latex_table(part: Section, label: str, cost: bool) -> str:
         group = rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{latex(heading)}}}}} \\"
         body += [r"\midrule", group]
         body += [line for row in rows for line in _latex_rows(row, quoted, scores, len(head), cost)]
+    columns = f"l{'r' * (len(head) - 1 - bool(tail))}{'l' if tail else ''}"
+    return _latex_float(caption, label, columns, body, _latex_below(part, cost))
+
+
+def _latex_float(caption: str, label: str, columns: str, body: list[str], below: str) -> str:
     return "\n".join(
         [
             r"\begin{table}[tbp]",
@@ -112,25 +140,104 @@ def _latex_table(part: Section, label: str, cost: bool) -> str:
             rf"\label{{{label}}}",
             r"\smallskip",
             r"\sbox0{\footnotesize",
-            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1 - bool(tail))}{'l' if tail else ''}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             *body,
             r"\bottomrule",
             r"\end{tabular}}%",
             r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi",
             r"\par\smallskip",
-            rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {_latex_below(part, cost)}}}",
+            rf"\parbox{{\linewidth}}{{\footnotesize\raggedright {below}}}",
             r"\end{table}",
             "",
         ]
     )
 
 
+def _latex_overview(view: Overview, label: str) -> str:
+    head = ["Method", "n", *(_latex_head(Cell(where)) for where in view.columns)]
+    body = [_latex_spans([("", 2), *((latex(t), n) for t, n in view.spans)])]
+    body.append(" & ".join(head) + r" \\")
+    for heading, rows in view.groups:
+        group = rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{latex(heading)}}}}} \\"
+        body += [r"\midrule", group]
+        for row in rows:
+            cells = [Cell(f"{row.title} {row.marks}".strip()), Cell(row.n), *row.cells]
+            body += _latex_lines(cells, list(map(_latex_cell, cells)))
+    below = [rf"\textbf{{Note.}} {latex(view.remark)}"] if view.remark else []
+    below += [latex(view.legend), *_latex_footnotes(view.notes)]
+    return _latex_float(
+        f"{view.heading}. {view.caption}", label, "l" + "r" * (len(head) - 1), body, " ".join(below)
+    )
+
+
+def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -> str:
+    r"""`overview.by_dataset` as a `longtable`: every data set, every method, mean ± sd.
+
+    Needs `\usepackage{booktabs,longtable}`; label `tab:<name>-by-dataset`. Controls are left out.
+    """
+    label = re.sub(r"[^A-Za-z0-9]+", "-", name)
+    names = [c.removesuffix("_mean") for c in frame if c.endswith("_mean")]
+    names = [m for m in names if m != "noise_share"]
+    head = ["Data set", "Method", "n", *(_latex_head(Cell(metrics[m]["title"])) for m in names)]
+    lines, last = [], None
+    for row in frame[frame["kind"] != "control"].to_dict("records"):
+        where = (row["dataset"], row["split"])
+        if last is not None and where != last:
+            lines.append(r"\addlinespace")
+        title = row["title"] if row["split"] == "all" else f"{row['title']}, {row['split']} cells"
+        n = f"{row['n']} of {row['n_planned']}" if row["n"] < row["n_planned"] else str(row["n"])
+        marks = " (oracle)" if row["kind"] == "oracle" else ""
+        cells = [title if where != last else "", f"{row['method_title']}{marks}", n]
+        if row["n"]:
+            cells += [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
+        cells = list(map(latex, cells))
+        if not row["n"]:
+            why = latex(tables.SHORT.get(row["status"], row["status"]))
+            cells.append(rf"\multicolumn{{{len(names)}}}{{l}}{{DNF: {why}}}")
+        lines.append(" & ".join(cells) + r" \\")
+        last = where
+    caption = (
+        "Every data set by every method: mean ± sample standard deviation over the n runs that "
+        "finished; of the clusters found, the mean. DNF: none did; this is not a score of zero."
+    )
+    header = [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+    return "\n".join(
+        [
+            "% \\usepackage{booktabs,longtable}",
+            r"{\scriptsize\setlength{\tabcolsep}{2.5pt}",
+            rf"\begin{{longtable}}{{p{{2.7cm}}ll{'r' * len(names)}}}",
+            rf"\caption{{{latex(caption)}}}\label{{tab:{label}-by-dataset}} \\",
+            *header,
+            r"\endfirsthead",
+            *header,
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *lines,
+            r"\end{longtable}}",
+            "",
+        ]
+    )
+
+
+def _mean_sd(mean: float, sd: float, metric: str) -> str:
+    if pd.isna(mean):
+        return "–"
+    if metric == "clusters_found":
+        return f"{mean:.1f}"
+    text = f"{round(mean, tables.DIGITS) + 0.0:.{tables.DIGITS}f}"
+    return text if pd.isna(sd) else f"{text} ± {sd:.{tables.DIGITS}f}"
+
+
 def _latex_below(part: Section, cost: bool) -> str:
     left_out = "quality" if cost else "cost"
     legend = [latex(text) for about, text in part.legend.items() if about != left_out]
-    notes = [rf"\textsuperscript{{{letter(i)}}}~{latex(t)}" for i, t in enumerate(part.notes)]
-    return " ".join([*legend, *notes])
+    return " ".join([*legend, *_latex_footnotes(part.notes)])
+
+
+def _latex_footnotes(notes: Sequence[str]) -> list[str]:
+    return [rf"\textsuperscript{{{letter(i)}}}~{latex(text)}" for i, text in enumerate(notes)]
 
 
 def _latex_spans(spans: list[tuple[str, int]]) -> str:
@@ -153,8 +260,12 @@ def _latex_rows(row: Row, quoted: int, scores: slice, width: int, cost: bool) ->
     if row.dnf and span:
         written = [rf"\multicolumn{{{span}}}{{l}}{{{_latex_cell(row.dnf)}}}"]
     line = [*map(_latex_cell, left), *written, *map(_latex_cell, right)]
-    rows = [" & ".join(line) + r" \\"]
-    small = [cell.below for cell in (*left, *middle, *right)]
+    return _latex_lines([*left, *middle, *right], line)
+
+
+def _latex_lines(cells: Sequence[Cell], written: Sequence[str]) -> list[str]:
+    rows = [" & ".join(written) + r" \\"]
+    small = [cell.below for cell in cells]
     if any(small):
         small = [rf"{{\scriptsize ({latex(text)})}}" if text else "" for text in small]
         rows.append(" & ".join(small) + r" \\")
@@ -179,6 +290,6 @@ def _latex_notes(cell: Cell) -> str:
     return rf"\textsuperscript{{{notes}}}" if notes else ""
 
 
-def to_html(parts: Sequence[Section]) -> str:
-    """A fragment: one `<div class="comparison">` for each section; names are escaped."""
-    return render("table.html.j2", parts=parts, letter=letter)
+def to_html(parts: Sequence[Section], overviews: Sequence[Overview] = ()) -> str:
+    """A fragment: one `<div class="comparison">` for each table; names are escaped."""
+    return render("table.html.j2", parts=parts, overviews=overviews, letter=letter)

@@ -23,6 +23,7 @@ from moesimvae.report import tables
 from moesimvae.report.style import HALO, NOISE, PALETTE, UNSCORED, WIDTH, styled
 
 MAX_POINTS = 20_000
+HIDES = 0.025  # of a panel's side: half of what a name covers
 SMALL = 50  # UMAP's neighbourhoods need more cells than this
 
 
@@ -173,7 +174,8 @@ def latent(
         shade[cluster] = colour[name] if first else _lighter(colour[name])
     by_cluster = np.array([shade.get(c, UNSCORED) for c in clusters])
 
-    entries = [(colour[n], _entry(i, n)) for i, n in enumerate(names, 1)]
+    short = all(len(name) <= 3 for name in names)  # so that they fit on the picture
+    entries = [(colour[n], n if short else f"{i}  {n}") for i, n in enumerate(names, 1)]
     if "" in truth:
         entries.append((UNSCORED, "no true label (not scored)"))
     if (clusters == -1).any():
@@ -187,8 +189,7 @@ def latent(
     figure = Figure((WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
     panels = figure.subplots(1, 2)
-    numbers = {name: str(i) for i, name in enumerate(names, 1)}
-    marks = numbers if any(_entry(1, n) != n for n in names) else {n: n for n in names}
+    marks = {name: name if short else str(i) for i, name in enumerate(names, 1)}
     found = sorted(set(clusters) - {-1})
     for panel, colours, groups, heading in (
         (panels[0], by_truth, [(marks[n], truth == n) for n in names], "True label"),
@@ -220,13 +221,11 @@ def latent(
     return figure
 
 
-def _entry(number: int, name: str) -> str:
-    """How the legend calls a population: its own name where that fits on the picture."""
-    return name if len(name) <= 3 else f"{number}  {name}"
-
-
 def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.ndarray]]) -> None:
-    """Write each group's name where its cells are densest, names moved apart where they meet."""
+    """Write each group's name where its cells are densest, names moved apart where they meet.
+
+    The name of a group that it would hide stands above it.
+    """
     low, span = points.min(axis=0), np.ptp(points, axis=0)
     span[span == 0] = 1
     names, places = [], []
@@ -237,7 +236,9 @@ def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.nda
         some = mine[:: max(1, len(mine) // 300)]
         distance = np.linalg.norm(some[:, None] - some[None], axis=-1)
         names.append(name)
-        places.append(some[np.exp(-((distance / 0.04) ** 2)).sum(axis=1).argmax()])
+        place = some[np.exp(-((distance / 0.04) ** 2)).sum(axis=1).argmax()]
+        hidden = np.quantile(np.abs(mine - place).max(axis=1), 0.8) < HIDES
+        places.append(np.add(place, (0, 1.4 * HIDES)) if hidden else place)
     for name, place in zip(names, _apart(np.array(places)), strict=True):
         panel.text(*(low + span * place), name, ha="center", va="center", fontsize=8,
                    weight="bold", path_effects=HALO)  # fmt: skip

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 
 from moesimvae import files
-from moesimvae.report import sections, tables
+from moesimvae.report import IN_DETAIL, overview, sections, tables
 from moesimvae.report.render import render
 
 Block = dict[str, Any]
+
+MANY_RUNS = 1000
 
 
 def page(
@@ -26,30 +28,37 @@ def page(
     methods: dict[str, Block],
     metrics: dict[str, Block],
     figures: str | Path,
+    remark: str = "",
 ) -> str:
     """The report of one experiment as HTML.
 
     table: from `tables.comparison`; runs: contract 4's table; statuses: the status.json of its
-    runs; datasets: name → dataset.json; figures: folder written by `figures.write`. Links to run
-    folders and to the table's other formats are relative to results/<experiment>/.
+    runs; datasets: name → dataset.json; figures: folder written by `style.write`;
+    remark: on the published numbers, as for `overview.overviews`. Of many data sets only the first
+    IN_DETAIL have a section, and of many runs only those that did not finish are listed. Links to
+    run folders and to the table's other formats are relative to results/<experiment>/.
     """
     statuses = list(statuses)
     machine = sections.machine_of(statuses)
     own = table[table["source"] == "run"]
     mine = runs[runs["run"].isin({run for paths in own["runs"] for run in paths.split()})]
     used = [m for m in methods if m in set(own["method"])]
+    listed = mine if len(mine) <= MANY_RUNS else mine[mine["status"] != "ok"]
     return render(
         "report.html.j2",
         experiment=experiment,
         summary=summary(table, metrics, datasets),
         best=best_by_metric(table, metrics, datasets),
+        overviews=overview.overviews(table, metrics, datasets, remark),
         parts=sections.sections(table, metrics, datasets, machine),
         figures=_figures(Path(figures)),
         published=published_values(table, metrics),
         metrics={m: metrics[m] for m in dict.fromkeys(own["metric"])},
         datasets=datasets,
         methods={m: methods[m] for m in used},
-        runs=_runs(mine, methods, datasets),
+        runs=_runs(listed, methods, datasets),
+        n_runs=len(mine),
+        in_detail=IN_DETAIL,
         provenance=provenance(statuses),
         letter=sections.letter,
         short=tables.SHORT,
@@ -64,11 +73,12 @@ def summary(
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
     finished = own[(own["metric"] == tables.FOUND[0])].drop_duplicates(["dataset", "method"])
     names = [sections.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
+    where = f" ({_listed(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
     seeds = int(finished["n_planned"].max())
     said = [
         f"{_counted(finished['method'].nunique(), 'method')} on "
-        f"{_counted(len(names), 'data set')} ({_listed(names)}), with up to "
+        f"{_counted(len(names), 'data set')}{where}, with up to "
         f"{_counted(seeds, 'seed')} each; {done} of {planned} planned runs finished."
     ]
     lost = finished[finished["n"] < finished["n_planned"]]
@@ -92,10 +102,15 @@ def summary(
         said.append("Published values are quoted for orientation; none was measured here.")
     made_up = [f["title"] for f in datasets.values() if f["simulated"]]
     if made_up:
-        said.append(f"{_listed(made_up)}: simulated, so no evidence about real cells.")
+        said.append(f"{_few(made_up)}: simulated, so no evidence about real cells.")
     partial = [f["title"] for f in datasets.values() if f["partial"]]
     if partial:
-        said.append(f"{_listed(partial)}: a subset, so not comparable with numbers of the whole.")
+        said.append(f"{_few(partial)}: a subset, so not comparable with numbers of the whole.")
+    if len(names) > IN_DETAIL:
+        said.append(
+            f"The first {IN_DETAIL} data sets have tables and pictures of their own here; all of "
+            "them stand in by_dataset.csv and in the pictures across data sets."
+        )
     return said
 
 
@@ -133,6 +148,7 @@ def best_by_metric(
 ) -> Block:
     """Which method has the best mean of each ranked metric: {"metrics": […], "rows": […]}."""
     own = table[table["source"] == "run"]
+    own = own[own["dataset"].isin(list(dict.fromkeys(own["dataset"]))[:IN_DETAIL])]
     ranked = [m for m in dict.fromkeys(own["metric"]) if metrics[m]["better"] != "none"]
     rows = []
     for (dataset, split), part in own.groupby(["dataset", "split"], sort=False):
@@ -233,6 +249,10 @@ def _figures(folder: Path) -> dict[str, list[Block]]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _few(names: list[str]) -> str:
+    return _listed(names) if len(names) <= IN_DETAIL else f"{len(names)} data sets"
 
 
 def _listed(names: list[str]) -> str:

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from moesimvae import files
-from moesimvae.report import figures, sections, tables
+from moesimvae.report import IN_DETAIL, figures, sections, spread, tables
+from moesimvae.report import showcase as shown
 from moesimvae.report.latent import View, latent
+from moesimvae.report.showcase import Showcase
 from moesimvae.report.style import Picture, method_colours
 
 Block = dict[str, Any]
@@ -38,17 +40,30 @@ def pictures(
     datasets: Mapping[str, Block],
     views: Iterable[View],
     histories: Mapping[tuple[str, str], Mapping[str, Mapping[str, Sequence[float]]]],
+    populations: pd.DataFrame | None = None,
+    showcases: Iterable[Showcase] = (),
 ) -> Iterable[Picture]:
-    """Every picture of an experiment, data set by data set.
+    """Every picture of an experiment: across data sets, then for each of the first IN_DETAIL.
 
     table: from `tables.comparison`; views: latent spaces to draw; histories:
-    (data set, method) → name of the run → loss term → values.
+    (data set, method) → name of the run → loss term → values; populations: the score rule's
+    tables of populations; showcases: runs whose clusters are drawn. What a data set gets follows
+    from what it is: groups of data sets have violins, panels of markers a heat map and the
+    reconstruction by expert, populations of unlike sizes their F1 by size.
     """
-    views = list(views)
+    views, showcases = list(views), list(showcases)
     colours = method_colours(methods)
+    run_here = [d for d in datasets if d in set(table["dataset"][table["source"] == "run"])]
+    if 1 < len(run_here) <= IN_DETAIL:
+        yield spread.spread_picture(table, metrics, datasets, colours)
+    if spread.grouped(datasets):
+        for metric in spread.shown_metrics(table):
+            yield spread.violins_picture(table, metric, metrics, datasets, colours)
     for (dataset, split), rows in table.groupby(["dataset", "split"], sort=False):
-        if dataset not in datasets:
+        if dataset not in run_here[:IN_DETAIL]:
             continue
+        if datasets[dataset]["simulated"] or datasets[dataset]["partial"]:
+            rows = rows[rows["source"] == "run"]  # noqa: PLW2901  published ones: of whole data sets
         title = sections.title_of(dataset, split, datasets[dataset])
         name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
         own = rows[rows["source"] == "run"]
@@ -65,9 +80,19 @@ def pictures(
             yield _cost_picture(rows, mine, colours, dataset, title, name)
         if (contestants["n"] > 0).any():
             yield _time_picture(rows, metrics, colours, dataset, title, name, dnf)
+        whole = sections.title_of(dataset, "all", datasets[dataset])
+        if populations is not None:
+            first = [s.method for s in showcases if s.dataset == dataset][:1]
+            picture = shown.population_picture(
+                populations, table, dataset, first[0] if first else "", colours, whole
+            )
+            yield from [picture] if picture else []
         for view in views:
             if view.dataset == dataset:
                 yield _latent_picture(view, methods[view.method]["title"], title)
+        for run in showcases:
+            if run.dataset == dataset:
+                yield from shown.pictures(run, methods[run.method]["title"], whole)
         for (where, method), history in histories.items():
             if where == dataset:
                 heading = f"Training of {methods[method]['title']} on {title}"

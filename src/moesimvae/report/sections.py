@@ -14,9 +14,16 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.errors import UserError
-from moesimvae.report import tables
+from moesimvae.report import IN_DETAIL, tables
 
 Block = dict[str, Any]
+
+KINDS = (
+    ("method", "Run here"),
+    ("oracle", "Run here, settings chosen with the true labels (oracle)"),
+    ("published", "Published, not run here"),
+    ("control", "Controls"),
+)
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,22 @@ def sections(
     """The comparison as one table for each data set and split, ready to be written down.
 
     datasets: name → content of its dataset.json; data sets that only have published numbers need
-    none. machine: what the runs ran on, from `machine_of`.
+    none. machine: what the runs ran on, from `machine_of`. Of many data sets only the first
+    IN_DETAIL have a table. Published numbers are of real, whole data sets: where this one is
+    simulated or a subset, they stand in a table of their own, never in a column beside it.
     """
-    parts = table.groupby(["dataset", "split"], sort=False)
-    return [_section(*key, rows, metrics, datasets, machine) for key, rows in parts]
+    made = []
+    shown = list(dict.fromkeys(table["dataset"][table["source"] == "run"]))[:IN_DETAIL]
+    shown += list(dict.fromkeys(table["dataset"][table["source"] == "published"]))
+    for key, rows in table[table["dataset"].isin(shown)].groupby(["dataset", "split"], sort=False):
+        facts, quoted = datasets.get(key[0]), rows["source"] == "published"
+        if facts and (facts["simulated"] or facts["partial"]) and quoted.any():
+            apart = _section(*key, rows[quoted], metrics, {}, machine)
+            apart.key += "-published"
+            made += [_section(*key, rows[~quoted], metrics, datasets, machine), apart]
+        else:
+            made.append(_section(*key, rows, metrics, datasets, machine))
+    return made
 
 
 def _section(
@@ -104,12 +123,7 @@ def _section(
         return _run_row(rows, own_metrics, cells, notes)
 
     groups = []
-    for kind, heading in (
-        ("method", "Run here"),
-        ("oracle", "Run here, settings chosen with the true labels (oracle)"),
-        ("published", "Published, not run here"),
-        ("control", "Controls"),
-    ):
+    for kind, heading in KINDS:
         if kind == "published":
             only = [m for m in by_method if m not in set(own["method"])]
             members = [row(m, None) for m in only]
@@ -152,28 +166,19 @@ def _run_row(
     first = rows.iloc[0]
     # The clusters a run found are known whenever it finished, whatever a metric says.
     finished, planned = int(by_metric.loc[tables.FOUND[0], "n"]), int(first["n_planned"])
-    marks = "".join(
-        mark
-        for mark, applies in (
-            ("†", first["deterministic"] and planned == 1),
-            ("‡", first["uses_prior"]),
-            ("§", first["kind"] == "oracle"),
-        )
-        if applies
-    )
     failed = by_metric.loc[tables.FOUND[0], "reason"]
-    why = (_note(notes, _sentence(failed)),) if failed else ()
+    why = (note(notes, failed),) if failed else ()
     dnf = None
     if finished == 0:
         dnf = Cell(f"DNF: {tables.SHORT.get(first['status'], first['status'])}", notes=why)
     spent = seconds(first["wall_seconds"])
     return Row(
         first["title"],
-        marks,
+        marks(first),
         Cell(str(planned) if finished == planned else f"{finished} of {planned}",
              notes=() if dnf else why),
         published,
-        tuple(_score_cell(by_metric.loc[m], m, finished, notes) for m in metrics),
+        tuple(score_cell(by_metric.loc[m], m, finished, notes) for m in metrics),
         f"> {spent}" if first["status"] == "timeout" else spent,
         "" if np.isnan(first["peak_memory_mb"]) else f"{first['peak_memory_mb']:,.0f}",
         first["device"],
@@ -181,11 +186,29 @@ def _run_row(
     )  # fmt: skip
 
 
-def _score_cell(row: pd.Series, metric: str, finished: int, notes: list[str]) -> Cell:
+def marks(row: pd.Series) -> str:
+    """The signs behind a method's name that the legend explains."""
+    signs = (
+        ("†", row["deterministic"] and row["n_planned"] == 1),
+        ("‡", row["uses_prior"]),
+        ("§", row["kind"] == "oracle"),
+    )
+    return "".join(sign for sign, applies in signs if applies)
+
+
+def score_cell(
+    row: pd.Series, metric: str, finished: int, notes: list[str], tell: bool = False
+) -> Cell:
+    """A row of the comparison as a cell: mean ± sd over the range.
+
+    tell: put the reason of runs that did not finish at this cell, for want of another place.
+    """
     if row["n"] == 0:
-        return Cell("DNF") if finished == 0 else Cell("–", notes=_own_note(row, notes))
+        if finished == 0:
+            return Cell("DNF", notes=_own_note(row, notes) if tell else ())
+        return Cell("–", notes=_own_note(row, notes))
     count, varies = metric == "clusters_found", row["n"] > 1 and row["min"] < row["max"]
-    number = _count if count else _fixed
+    number = _count if count else fixed
     text, below = number(row["mean"]), ""
     if varies:
         digits = 1 if count else tables.DIGITS
@@ -195,7 +218,8 @@ def _score_cell(row: pd.Series, metric: str, finished: int, notes: list[str]) ->
     elif row["n"] > 1 and metric not in tables.FOUND:
         text += " ± 0"
     rank = 0 if pd.isna(row["rank"]) else int(row["rank"])
-    return Cell(text, below, rank, _own_note(row, notes) if row["n"] < finished else ())
+    lacking = row["n"] < (row["n_planned"] if tell else finished)
+    return Cell(text, below, rank, _own_note(row, notes) if lacking else ())
 
 
 def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) -> Cell:
@@ -212,7 +236,7 @@ def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) ->
         text += f" ± {as_printed(row['sd'])}"
     seeds = f"n = {row['n']}" if not pd.isna(row["n"]) and row["n"] > 1 else ""
     said = row["note"] and not np.isnan(row["mean"])  # a missing value is a dash, said below
-    return Cell(text, seeds, notes=(_note(notes, _sentence(row["note"])),) if said else ())
+    return Cell(text, seeds, notes=(note(notes, row["note"]),) if said else ())
 
 
 def title_of(dataset: str, split: str, facts: Block | None) -> str:
@@ -292,20 +316,24 @@ def metric_title(name: str, metrics: dict[str, Block]) -> str:
     """The registry's title; a published number's own metric has but its name."""
     if name in metrics:
         return metrics[name]["title"]
+    bounded = name.removesuffix("_lower_bound")
+    if bounded != name and bounded in metrics:
+        return f"{metrics[bounded]['title']}, lower bound"
     return " ".join({"nmi": "NMI", "mmd": "MMD", "f": "F"}.get(w, w) for w in name.split("_"))
 
 
 def _definition_note(notes: list[str], definitions: pd.Series) -> tuple[int, ...]:
     texts = [text for text in dict.fromkeys(definitions) if text]
-    return tuple(_note(notes, f"As published: {_sentence(text)}") for text in texts)
+    return tuple(note(notes, f"As published: {_sentence(text)}") for text in texts)
 
 
 def _own_note(row: pd.Series, notes: list[str]) -> tuple[int, ...]:
-    return (_note(notes, _sentence(row["reason"])),) if row["reason"] else ()
+    return (note(notes, row["reason"]),) if row["reason"] else ()
 
 
-def _note(notes: list[str], text: str) -> int:
+def note(notes: list[str], text: str) -> int:
     """The number of a footnote, counted from 0; the same text gets the same number."""
+    text = _sentence(text)
     if text not in notes:
         notes.append(text)
     return notes.index(text)
@@ -317,7 +345,7 @@ def letter(number: int) -> str:
     return prefix + chr(ord("a") + number % 26)
 
 
-def _fixed(value: float, digits: int = tables.DIGITS) -> str:
+def fixed(value: float, digits: int = tables.DIGITS) -> str:
     # rounding first, then + 0.0: no "-0.000"
     return "0" if value == 0 else f"{round(value, digits) + 0.0:.{digits}f}"
 

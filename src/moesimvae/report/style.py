@@ -19,8 +19,10 @@ from moesimvae import files
 
 Block = dict[str, Any]
 
+VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a marker of a legend has some 60 pixels
 WIDTH = 7.2  # inches: an A4 page within its margins
 DPI = 160
+MANY_PANELS = 12
 
 # Okabe & Ito's seven, then the colours farthest from them and from each other in CIELAB, as seen
 # with normal vision, deuteranopia and protanopia (Machado et al. 2009), chroma below 72.
@@ -92,7 +94,9 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
                 picture.figure.savefig(path, dpi=DPI, metadata={"Software": None})
                 _to_palette(path)
             with files.atomic(folder / f"{picture.name}.pdf") as path:
-                picture.figure.savefig(path, dpi=DPI * 2, metadata={"CreationDate": None})
+                # Each panel with dots keeps an image of the whole figure in memory.
+                dpi = DPI * 2 if len(picture.figure.axes) <= MANY_PANELS else DPI
+                picture.figure.savefig(path, dpi=dpi, metadata={"CreationDate": None})
         said.append(
             {
                 "file": f"{picture.name}.png",
@@ -106,10 +110,16 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
 
 
 def _to_palette(path: Path) -> None:
-    """Rewrite a PNG with 256 colours: a third of the size, so that a page of many stays small."""
+    """Rewrite a PNG with 256 colours: a third of the size, so that a page of many stays small.
+
+    Not where it would show: where more than a few pixels would change colour visibly.
+    """
     with Image.open(path) as image:
-        reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    reduced.save(path, optimize=True)
+        whole = image.convert("RGB")
+    reduced = whole.quantize(256, dither=Image.Dither.NONE)
+    change = np.asarray(whole, np.int16) - np.asarray(reduced.convert("RGB"), np.int16)
+    shows = (np.abs(change).max(axis=2) > VISIBLE).sum() > FEW_PIXELS
+    (whole if shows else reduced).save(path, optimize=True)
 
 
 def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:

@@ -307,6 +307,12 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     )
 
 
+def read_remark(path: str | Path | list | None) -> str:
+    """What workflow/published/ says about a table's numbers in two sentences; "" without a file."""
+    paths = [path] if isinstance(path, str | Path) else list(path or [])
+    return " ".join(Path(p).read_text(encoding="utf-8").strip() for p in paths)
+
+
 def values(row: pd.Series) -> dict[int, float]:
     """Seed → value of one row of the table."""
     return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}

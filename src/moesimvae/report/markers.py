@@ -1,0 +1,152 @@
+"""Median marker expression of each cluster, both axes in hierarchical order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram, linkage
+
+from moesimvae.report.populations import MOST, cut
+from moesimvae.report.style import QUIET, WIDTH, styled
+
+MARKERS = 100  # more features than this are no panel
+
+
+@dataclass
+class Panel:
+    """values: (n_cells, n_markers), arcsinh of what the cytometer gave; markers: their names."""
+
+    values: np.ndarray
+    markers: list[str]
+
+
+def read_panel(features: str | Path) -> Panel | None:
+    """A cytometry panel's values on arcsinh scale; None for any other kind of features.
+
+    A panel has at most MARKERS features and either a layer "arcsinh", or raw values in the layer
+    "counts" and an arcsinh among its preprocessing steps.
+    """
+    cells = anndata.read_h5ad(features, backed="r")
+    try:
+        if cells.n_vars > MARKERS:
+            return None
+        markers = list(map(str, cells.var_names))
+        if "arcsinh" in cells.layers:
+            return Panel(_dense(cells.layers["arcsinh"]), markers)
+        steps = json.loads(cells.uns.get("preprocessing", "[]"))
+        cofactors = [step["cofactor"] for step in steps if step.get("step") == "arcsinh"]
+        if not cofactors or "counts" not in cells.layers:
+            return None
+        raw = _dense(cells.layers["counts"])
+        return Panel(np.arcsinh(raw / cofactors[0]), markers) if raw.shape[1] == len(
+            markers) else None  # fmt: skip
+    finally:
+        cells.file.close()
+
+
+def _dense(matrix: object) -> np.ndarray:
+    matrix = matrix[:]
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, np.float32)
+
+
+def medians(panel: Panel, clusters: np.ndarray) -> pd.DataFrame:
+    """Cluster → median of each marker, of the MOST largest clusters; noise (-1) is left out."""
+    sizes = pd.Series(clusters[clusters >= 0]).value_counts()
+    rows = {int(c): np.median(panel.values[clusters == c], axis=0) for c in sizes.index[:MOST]}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=panel.markers).sort_index()
+
+
+@styled
+def heat_map(
+    table: pd.DataFrame, sizes: pd.Series, names: Mapping[int, tuple[str, bool]], title: str
+) -> Figure:
+    """table: from `medians`; sizes: cluster → cells; names: from `populations.named_clusters`."""
+    rows, columns = _tree(table.to_numpy()), _tree(table.to_numpy().T)
+    table = table.iloc[rows["leaves"], columns["leaves"]]
+    n_rows, n_columns = table.shape
+    longest = max(len(str(m)) for m in table.columns)
+    height = 1.25 + np.clip(4 / n_rows, 0.15, 0.24) * n_rows + 0.065 * min(longest, 24)
+    figure = Figure((WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure.suptitle(title, fontsize=10.5)
+    grid = figure.add_gridspec(
+        2, 3, width_ratios=(0.4, max(2.0, min(4.6, 0.19 * n_columns)), 0.75),
+        height_ratios=(0.35, height - 1.9),
+    )  # fmt: skip
+    top, side = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 0])
+    heat = figure.add_subplot(grid[1, 1])
+    bars = figure.add_subplot(grid[1, 2])
+    values = table.to_numpy()
+    high = float(np.percentile(values, 99.5))
+    image = heat.imshow(values, cmap="magma_r", vmin=min(0.0, float(values.min())),
+                        vmax=max(high, 1e-6), aspect="auto")  # fmt: skip
+    size = 8 if n_columns <= 34 else 7.2
+    heat.set_xticks(range(n_columns), [cut(str(m), 24) for m in table.columns], rotation=90,
+                    fontsize=size)  # fmt: skip
+    heat.set_yticks([])
+    heat.spines[:].set_visible(False)
+    heat.tick_params(length=0)
+    _draw_tree(top, columns, "top", n_columns)
+    _draw_tree(side, rows, "left", n_rows)
+    _sizes(bars, [int(sizes[c]) for c in table.index], [_label(c, names) for c in table.index])
+    bars.set_ylim(heat.get_ylim())
+    bar = figure.colorbar(image, ax=[top, side, heat, bars], location="bottom", shrink=0.4,
+                          aspect=30, pad=0.01, extend="max" if values.max() > high else "neither",
+                          label="Median expression (arcsinh)")  # fmt: skip
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _tree(values: np.ndarray) -> dict:
+    """Average linkage of Euclidean distances, neighbouring leaves as close as they can be."""
+    if len(values) < 3:
+        return {"leaves": list(range(len(values))), "icoord": [], "dcoord": []}
+    return dendrogram(linkage(values, "average", optimal_ordering=True), no_plot=True)
+
+
+def _draw_tree(panel: Axes, tree: dict, where: str, n: int) -> None:
+    lines = []
+    for at, height in zip(tree["icoord"], tree["dcoord"], strict=True):
+        along = np.asarray(at) / 10 - 0.5  # leaf i of scipy lies at 10 i + 5
+        lines.append(np.column_stack([along, height] if where == "top" else [height, along]))
+    panel.add_collection(LineCollection(lines, colors=QUIET, linewidths=0.8))
+    most = max((max(height) for height in tree["dcoord"]), default=1.0) * 1.02
+    if where == "top":
+        panel.set(xlim=(-0.5, n - 0.5), ylim=(0, most))
+    else:
+        panel.set(ylim=(n - 0.5, -0.5), xlim=(most, 0))
+    panel.axis("off")
+
+
+def _sizes(panel: Axes, sizes: list[int], labels: list[str]) -> None:
+    """Cells of each cluster on a log axis, the number behind the bar, its name at the right."""
+    panel.barh(range(len(sizes)), sizes, color="#B9B9B9", height=0.75, log=True)
+    left = max(0.5, min(sizes) / 4)
+    panel.set_xlim(left, left * (max(sizes) / left) ** 2.1)  # half of it for the numbers
+    for y, n in enumerate(sizes):
+        panel.text(n * 1.25, y, f"{n:,}", va="center", fontsize=8, color=QUIET)
+    panel.set_xticks([])
+    panel.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    panel.set_title("Cells (log)", fontsize=8.5)
+    panel.yaxis.tick_right()
+    panel.set_yticks(range(len(labels)), labels, fontsize=8)
+    panel.tick_params(length=0)
+    panel.spines[["left", "bottom"]].set_visible(False)
+
+
+def _label(cluster: int, names: Mapping[int, tuple[str, bool]]) -> str:
+    population, matched = names.get(cluster, ("", False))
+    if not population:
+        return str(cluster)
+    population = cut(population, 22)
+    return f"{cluster}  {population}" if matched else f"{cluster}  ({population})"
