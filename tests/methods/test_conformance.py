@@ -16,7 +16,7 @@ from sklearn.preprocessing import minmax_scale
 
 from moesimvae import registry
 from moesimvae.methods import runner
-from moesimvae.methods.worker import check
+from moesimvae.methods.worker import check, with_input
 
 ROOT = Path(__file__).parents[2]
 METHODS = registry.load(ROOT / "workflow" / "registry" / "methods.yaml")
@@ -48,6 +48,7 @@ QUICK = {
 # Methods without training, which must find the blobs.
 PLAIN = [
     *("kmeans", "gmm", "hierarchical", "hdbscan", "fuzzy_c_means", "louvain", "umap_gmm"),
+    *("flowsom", "flowsom_auto", "phenograph", "x_shift"),
 ]
 
 points, BLOBS = make_blobs(N_CELLS, N_FEATURES, centers=N_CLUSTERS, cluster_std=1.0, random_state=0)
@@ -63,8 +64,7 @@ def tiny_cells(matrix=POINTS):
 def cluster(name, cells, seed=0):
     """As the worker calls it, after unseeded libraries have drawn numbers of their own."""
     block = METHODS[name]
-    if block["input"] == "counts":
-        cells.X = cells.layers["counts"]
+    cells = with_input(cells, block["input"])
     method = importlib.import_module(runner.module_name(block["module"]))
     params = block["params"] | QUICK.get(block["module"], {})
     return method.cluster(cells, N_CLUSTERS, seed, **params)
@@ -83,7 +83,7 @@ def test_block_is_complete(name):
     block = METHODS[name]
     assert set(block) - OPTIONAL == KEYS
     assert block["environment"] in ("base", "clustpy")
-    assert block["input"] in ("scaled", "counts")
+    assert block["input"] in ("scaled", "transformed", "counts")
     for key in ("uses_n_clusters", "uses_prior", "stochastic", "gpu"):
         assert isinstance(block[key], bool), key
     for key in ("threads", "mem_mb", "runtime"):
@@ -117,7 +117,7 @@ def test_conformance(name):
         np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-4)
 
     assert cells.obs.shape == (N_CELLS, 0), "wrote annotation into the cells"
-    if block["input"] == "scaled":
+    if block["input"] != "counts":
         np.testing.assert_array_equal(cells.X, POINTS, "changed the cells in place")
 
     disturb(2)
@@ -131,6 +131,16 @@ def test_sparse_cells_are_taken(name):
         pytest.skip("counts are sparse already")
     result = cluster(name, tiny_cells(csr_matrix(POINTS)))
     check(result, N_CELLS)
+
+
+def test_transformed_values_are_taken_where_there_are_some():
+    """Without the layer, as on every data set but cytometry's, X stays what it was."""
+    cells = with_input(tiny_cells(), "transformed")
+    np.testing.assert_array_equal(cells.X, POINTS)
+    for kind, expected in (("transformed", 5 * POINTS), ("scaled", POINTS)):
+        cells = tiny_cells()
+        cells.layers["arcsinh"] = 5 * POINTS
+        np.testing.assert_array_equal(with_input(cells, kind).X, expected)
 
 
 @pytest.mark.parametrize("name", PLAIN)

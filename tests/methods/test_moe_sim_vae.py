@@ -28,6 +28,13 @@ def test_a_block_is_its_preset(blocks, block, preset):
     assert json.loads(json.dumps(blocks[block]["params"])) == settings(preset)
 
 
+def test_the_cytometry_block_differs_from_the_paper_in_its_distance(blocks):
+    params = blocks["moe_sim_vae_paper_cytof"]["params"]
+    similarity = {"kind": "umap_knn", "metric": "canberra"}
+    assert params == blocks["moe_sim_vae_paper"]["params"] | {"similarity": similarity}
+    MoESimVAE(2, **params)
+
+
 def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
     default = settings("default")
     ablations = {n: b for n, b in blocks.items() if b["reference"].startswith("Ablation")}

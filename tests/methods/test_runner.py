@@ -113,6 +113,17 @@ def test_a_good_run_leaves_everything_the_contract_names(run, out, features):
     assert list(status) == list(runner.blank_status("", "", 0, {}, 0, 0))
 
 
+def test_transformed_values_are_handed_over_where_there_are_some(run, features, tmp_path):
+    transformed = BLOCK | {"input": "transformed"}
+    cells = anndata.read_h5ad(features)
+    status = run(block=transformed)
+    assert status["facts"]["sum"] == pytest.approx(cells.X.sum(), rel=1e-5)
+    cells.layers["arcsinh"] = np.full_like(cells.X, 3)
+    cells.write_h5ad(tmp_path / "cytometry.h5ad")
+    status = run(block=transformed, features=tmp_path / "cytometry.h5ad")
+    assert status["facts"]["sum"] == 3 * 4 * N_CELLS
+
+
 def test_counts_are_handed_over_where_asked_for(run):
     status = run(block=BLOCK | {"input": "counts"})
     assert status["facts"]["sum"] == 2 * 4 * N_CELLS

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "torch", "umap-learn", "pynndescent", "anndata"),
-    *("hdbscan", "igraph", "scikit-fuzzy", "numba", "clustpy"),
+    *("hdbscan", "igraph", "scikit-fuzzy", "numba", "flowsom", "clustpy"),
 )
 
 
@@ -102,7 +102,7 @@ def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def read_cells(features: Path, kind: str) -> AnnData:
-    """The cells, X being what the method asked for: the scaled values or the counts.
+    """The cells, X being what the method asked for: `with_input`.
 
     Raises LabelsWithinReach when the cells carry any annotation, UserError without counts.
     """
@@ -114,13 +114,24 @@ def read_cells(features: Path, kind: str) -> AnnData:
             f"{features} has column '{cells.obs.columns[0]}' in obs, expected none: a method must "
             "not see annotation of the cells; keep it in labels.parquet."
         )
+    if kind == "counts" and "counts" not in cells.layers:
+        raise UserError(
+            f"{features} has no layer 'counts', which this method needs; "
+            "leave the method out for this data set."
+        )
+    return with_input(cells, kind)
+
+
+def with_input(cells: AnnData, kind: str) -> AnnData:
+    """The cells with X as a method asked for it.
+
+    kind: "scaled" (X as it is), "counts" (the layer of that name) or "transformed" (the layer
+    "arcsinh" of cytometry, on the markers' own scale; X as it is where there is none).
+    """
     if kind == "counts":
-        if "counts" not in cells.layers:
-            raise UserError(
-                f"{features} has no layer 'counts', which this method needs; "
-                "leave the method out for this data set."
-            )
         cells.X = cells.layers["counts"]
+    elif kind == "transformed" and "arcsinh" in cells.layers:
+        cells.X = cells.layers["arcsinh"]
     return cells
 
 

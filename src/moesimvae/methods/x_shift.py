@@ -1,0 +1,364 @@
+"""X-shift (Samusik et al. 2016, Nat. Methods 13: 493-496): density clusters of cytometry data.
+
+No maintained Python version exists; this one is ours. Where the paper leaves a step open it does
+as the authors' program VorteX (github.com/nolanlab/vortex, class XShiftClustering; the elbow in
+LinePlusExponent of github.com/nolanlab/sandbox), and each function says what that is:
+
+1. distance of two cells: the angle between their marker vectors;
+2. density of a cell: from the sum of the angles to its K nearest cells;
+3. each cell goes to its nearest denser neighbour, and one without any is a centroid;
+4. a centroid goes to another that is denser, if no cell-poor gap lies on the way there;
+5. clusters whose means lie less than a Mahalanobis distance of 2 apart become one;
+6. this for many K, of which the one is taken where the number of clusters bends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moesimvae.errors import UserError
+from moesimvae.methods.interface import Clustering, dense
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+FEWEST_CELLS = 50
+BLOCK = 2**24  # cosines held at once
+# VorteX looks for denser cells among so many neighbours that a cell which is not at a maximum
+# finds none by chance with at most this probability, were each a coin toss, in the whole data set
+CHANCE = 0.01
+ALONG = np.arange(1, 20) / 20  # where on the way between two centroids the density is looked at
+SPREAD = 1.03  # by which VorteX divides standard deviations
+
+
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    k_from: int = 5,
+    k_to: int = 150,
+    k_steps: int = 30,
+    mahalanobis: float = 2.0,
+    max_cells: int = 250_000,
+) -> Clustering:
+    """Density clusters; the number of neighbours, K, is chosen and `n_clusters` ignored.
+
+    k_from, k_to, k_steps: the numbers K tried, evenly spaced; the largest at most a fifth of the
+        cells. VorteX's own.
+    mahalanobis: clusters nearer than this are joined.
+    max_cells: with more, so many are drawn at random (all that the seed does), and each other
+        cell goes to the cluster of the nearest of them. Time and memory grow as their square and
+        as their number; Weber & Robinson drew as many of Samusik_all.
+    """
+    from threadpoolctl import threadpool_limits
+
+    from moesimvae.model.projection import landmark_cells
+
+    points = dense(cells)
+    chosen = landmark_cells(len(points), max_cells, seed)
+    drawn = points if chosen is None else points[chosen]
+    numbers = numbers_to_try(len(drawn), k_from, k_to, k_steps)
+    with threadpool_limits(1):  # the last digit of a sum must not depend on their number
+        units = directions(drawn)
+        gradient_neighbours = neighbours_of_gradient(*drawn.shape)
+        near, angles = nearest_cells(units, max(numbers[-1], gradient_neighbours))
+        tried = [
+            merged_by_mahalanobis(
+                drawn,
+                density_clusters(units, near[:, : gradient_neighbours - 1], angles, number),
+                mahalanobis,
+            )
+            for number in numbers
+        ]
+        found = [int(labels.max()) + 1 for labels in tried]
+        best = elbow(np.array(numbers, float), np.array(found, float))
+        labels = tried[best]
+        if chosen is not None:
+            labels = spread_to_all(labels, units, directions(points), chosen)
+    return Clustering(
+        labels,
+        history={"neighbours": numbers, "clusters": found},
+        facts={"neighbours": numbers[best], "neighbours_for_gradient": gradient_neighbours},
+    )
+
+
+def numbers_to_try(n_cells: int, k_from: int, k_to: int, k_steps: int) -> list[int]:
+    """The numbers of neighbours K, ascending."""
+    if n_cells < FEWEST_CELLS:
+        raise UserError(
+            f"x_shift: there are {n_cells} cells, too few for densities; "
+            f"give at least {FEWEST_CELLS}."
+        )
+    numbers = np.linspace(k_from, min(k_to, n_cells // 5), max(k_steps, 0)).astype(int)
+    numbers = np.unique(numbers).tolist()
+    if k_from < 2 or k_from > k_to or len(numbers) < 5 or numbers[0] != k_from:
+        raise UserError(
+            f"x_shift: k_from {k_from}, k_to {k_to} and k_steps {k_steps} leave fewer than 5 "
+            f"numbers of neighbours to choose from, for {n_cells} cells; k_from must be 2 or more, "
+            "and k_to 4 larger, where only numbers up to a fifth of the cells count."
+        )
+    return numbers
+
+
+def neighbours_of_gradient(n_cells: int, n_features: int) -> int:
+    """How many nearest cells, itself included, a cell looks at for a denser one."""
+    number = max((n_features + 1) / 2, np.floor(np.log2(n_cells / CHANCE)))
+    return min(int(number), n_cells)
+
+
+# Neighbours
+
+
+def directions(points: np.ndarray) -> np.ndarray:
+    """Rows of length 1; a row of zeros stays so, at a right angle to all."""
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    return np.divide(points, lengths, out=np.zeros_like(points), where=lengths > 0)
+
+
+def nearest_cells(units: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and angles of the k − 1 cells nearest to each, itself left out, (n, k − 1) each.
+
+    Exact: all pairs, block by block. Of each row only the cosines above a bound that a sample of
+    them suggests are sorted.
+    """
+    n, k = len(units), k - 1
+    step = max(1, n // 4096)
+    rank = k if step == 1 else 2 * k // step + 4
+    near = np.empty((n, k), dtype=np.int32)
+    angles = np.empty((n, k), dtype=np.float32)
+    for rows, cosines in blocks_of_cosines(units, units):
+        cosines[np.arange(len(rows)), rows] = -2
+        bound = np.partition(cosines[:, ::step], -rank, axis=1)[:, -rank]
+        enough = np.count_nonzero(cosines >= bound[:, None], axis=1) >= k
+        bound[~enough] = -2
+        row, cell = np.nonzero(cosines >= bound[:, None])
+        order = np.lexsort((-cosines[row, cell], row))
+        first = np.searchsorted(row, np.arange(len(rows)))
+        found = order[first[:, None] + np.arange(k)]
+        near[rows] = cell[found]
+        angles[rows] = angle(cosines[row[found], cell[found]])
+    return near, angles
+
+
+def blocks_of_cosines(
+    some: np.ndarray, units: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers of `some`, and their cosines with all units, block by block."""
+    size = max(1, BLOCK // len(units))
+    for start in range(0, len(some), size):
+        rows = np.arange(start, min(start + size, len(some)))
+        yield rows, some[rows] @ units.T
+
+
+def angle(cosines: np.ndarray) -> np.ndarray:
+    return np.arccos(np.clip(cosines, -1, 1))
+
+
+# One number of neighbours
+
+
+def density_clusters(units: np.ndarray, near: np.ndarray, angles: np.ndarray, k: int) -> np.ndarray:
+    """The centroid that each cell ends at, as a number from 0, (n,).
+
+    near: (n, N − 1), where a denser cell is sought, the nearest first; angles: as `nearest_cells`
+    gives them. The sum of angles to the k nearest, the cell itself being the first of them, is
+    the larger the thinner the cells lie.
+    """
+    thinness = angles[:, : k - 1].sum(axis=1, dtype=np.float64)
+    denser = thinness[near] < thinness[:, None]
+    way = np.arange(len(units))
+    climbs = denser.any(axis=1)
+    way[climbs] = near[climbs, denser[climbs].argmax(axis=1)]
+    centroids = np.flatnonzero(~climbs)
+    way[centroids] = centroids[join_centroids(units, centroids, thinness[centroids], k)]
+    while True:
+        further = way[way]
+        if (further == way).all():
+            return np.unique(way, return_inverse=True)[1]
+        way = further
+
+
+def join_centroids(
+    units: np.ndarray, centroids: np.ndarray, thinness: np.ndarray, k: int
+) -> np.ndarray:
+    """For each centroid the one it is joined to: the most similar of those that
+
+    are denser, are its Gabriel neighbours (no third centroid is nearer to the middle between
+    them), and have cells at least as dense as its own surroundings all along the way. Itself
+    where there is none. Numbers of centroids, (n_centroids,).
+    """
+    ends = units[centroids]
+    similarity = ends @ ends.T
+    choices = [gabriel_choices(similarity, thinness, i) for i in range(len(centroids))]
+    target = np.arange(len(centroids))
+    open_ = np.array([i for i, choice in enumerate(choices) if len(choice)], dtype=int)
+    turn = 0
+    while len(open_):
+        other = np.array([choices[i][turn] for i in open_])
+        joined = no_gap(units, ends[open_], ends[other], thinness[open_], k)
+        target[open_[joined]] = other[joined]
+        turn += 1
+        open_ = np.array([i for i in open_[~joined] if len(choices[i]) > turn], dtype=int)
+    return target
+
+
+def gabriel_choices(similarity: np.ndarray, thinness: np.ndarray, i: int) -> np.ndarray:
+    """Denser Gabriel neighbours of centroid i, the most similar first.
+
+    With unit vectors a third one c is nearer to the middle of a and b if a·c + b·c > 1 + a·b.
+    """
+    own = similarity[i]
+    # of equally dense ones the first counts as the denser, or they would go to each other
+    earlier = np.arange(len(own)) < i
+    others = np.flatnonzero((thinness < thinness[i]) | ((thinness == thinness[i]) & earlier))
+    witnesses = np.argsort(-own, kind="stable")[:32]
+    for third in (witnesses, np.arange(len(own))):  # most fall to a near one
+        sums = similarity[np.ix_(others, third)] + own[third]
+        sums[:, third == i] = -np.inf
+        sums[others[:, None] == third] = -np.inf
+        others = others[sums.max(axis=1, initial=-np.inf) <= 1 + own[others] + 1e-6]
+    return others[np.argsort(-own[others], kind="stable")]
+
+
+def no_gap(
+    units: np.ndarray, start: np.ndarray, end: np.ndarray, limit: np.ndarray, k: int
+) -> np.ndarray:
+    """Whether the cells lie as dense as at `start` on the whole way to `end`, (n,) booleans.
+
+    limit: (n,) sums of angles at the starts. The middle is looked at first.
+    """
+    passed = np.arange(len(start))
+    for places in (ALONG[9:10], np.delete(ALONG, 9)):
+        shares = places[:, None, None]
+        ways = shares * start[passed] + (1 - shares) * end[passed]
+        ways = directions(ways.reshape(-1, start.shape[1])).astype(units.dtype)
+        enough = dense_enough(units, ways, np.tile(limit[passed], len(shares)), k)
+        passed = passed[enough.reshape(len(shares), -1).all(axis=0)]
+    result = np.zeros(len(start), dtype=bool)
+    result[passed] = True
+    return result
+
+
+def dense_enough(units: np.ndarray, places: np.ndarray, limit: np.ndarray, k: int) -> np.ndarray:
+    """Whether the sum of angles to the k nearest cells is at most `limit`, (n_places,) booleans.
+
+    Fewer than half of the k can be at more than 2 / k of a sum: few places need the sum itself.
+    """
+    result = np.zeros(len(places), dtype=bool)
+    for rows, cosines in blocks_of_cosines(places, units):
+        bound = np.cos(np.minimum(2 * limit[rows] / k, np.pi)) - 1e-6
+        near = cosines >= bound[:, None]
+        counts = np.count_nonzero(near, axis=1)
+        for i in np.flatnonzero(counts >= k / 2):
+            values = cosines[i, near[i]] if counts[i] >= k else cosines[i]
+            largest = np.partition(values, len(values) - k)[len(values) - k :]
+            result[rows[i]] = angle(largest).sum(dtype=np.float64) <= limit[rows[i]]
+    return result
+
+
+# Joining clusters
+
+
+@dataclass
+class Groups:
+    """Size (C,), mean (C, d) and summed squared deviation (C, d) of clusters."""
+
+    size: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    def distances_from(self, i: int) -> np.ndarray:
+        """Mahalanobis distance of cluster i to each, with the mean of both standard deviations.
+
+        Infinite to a single cell, which has none, and to a cluster of size 0.
+        """
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviation = np.sqrt(self.squares / (self.size - 1)[:, None]) / SPREAD
+            scaled = (self.mean - self.mean[i]) / ((deviation + deviation[i]) / 2)
+        scaled[self.mean == self.mean[i]] = 0
+        result = np.sqrt((scaled**2).sum(axis=1))
+        result[(self.size < 2) | (self.size[i] < 2)] = np.inf
+        result[i] = np.inf
+        return result
+
+    def join(self, i: int, j: int) -> None:
+        """Take cluster j into i."""
+        size = self.size[i] + self.size[j]
+        step = self.mean[j] - self.mean[i]
+        self.squares[i] += self.squares[j] + step**2 * self.size[i] * self.size[j] / size
+        self.mean[i] += step * self.size[j] / size
+        self.size[i], self.size[j] = size, 0
+
+
+def groups_of(points: np.ndarray, labels: np.ndarray) -> Groups:
+    size = np.bincount(labels).astype(float)
+    mean = np.column_stack([np.bincount(labels, column) for column in points.T]) / size[:, None]
+    squares = [
+        np.bincount(labels, (column - mean[labels, i]) ** 2) for i, column in enumerate(points.T)
+    ]
+    return Groups(size, mean, np.column_stack(squares))
+
+
+def merged_by_mahalanobis(points: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+    """Labels after joining the two nearest clusters again and again, while nearer than that."""
+    groups = groups_of(points, labels)
+    n = len(groups.size)
+    joined_to = np.arange(n)
+    distances = np.array([groups.distances_from(i) for i in range(n)], dtype=np.float32)
+    nearest = distances.argmin(axis=1)
+    while True:
+        shortest = distances[np.arange(n), nearest]
+        i = int(shortest.argmin())
+        if not shortest[i] < threshold:
+            break
+        j = int(nearest[i])
+        groups.join(i, j)
+        joined_to[joined_to == j] = i
+        distances[j] = distances[:, j] = np.inf
+        distances[i] = distances[:, i] = groups.distances_from(i)
+        stale = np.isin(nearest, (i, j)) | (np.arange(n) == i)
+        nearest[stale] = distances[stale].argmin(axis=1)
+        nearest[distances[:, i] < distances[np.arange(n), nearest]] = i
+    return np.unique(joined_to[labels], return_inverse=True)[1]
+
+
+# The number of neighbours
+
+
+def elbow(numbers: np.ndarray, clusters: np.ndarray) -> int:
+    """Index of the number of neighbours from which on the clusters become fewer in a line only.
+
+    Fitted is clusters = line + exponential, for each number as the bend: the line to the numbers
+    from there on, then the exponential to what lies above it. The best fit of all wins.
+    """
+    from scipy.optimize import least_squares
+
+    def misfit(line: np.ndarray, curve: np.ndarray) -> np.ndarray:
+        return clusters - np.polyval(line, numbers) - np.exp(np.polyval(curve, numbers))
+
+    costs = {}
+    for i in range(2, len(numbers) - 2):
+        line = np.polyfit(numbers[i:], clusters[i:], 1)
+        above = clusters[: i + 1] - np.polyval(line, numbers[: i + 1])
+        start = np.polyfit(numbers[: i + 1], np.log(np.maximum(1, above)), 1)
+        fit = least_squares(lambda curve, line=line: misfit(line, curve), start)
+        costs[i] = fit.cost
+    return min(costs, key=costs.get)
+
+
+# All cells
+
+
+def spread_to_all(
+    labels: np.ndarray, units: np.ndarray, every: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """Labels of all cells: those of the chosen ones, and for others that of the nearest chosen."""
+    result = np.empty(len(every), dtype=labels.dtype)
+    for rows, cosines in blocks_of_cosines(every, units):
+        result[rows] = labels[cosines.argmax(axis=1)]
+    result[chosen] = labels
+    return result
