@@ -26,6 +26,7 @@ os.environ.update(
 from moesimvae import config as configuration, registry
 from moesimvae.data import sets
 from moesimvae.errors import one_sentence
+from moesimvae.report import IN_DETAIL
 
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
 with one_sentence():
@@ -154,6 +155,23 @@ def showcase_projections(wildcards):
         folder.replace(runs, f"{RESULTS}/projections/", 1) + ".parquet"
         for folder in showcase_folders(wildcards)
     ]
+
+
+def in_detail(paths):
+    """Input function: the first of what `paths` gives for every data set of the experiment."""
+    return lambda wildcards: paths(wildcards)[:IN_DETAIL]
+
+
+def showcase_decoded(wildcards):
+    """What the experts of the showcase runs make of the cells, one per data set."""
+    views = showcase_projections(wildcards)
+    return [view.removesuffix(".parquet") + ".experts.parquet" for view in views]
+
+
+def published_remark(wildcards):
+    """What must be said below a table with these published numbers, if anything."""
+    remarks = [path.with_suffix(".txt") for path in published_file(wildcards)]
+    return [path for path in remarks if path.exists()]
 
 
 def all_run_folders(wildcards):

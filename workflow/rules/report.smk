@@ -1,24 +1,4 @@
 # Every table and figure is a view of the long tables of scores and runs.
-from moesimvae.report import IN_DETAIL
-
-
-def in_detail(paths):
-    """Input function: the first of what `paths` gives for every data set of the experiment."""
-    return lambda wildcards: paths(wildcards)[:IN_DETAIL]
-
-
-def showcase_decoded(wildcards):
-    """What the experts of the showcase runs make of the cells, one per data set."""
-    views = showcase_projections(wildcards)
-    return [view.removesuffix(".parquet") + ".experts.parquet" for view in views]
-
-
-def published_remark(wildcards):
-    """What must be said below a table with these published numbers, if anything."""
-    remarks = [path.with_suffix(".txt") for path in published_file(wildcards)]
-    return [path for path in remarks if path.exists()]
-
-
 rule project:
     """Two-dimensional view of a run's latent space."""
     input:
