@@ -74,7 +74,7 @@ def test_scripts_stay_thin(root):
 def test_the_readme_shows_the_numbers_of_its_table(root):
     table = pd.read_csv(root / "docs" / "table1" / "table.csv")
     means = table.query("source == 'run'").pivot_table("mean", "title", "metric")
-    row = r"^\| (.+?) \| [13] \| (.+?) \| (.+?) \| .*\| \d+ \|$"
+    row = r"^\| (.+?) \| (?:1|3|10) \| (.+?) \| (.+?) \| .*\| \d+ \|$"
     rows = re.findall(row, (root / "README.md").read_text(), re.MULTILINE)
     assert len(rows) == 13
     for title, accuracy, nmi in rows:
