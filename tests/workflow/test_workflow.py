@@ -119,7 +119,7 @@ def small(root, checkout) -> Checkout:
             }
 
     def one_experiment(config):
-        config["limits"] = {"runtime": 0.15}
+        config["limits"] = {"runtime": 0.25}
         config["experiments"] = {
             "demo": {
                 "title": "Small",
