@@ -66,8 +66,10 @@ $(VENV)-clustpy/installed: envs/clustpy.lock
 docs: ## Copy the results that the README shows from results/ into docs/
 	for name in demo table1 ablation table3_subsets; do \
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
-		cp results/$$name/{table.{csv,md,tex},report.html} docs/$$name/; \
+		cp results/$$name/table.{csv,md,tex} docs/$$name/; \
 	done
+	cp results/table1/report.html docs/table1/
+	cp results/demo/figures/scores_simulated_cytof.png docs/demo/
 	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 	cp results/table3_subsets/figures/{markers_levine_13dim*,spread*}.png docs/table3_subsets/
