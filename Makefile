@@ -72,7 +72,7 @@ docs: ## Copy the results that the README shows from results/ into docs/
 	cp results/demo/figures/scores_simulated_cytof.png docs/demo/
 	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
-	cp results/table3_subsets/figures/{markers_levine_13dim*,spread*}.png docs/table3_subsets/
+	cp results/table3_subsets/figures/{markers_levine_13dim*,populations_levine_13dim*,spread}.png docs/table3_subsets/
 
 clean: ## Remove results (downloads in resources/ stay)
 	rm -rf results/[!R]* .snakemake
