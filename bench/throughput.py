@@ -343,6 +343,7 @@ def plot(result: dict, path: Path) -> None:
     right.barh(names, middle, xerr=errors, capsize=3, color="#7aa6c2")
     right.invert_yaxis()
     right.set(xlabel="cells per second in training")
+    right.locator_params(axis="x", nbins=5)
     where = result["machine"]
     figure.suptitle(f"{where['cpu']}, {where['threads']} threads; median and range", fontsize=9)
     with files.atomic(path) as temporary:
