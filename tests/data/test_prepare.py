@@ -77,9 +77,10 @@ def test_every_block_of_the_registry_is_complete(blocks):
     lengths = {"sha256": 64, "git_blob_sha1": 40}
     for name, block in sets.resolve(blocks, {}).items():
         assert not set(KEYS) - set(block), name
-        assert block["simulated"] == ("simulated" in name)
-        assert block["simulated"] == block["title"].startswith("Simulated")
-        assert block["partial"] == name.endswith("_subset") == ("subset" in block["title"])
+        assert block["simulated"] == bool(re.search("simulated|synthetic", name)), name
+        assert block["simulated"] == bool(re.search("imulated|semi-synthetic", block["title"]))
+        assert block["partial"] == bool(re.search(" subset| sample", block["title"])), name
+        assert block["partial"] or not name.endswith("_subset")
         for file in (block.get("files") or {}).values():
             assert all(re.match(r"https?://\S+$", source) for source in file["sources"]), name
             if file["hash"] == "unknown":

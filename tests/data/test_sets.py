@@ -57,6 +57,22 @@ def test_every_inhibitor_and_well_is_a_data_set():
     }
 
 
+def test_every_value_of_a_grid_is_a_data_set():
+    block = {
+        "title": "{n_components} Gaussians",
+        "simulate": {"simulator": "gaussians", "seed": 1},
+        "grid": {"n_components": [2, 5]},
+        "n_clusters": "n_components",
+    }
+    blocks = sets.resolve({"s": block, "t": block | {"n_clusters": 40}}, {})
+    assert list(blocks) == ["s_2", "s_5", "t_2", "t_5"]
+    assert [b["n_clusters"] for b in blocks.values()] == [2, 5, 40, 40]
+    assert blocks["s_5"]["title"] == "5 Gaussians"
+    assert blocks["t_2"]["simulate"] == block["simulate"] | {"n_components": 2}
+    assert blocks["t_5"]["family"] == "t"
+    assert "grid" not in blocks["s_2"]
+
+
 def test_a_folder_takes_the_place_of_the_known_files(tmp_path):
     names = ["My_drug_cd8+_C11.fcs", "My_drug_nk_C11.FCS", "other_nk_C1.fcs"]
     place = folder_of(tmp_path / "export", *names, "readme.txt", "._hidden_nk_C1.fcs")

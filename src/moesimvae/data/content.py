@@ -11,6 +11,7 @@ at here, and `prepare` counts what it holds.
 
 import gzip
 import hashlib
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,21 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); fetch it, or give a file that may be read."
+        ) from error
+
+
+@contextmanager
+def archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """The zip archive; UserError when it is none or is damaged, also when that shows only inside.
+
+    A member that is opened gives no more bytes than the archive says it has, and is checked.
+    """
+    try:
+        with zipfile.ZipFile(path) as members:
+            yield members
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} is not a readable zip archive ({error}); delete it and fetch it again."
         ) from error
 
 

@@ -13,11 +13,8 @@ number, no text) has no gate: it is clustered and not scored. X holds the file's
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,9 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data.cells import CellFile, from_fcs, read_cells
+from moesimvae.data.content import archive
 from moesimvae.data.fcs import read_fcs
+from moesimvae.data.named import listed, near
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
 
@@ -90,13 +89,13 @@ def gates(block: Block, raw_files: Raw) -> Cells:
     if not files:
         samples = f" named with {', '.join(panel.samples)}" if panel.samples else ""
         raise UserError(
-            f"{_list(raw_files.values())} hold no FCS file{samples}; fetch the archives as they "
+            f"{listed(raw_files.values())} hold no FCS file{samples}; fetch the archives as they "
             "were published."
         )
     text = next(_members(raw_files, GATES), None)
     if text is None:
         raise UserError(
-            f"{_list(raw_files.values())} hold no {GATES}, which tells the population of each "
+            f"{listed(raw_files.values())} hold no {GATES}, which tells the population of each "
             "gated cell; fetch the archives as they were published."
         )
     files = dict(sorted(files.items()))
@@ -142,18 +141,7 @@ def _find(file: CellFile, name: str, what: str) -> int:
         (found,) = np.nonzero(np.asarray(names) == name)
         if len(found) == 1:
             return int(found[0])
-    raise UserError(f"{file.path} has no {what} '{name}'; {_near(name, list(cells.var_names))}.")
-
-
-def _near(name: str, names: Sequence[str]) -> str:
-    lower = {str(other).lower(): str(other) for other in names}
-    near = [lower[n] for n in get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
-    return f"did you mean {', '.join(near)}" if near else f"it has {_list(names)}"
-
-
-def _list(names: Any, most: int = 8) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+    raise UserError(f"{file.path} has no {what} '{name}'; {near(name, list(cells.var_names))}.")
 
 
 # ---------------------------------------------------------------------- populations
@@ -194,7 +182,7 @@ def _known(found: Any, known: list[str], where: str) -> None:
         if name not in known:
             raise UserError(
                 f"{where} the population '{name}', which is none of the {len(known)} of the "
-                f"registry block; {_near(name, known).replace('it has', 'these are')}."
+                f"registry block; {near(name, known).replace('it has', 'these are')}."
             )
 
 
@@ -205,22 +193,17 @@ def _members(raw_files: Raw, suffix: str, parts: Sequence[str] = ()) -> Iterator
     """
     seen = set()
     for path in raw_files.values():
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    base = Path(name).name
-                    wanted = base.lower().endswith(suffix) and not base.startswith(".")
-                    if (
-                        wanted
-                        and base not in seen
-                        and (not parts or any(part in base for part in parts))
-                    ):
-                        seen.add(base)
-                        yield f"{path}/{name}", archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
-            raise UserError(
-                f"{path} is not a readable zip archive ({error}); delete it and fetch it again."
-            ) from error
+        with archive(path) as members:
+            for name in members.namelist():
+                base = Path(name).name
+                wanted = base.lower().endswith(suffix) and not base.startswith(".")
+                if (
+                    wanted
+                    and base not in seen
+                    and (not parts or any(part in base for part in parts))
+                ):
+                    seen.add(base)
+                    yield f"{path}/{name}", members.read(name)
 
 
 def _gated(path: str, content: bytes, files: dict[str, CellFile], panel: Panel) -> np.ndarray:
@@ -263,7 +246,7 @@ def _data_set(
     names = list(files[0].cells.var_names[columns])
     values = np.concatenate([file.cells[:, names].X for file in files], dtype=np.float32)
     if len(values) == 0:
-        raise UserError(f"{_list(file.path for file in files)} hold no cells; give other files.")
+        raise UserError(f"{listed(file.path for file in files)} hold no cells; give other files.")
     _require_values(values, names, files)
     if order is not None:
         values, labels = values[order], labels[order]
@@ -287,7 +270,7 @@ def _same_panel(files: list[CellFile]) -> None:
         if set(names) != set(first):
             lacks = [n for n in first if n not in names]
             more = [n for n in names if n not in first]
-            differ = [f"lacks {_list(lacks)}"] * bool(lacks) + [f"also has {_list(more)}"] * bool(
+            differ = [f"lacks {listed(lacks)}"] * bool(lacks) + [f"also has {listed(more)}"] * bool(
                 more
             )
             raise UserError(
@@ -306,7 +289,7 @@ def _require_values(values: np.ndarray, names: list[str], files: list[CellFile])
             else (f"{missing[column]:,} missing or infinite values in {len(values):,} cells")
         )
         raise UserError(
-            f"{_list((file.path for file in files), 2)}: the marker '{names[column]}' has {many}; "
+            f"{listed((file.path for file in files), 2)}: the marker '{names[column]}' has {many}; "
             "leave it out of the markers, or mend the file."
         )
 

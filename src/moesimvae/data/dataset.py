@@ -1,9 +1,13 @@
 """A prepared data set on disk: contract 1 of the benchmark.
 
 features.h5ad   cells × features, X float32 (dense or CSR) in [0, 1]; raw counts, if any, in
-                layers["counts"]; transformed but unscaled cytometry in layers["arcsinh"];
+                layers["counts"]; transformed but unscaled values in layers["arcsinh"] of
+                cytometry, layers["lognorm"] of single-cell RNA;
+                obs: empty, or split ("train" | "test"), on whose training cells all was fitted;
+                obsm: signature (n_cells, n_groups) bool, prior knowledge, if any;
                 uns: dataset, preprocessing (JSON), image_shape (of images), instrument and
-                panel (JSON; of cytometry)
+                panel (JSON; of cytometry), counts (JSON; of single-cell RNA: rows and cells left
+                out or empty), signature (JSON: group → gene)
 labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """
@@ -13,6 +17,7 @@ from pathlib import Path
 import anndata
 import pandas as pd
 
+from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.errors import UserError
 
 FEATURES, LABELS, FACTS = "features.h5ad", "labels.parquet", "dataset.json"
@@ -20,7 +25,10 @@ LABEL_COLUMNS = ["cell", "label", "scored", "split"]
 
 
 def load_features(path: str | Path) -> anndata.AnnData:
-    """The cells of a features.h5ad; UserError when it is none or annotates its cells."""
+    """The cells of a features.h5ad; UserError when it is none or annotates its cells.
+
+    The one column that obs may have is the split.
+    """
     try:
         cells = anndata.read_h5ad(path)
     except FileNotFoundError as error:
@@ -30,10 +38,10 @@ def load_features(path: str | Path) -> anndata.AnnData:
             f"{path} is not a readable h5ad file ({_first_line(error)}); prepare the data set "
             "again."
         ) from error
-    if len(cells.obs.columns):
+    if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
-            f"{path} has the column '{cells.obs.columns[0]}' in obs, expected none: labels stay in "
-            f"{LABELS}, away from the methods."
+            f"{path} has the column '{others[0]}' in obs, expected none but '{SPLIT}': labels stay "
+            f"in {LABELS}, away from the methods."
         )
     return cells
 

@@ -1,7 +1,8 @@
-"""Calling a function by the name that a registry mapping gives it."""
+"""Names: calling a function by the one that a registry mapping gives, and telling near ones."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from moesimvae.errors import UserError
@@ -32,3 +33,16 @@ def call(
             f"{parameters} ({error}); compare them with its description."
         ) from error
     return functions[name](*arguments, **parameters)
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """The part of a sentence that tells which names were perhaps meant, or some that there are."""
+    lower = {str(other).lower(): str(other) for other in names}
+    close = [lower[n] for n in get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    return f"did you mean {', '.join(close)}" if close else f"it has {listed(names) or 'none'}"
+
+
+def listed(names: Iterable[Any], most: int = 8) -> str:
+    """The first names, and how many more there are."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))

@@ -12,9 +12,11 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from moesimvae import files
-from moesimvae.data import content, readers
+from moesimvae.data import content, readers, signature
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
 from moesimvae.data.preprocessing import preprocess
+from moesimvae.data.split import COLUMN as SPLIT
+from moesimvae.data.split import TEST, TRAIN, same_as_paper, split
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
 
@@ -31,8 +33,8 @@ def prepare(
 
     The three files appear only when all are complete, dataset.json last. The same input gives the
     same bytes. Raises UserError for a key missing in the block, a missing or wrong raw file, an
-    unknown reader or step, cells other than the block `expects`, and prepared values that are not
-    finite or not in [0, 1].
+    unknown reader or step, cells other than the block `expects`, a signature gene or group that is
+    not there, and prepared values that are not finite or not in [0, 1].
     """
     if missing := [key for key in KEYS if key not in block]:
         raise UserError(
@@ -44,9 +46,18 @@ def prepare(
     ]
     cells, labels = readers.read(block, raw_files)
     _count(name, block.get("expects") or {}, cells, labels)
+    _check_cells(name, cells, labels)
+    if "split" in block:
+        labels["split"] = split(cells.n_obs, **block["split"])
+        cells.obs[SPLIT] = pd.Categorical(labels["split"], [TEST, TRAIN])
+    genes = block.get("signature") or {}
+    signature.require_groups(genes, labels, f"the data set {name}")
+    above = signature.above_average(cells, genes, f"the data set {name}") if genes else None
     steps = block.get("preprocessing", [])
     cells = preprocess(cells, steps)
-    _check(name, cells, labels)
+    _check_values(name, cells)
+    if above is not None:
+        signature.attach(cells, above, genes)
     cells.uns |= {"dataset": name, "preprocessing": json.dumps(steps)}
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -89,6 +100,7 @@ def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.Dat
     found = {
         "cells": cells.n_obs,
         "markers": cells.n_vars,
+        "genes": cells.n_vars,
         "populations": gated.nunique(),
         "gated": len(gated),
     }
@@ -107,15 +119,8 @@ def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.Dat
         )
 
 
-def _check(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
-    """Hold what a reader and the steps gave to contract 1."""
-    values = cells.X.data if sp.issparse(cells.X) else cells.X
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    if not (low >= 0 and high <= 1):  # also true for NaN
-        raise UserError(
-            f"the prepared values of the data set {name} run from {low:g} to {high:g}, expected "
-            "finite values in [0, 1]; end its preprocessing with a step such as minmax or divide."
-        )
+def _check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
+    """Hold what a reader gave to contract 1."""
     if len(cells.obs.columns) or not cells.obs_names.is_unique:
         raise UserError(
             f"the reader of the data set {name} annotates cells or repeats a cell id; expected "
@@ -125,6 +130,17 @@ def _check(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
         raise UserError(
             f"the labels of the data set {name} name {len(labels)} cells, expected the "
             f"{cells.n_obs} cells of its features in the same order; mend its reader."
+        )
+
+
+def _check_values(name: str, cells: AnnData) -> None:
+    """Hold what the steps gave to contract 1."""
+    values = cells.X.data if sp.issparse(cells.X) else cells.X
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # also true for NaN
+        raise UserError(
+            f"the prepared values of the data set {name} run from {low:g} to {high:g}, expected "
+            "finite values in [0, 1]; end its preprocessing with a step such as minmax or divide."
         )
 
 
@@ -151,6 +167,14 @@ def _facts(
         facts["simulate"] = block["simulate"]
     if "instrument" in cells.uns:
         facts |= {"instrument": cells.uns["instrument"], "panel": json.loads(cells.uns["panel"])}
+    if "counts" in cells.uns:
+        facts["counts"] = json.loads(cells.uns["counts"])
+    if "split" in block:
+        facts |= {f"n_{part}": int((labels["split"] == part).sum()) for part in (TRAIN, TEST)}
+    if "signature" in block:
+        facts["signature"] = block["signature"]
+    if "paper" in block:
+        facts["paper"] = same_as_paper(labels, block["paper"])
     if "well" in block:  # wells of one inhibitor are drawn together
         facts |= {"family": block["family"], "group": block["inhibitor"], "well": block["well"]}
     return facts

@@ -2,9 +2,12 @@
 
 A step takes cells (AnnData; X dense or CSR) and its parameters and returns cells; layers keep the
 raw values. A registry block lists them: `- {step: arcsinh, cofactor: 5}`.
+
+A step that fits something (minmax, gene_filter, select_features, pca) does so on the training cells
+where obs has a split, and on all cells where it has none.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,13 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from moesimvae.data import named
+from moesimvae.data.split import COLUMN as SPLIT
+from moesimvae.data.split import training
 from moesimvae.errors import UserError
 
 Matrix = np.ndarray | sp.csr_matrix
+# stored values of a sparse matrix that are worked on at a time, in float64 (some 100 MB)
+PIECE = 1 << 22
 
 
 def preprocess(cells: AnnData, steps: Iterable[dict[str, Any]]) -> AnnData:
@@ -50,60 +57,111 @@ def log1p(cells: AnnData) -> AnnData:
 
 
 def library_size(cells: AnnData, target: float) -> AnnData:
-    """Scale every cell's values to the same sum, `target`; a cell of sum 0 stays 0."""
+    """Scale every cell's values to the same sum, `target`; a cell of sum 0 stays 0.
+
+    1e6 gives counts per million, the usual scale of Smart-seq2; 1e4 is usual for UMIs. How the
+    paper made its "TPM" from counts is not documented.
+    """
     totals = np.asarray(cells.X.sum(axis=1), dtype=np.float64).ravel()
-    factors = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)[:, None]
-    scaled = cells.X.multiply(factors).tocsr() if sp.issparse(cells.X) else cells.X * factors
-    cells.X = scaled.astype(np.float32)
+    factors = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
+    if sp.issparse(cells.X):
+        matrix = cells.X.tocsr()
+        cells.X = _stored(matrix, lambda x, row, column: x * factors[row])
+    else:
+        cells.X = (cells.X * factors[:, None]).astype(np.float32)
+    return cells
+
+
+def gene_filter(cells: AnnData, quantile: float) -> AnnData:
+    """Genes whose sum *or* variance is above the `quantile` of all genes' sums or variances.
+
+    As in the paper's released code (quantile 0.2), which computes both on the training cells with
+    exactly one signature gene above its average and the MinMax scaling on the same cells. Here all
+    training cells count, so that methods without prior knowledge see data that owe nothing to it.
+    Layers go along.
+    """
+    if not 0 <= quantile < 1:
+        raise UserError(
+            f"the preprocessing step 'gene_filter' has the quantile {quantile}; give a number from "
+            "0 to below 1."
+        )
+    sums = squares = np.zeros(cells.n_vars)
+    for piece in _training_pieces(cells):
+        values = piece.astype(np.float64)
+        sums = sums + _columns(values.sum(axis=0))
+        values = values.multiply(values) if sp.issparse(values) else np.square(values)
+        squares = squares + _columns(values.sum(axis=0))
+    n = int(training(cells).sum())
+    variances = squares / n - (sums / n) ** 2
+    above = [values > np.quantile(values, quantile) for values in (sums, variances)]
+    cells._inplace_subset_var(above[0] | above[1])  # a second AnnData would double the memory
     return cells
 
 
 def minmax(cells: AnnData) -> AnnData:
-    """Each feature to [0, 1] over all cells; a constant feature becomes 0.
+    """Each feature to [0, 1] over the training cells; a constant feature becomes 0.
 
-    A sparse matrix stays sparse when every feature's minimum is 0.
+    Values of test cells beyond those of training are set to 0 or 1. A sparse matrix stays sparse
+    when no value is negative.
     """
-    low, high = _columns(cells.X.min(axis=0)), _columns(cells.X.max(axis=0))
+    pieces = _training_pieces(cells)
+    extremes = [(_columns(x.min(axis=0)), _columns(x.max(axis=0))) for x in pieces]
+    low = np.min([lowest for lowest, _ in extremes], axis=0)
+    high = np.max([highest for _, highest in extremes], axis=0)
     factors = np.divide(1.0, high - low, out=np.zeros_like(low), where=high > low)
-    if sp.issparse(cells.X) and not low.any():
-        scaled = cells.X.multiply(factors[None, :]).tocsr()
-    else:
-        dense = cells.X.toarray() if sp.issparse(cells.X) else cells.X
-        scaled = (dense - low) * factors
-    scaled = scaled.astype(np.float32)
+    if sp.issparse(cells.X) and low.min(initial=0) >= 0:
+        # where a feature's minimum is above 0, a value that is not stored is a test cell's 0,
+        # below that minimum, and so 0 again
+        def scale(x: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+            return np.clip((x - low[column]) * factors[column], 0, 1)
+
+        cells.X = _stored(cells.X.tocsr(), scale)
+        cells.X.eliminate_zeros()
+        return cells
+    dense = cells.X.toarray() if sp.issparse(cells.X) else cells.X
+    scaled = ((dense - low) * factors).astype(np.float32)
     # rounding to float32 may step over the edge by one unit in the last place
-    values = scaled.data if sp.issparse(scaled) else scaled
-    np.clip(values, 0, 1, out=values)
-    cells.X = scaled
+    cells.X = np.clip(scaled, 0, 1, out=scaled)
     return cells
 
 
 def select_features(cells: AnnData, n_top: int) -> AnnData:
-    """The `n_top` features of largest variance, in their old order; layers go along."""
+    """The `n_top` features of largest variance in training cells, in their old order.
+
+    Layers go along.
+    """
     if not 0 < n_top <= cells.n_vars:
         raise UserError(
             f"the preprocessing step 'select_features' has n_top {n_top}, but the data set has "
             f"{cells.n_vars} features; give a number from 1 to {cells.n_vars}."
         )
-    mean = _columns(cells.X.mean(axis=0))
-    squares = cells.X.multiply(cells.X) if sp.issparse(cells.X) else np.square(cells.X)
+    values = cells.X[training(cells)] if SPLIT in cells.obs else cells.X
+    mean = _columns(values.mean(axis=0))
+    squares = values.multiply(values) if sp.issparse(values) else np.square(values)
     variance = _columns(squares.mean(axis=0)) - mean**2
     top = np.sort(np.argsort(-variance, kind="stable")[:n_top])
     return cells[:, top].copy()
 
 
 def pca(cells: AnnData, n_components: int, seed: int = 0) -> AnnData:
-    """The first principal components instead of the features; layers of features are dropped."""
+    """The first principal components, those of the training cells, instead of the features.
+
+    Layers of features are dropped.
+    """
     from sklearn.decomposition import PCA
 
-    most = min(cells.shape)
+    fitted = training(cells)
+    most = min(fitted.sum(), cells.n_vars)
     if not 0 < n_components <= most:
         raise UserError(
             f"the preprocessing step 'pca' has n_components {n_components}, but the data set is "
             f"{cells.n_obs} cells × {cells.n_vars} features; give a number from 1 to {most}."
         )
     dense = cells.X.toarray() if sp.issparse(cells.X) else np.asarray(cells.X, dtype=np.float32)
-    components = PCA(n_components, random_state=seed).fit_transform(dense)
+    model = PCA(n_components, random_state=seed)
+    components = (
+        model.fit_transform(dense) if fitted.all() else model.fit(dense[fitted]).transform(dense)
+    )
     reduced = AnnData(components, obs=cells.obs, uns=cells.uns)
     reduced.var_names = [f"PC{i + 1}" for i in range(n_components)]
     return reduced
@@ -112,12 +170,44 @@ def pca(cells: AnnData, n_components: int, seed: int = 0) -> AnnData:
 def _each_value(cells: AnnData, function: Callable[[np.ndarray], np.ndarray]) -> AnnData:
     """Apply a function with f(0) = 0 to the values, which for a sparse matrix are the stored."""
     if sp.issparse(cells.X):
-        matrix = cells.X.tocsr(copy=True).astype(np.float32)
+        matrix = cells.X.tocsr().astype(np.float32)  # a copy
         matrix.data = function(matrix.data)
         cells.X = matrix
     else:
         cells.X = function(cells.X)
     return cells
+
+
+def _training_pieces(cells: AnnData) -> Iterator[Matrix]:
+    """X of the training cells, a sparse one some rows at a time: another copy costs too much."""
+    fitted = training(cells)
+    if not sp.issparse(cells.X):
+        yield cells.X if fitted.all() else cells.X[fitted]
+        return
+    matrix = cells.X.tocsr()
+    for rows, _ in _pieces(matrix):
+        if fitted[rows].any():
+            yield matrix[rows[fitted[rows]]]
+
+
+def _stored(
+    matrix: sp.csr_matrix, function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+) -> sp.csr_matrix:
+    """A float32 matrix of function(values, rows, columns), computed in float64 piece by piece."""
+    data = np.empty(matrix.nnz, dtype=np.float32)
+    for rows, stored in _pieces(matrix):
+        row = np.repeat(rows, np.diff(matrix.indptr)[rows])
+        values = matrix.data[stored].astype(np.float64)
+        data[stored] = function(values, row, matrix.indices[stored])
+    return sp.csr_matrix((data, matrix.indices.copy(), matrix.indptr.copy()), matrix.shape)
+
+
+def _pieces(matrix: sp.csr_matrix) -> Iterator[tuple[np.ndarray, slice]]:
+    """Some rows at a time, and where their stored values are."""
+    step = max(1, PIECE * matrix.shape[0] // max(1, matrix.nnz))
+    for start in range(0, matrix.shape[0], step):
+        rows = np.arange(start, min(start + step, matrix.shape[0]))
+        yield rows, slice(matrix.indptr[rows[0]], matrix.indptr[rows[-1] + 1])
 
 
 def _columns(values: Any) -> np.ndarray:
@@ -128,5 +218,15 @@ def _columns(values: Any) -> np.ndarray:
 
 STEPS: dict[str, Callable[..., AnnData]] = {
     step.__name__: step
-    for step in (arcsinh, divide, keep, library_size, log1p, minmax, pca, select_features)
+    for step in (
+        arcsinh,
+        divide,
+        gene_filter,
+        keep,
+        library_size,
+        log1p,
+        minmax,
+        pca,
+        select_features,
+    )
 }

@@ -15,7 +15,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data import cytometry, named, simulate
+from moesimvae.data import counts, cytometry, named, simulate
 from moesimvae.data.content import opened
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
@@ -139,4 +139,6 @@ READERS: dict[str, Callable[[Block, Raw], Cells]] = {
     "cytometry": cytometry.cytometry,
     "populations": cytometry.populations,
     "gates": cytometry.gates,
+    "count_tables": counts.count_tables,
+    "h5ad_counts": counts.h5ad_counts,
 }

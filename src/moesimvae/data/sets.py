@@ -5,6 +5,9 @@ and well: every (inhibitor, well) of its files, or of those in a folder that the
 data set of its own, called <family>_<inhibitor>_<well>, in which the population in a file's name is
 the label of its cells.
 
+A block with the key `grid` is a family of simulated sets, one for each value of a parameter of the
+simulator, called <family>_<value>.
+
 The keys under `instead` replace a block's own where the user has all the files that they name.
 """
 
@@ -35,6 +38,8 @@ def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str,
     for name, block in blocks.items():
         if "wells" in block:
             resolved |= _wells(name, block, config.get(name))
+        elif "grid" in block:
+            resolved |= _grid(name, block)
         else:
             resolved[name] = _instead(name, block, folders)
     return resolved
@@ -54,6 +59,22 @@ def _instead(name: str, block: Block, folders: Iterable[Path]) -> Block:
             if all(any((base / p / f).is_file() for p in (folder(name, block), "")) for f in files):
                 return own | other
     return own
+
+
+def _grid(family: str, block: Block) -> dict[str, Block]:
+    """One data set for each value; `n_clusters` may name the parameter and then is the value."""
+    ((parameter, values),) = block["grid"].items()
+    common = {key: value for key, value in block.items() if key != "grid"} | {"family": family}
+    grid: dict[str, Block] = {}
+    for value in values:
+        own = {
+            "title": block["title"].format_map({parameter: value}),
+            "simulate": block["simulate"] | {parameter: value},
+        }
+        if block["n_clusters"] == parameter:
+            own["n_clusters"] = value
+        grid[f"{family}_{value}"] = common | own
+    return grid
 
 
 def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
