@@ -43,12 +43,17 @@ QUICK = {
         "steps": 20,
     },
     "n2d": SMALL_NETWORK,
+    "scvi_leiden": {"epochs": 4, "n_hidden": 16, "batch_size": 64},
     "vade": SMALL_NETWORK | {"steps": 30},
 }
 # Methods without training, which must find the blobs.
 PLAIN = [
     *("kmeans", "gmm", "hierarchical", "hdbscan", "fuzzy_c_means", "louvain", "umap_gmm"),
     *("flowsom", "flowsom_auto", "phenograph", "x_shift"),
+]
+# Methods that know what to say of cells that they were not fitted on.
+PREDICT = ["kmeans", "gmm", "fuzzy_c_means", "scvi_leiden"] + [
+    name for name in BASE if METHODS[name]["module"] == "moe_sim_vae"
 ]
 
 points, BLOBS = make_blobs(N_CELLS, N_FEATURES, centers=N_CLUSTERS, cluster_std=1.0, random_state=0)
@@ -58,6 +63,8 @@ POINTS = minmax_scale(points).astype(np.float32)
 def tiny_cells(matrix=POINTS):
     cells = anndata.AnnData(matrix.copy())
     cells.layers["counts"] = csr_matrix(np.round(POINTS * 20).astype(np.float32))
+    cells.obsm["signature"] = BLOBS[:, None] == np.arange(N_CLUSTERS)
+    cells.obsm["signature"][::5] = True  # of no known group
     return cells
 
 
@@ -126,6 +133,28 @@ def test_conformance(name):
 
 
 @pytest.mark.parametrize("name", BASE)
+def test_further_cells_are_told_by_methods_that_can(name):
+    cells = tiny_cells()
+    result = cluster(name, cells[:150].copy())
+    assert (result.assign is not None) == (name in PREDICT)
+    if result.assign is None:
+        return
+    known, further = (with_input(c.copy(), METHODS[name]["input"]) for c in (cells[:150], cells))
+    again, others = result.assign(known), result.assign(further)
+    check(again, 150)
+    check(others, N_CELLS)
+    for part in ("embedding", "probabilities"):
+        fitted, found = getattr(result, part), getattr(others, part)
+        assert (fitted is None) == (found is None), part
+        if fitted is not None:
+            np.testing.assert_allclose(found[:150], fitted, atol=1e-3)
+    np.testing.assert_array_equal(others.labels[:150], again.labels)
+    assert (again.labels == result.labels).mean() > (0.6 if name == "scvi_leiden" else 0.99)
+    if name in PLAIN:
+        assert adjusted_rand_score(BLOBS, others.labels) > 0.95
+
+
+@pytest.mark.parametrize("name", BASE)
 def test_sparse_cells_are_taken(name):
     if METHODS[name]["input"] == "counts":
         pytest.skip("counts are sparse already")
@@ -134,13 +163,14 @@ def test_sparse_cells_are_taken(name):
 
 
 def test_transformed_values_are_taken_where_there_are_some():
-    """Without the layer, as on every data set but cytometry's, X stays what it was."""
+    """Without such a layer, as of images, X stays what it was."""
     cells = with_input(tiny_cells(), "transformed")
     np.testing.assert_array_equal(cells.X, POINTS)
-    for kind, expected in (("transformed", 5 * POINTS), ("scaled", POINTS)):
-        cells = tiny_cells()
-        cells.layers["arcsinh"] = 5 * POINTS
-        np.testing.assert_array_equal(with_input(cells, kind).X, expected)
+    for layer in ("arcsinh", "lognorm"):
+        for kind, expected in (("transformed", 5 * POINTS), ("scaled", POINTS)):
+            cells = tiny_cells()
+            cells.layers[layer] = 5 * POINTS
+            np.testing.assert_array_equal(with_input(cells, kind).X, expected)
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -2,9 +2,14 @@
 
 import json
 
+import anndata
+import numpy as np
 import pytest
+from sklearn.datasets import make_blobs
 
 from moesimvae import registry
+from moesimvae.errors import UserError
+from moesimvae.methods import moe_sim_vae
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.model.presets import PRESETS
 
@@ -43,3 +48,86 @@ def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
         changed = {key for key, value in block["params"].items() if value != default[key]}
         assert block["params"].keys() == default.keys(), name
         assert 1 <= len(changed) <= 4, name
+
+
+@pytest.mark.parametrize(
+    ("block", "preset"),
+    [
+        ("moe_sim_vae_prior", "default"),
+        ("moe_sim_vae_paper_prior", "paper"),
+        ("moe_sim_vae_released", "released"),
+    ],
+)
+def test_a_block_with_prior_is_its_preset_and_says_so(blocks, block, preset):
+    params = json.loads(json.dumps(blocks[block]["params"]))
+    assert params.pop("prior") == "signature"
+    assert params == settings(preset)
+
+
+def test_only_methods_that_use_the_prior_are_given_one(blocks):
+    for name, block in blocks.items():
+        if block["module"] == "moe_sim_vae":
+            assert block["uses_prior"] == (block["params"].get("prior") is not None), name
+
+
+def test_further_blocks_differ_from_theirs_in_one_setting(blocks):
+    for block, of, change in (
+        ("moe_sim_vae_auto", "moe_sim_vae", {"estimate_clusters": True}),
+        ("moe_sim_vae_paper_distance", "moe_sim_vae_paper", {"similarity": "umap_distance"}),
+    ):
+        assert blocks[block]["params"] == blocks[of]["params"] | change
+
+
+def test_the_number_of_clusters_is_estimated_from_the_cells():
+    points, _ = make_blobs(300, 6, centers=5, cluster_std=0.3, random_state=0)
+    cells = anndata.AnnData(points.astype(np.float32))
+    quick = {"steps": 2, "encoder_layers": [8], "refinements": 0, "progress": False}
+    result = moe_sim_vae.cluster(cells, 2, 0, estimate_clusters=True, **quick)
+    assert result.facts["clusters_estimated"] == 5
+    assert result.probabilities.shape == (300, 5)
+    one = anndata.AnnData(np.full((40, 4), 0.5, dtype=np.float32))
+    result = moe_sim_vae.cluster(one, 7, 0, estimate_clusters=True, **quick)
+    assert result.probabilities.shape == (40, 2)
+
+
+def signed_cells(seed=0, n_cells=60):
+    random = np.random.default_rng(seed)
+    cells = anndata.AnnData(random.random((n_cells, 4), dtype=np.float32))
+    cells.obsm["signature"] = random.random((n_cells, 3)) < 0.4
+    return cells
+
+
+def test_the_group_of_a_cell_is_that_of_its_one_signature():
+    cells = signed_cells()
+    groups = moe_sim_vae.groups_by_signature(cells, "signature")
+    for row, group in zip(cells.obsm["signature"], groups, strict=True):
+        assert group == (list(row).index(True) if sum(row) == 1 else -1)
+    assert set(groups) == {-1, 0, 1, 2}
+
+
+def test_the_estimator_is_given_the_groups(monkeypatch):
+    given = []
+    fit = MoESimVAE.fit
+
+    def record(self, X, y=None, *, prior=None, similarity=None):
+        given.append(prior)
+        return fit(self, X, y, prior=prior, similarity=similarity)
+
+    monkeypatch.setattr(MoESimVAE, "fit", record)
+    cells = signed_cells()
+    quick = {"steps": 2, "encoder_layers": [8], "refinements": 0, "progress": False}
+    told = moe_sim_vae.cluster(cells, 3, 0, prior="signature", **quick)
+    untold = moe_sim_vae.cluster(cells, 3, 0, **quick)
+    np.testing.assert_array_equal(given[0], moe_sim_vae.groups_by_signature(cells, "signature"))
+    assert given[1] is None
+    assert told.facts["cells_of_known_group"] == (given[0] >= 0).sum()
+    assert "cells_of_known_group" not in untold.facts
+
+
+def test_a_prior_that_is_not_there_is_told():
+    cells = signed_cells()
+    with pytest.raises(UserError, match="prior is 'organ', expected 'signature' or null"):
+        moe_sim_vae.cluster(cells, 3, 0, prior="organ")
+    del cells.obsm["signature"]
+    with pytest.raises(UserError, match="the cells have no signatures; give the data set a"):
+        moe_sim_vae.cluster(cells, 3, 0, prior="signature")

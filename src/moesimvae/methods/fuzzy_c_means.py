@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesimvae.methods.interface import Clustering, dense
-from moesimvae.model.projection import principal_components
+from moesimvae.model.projection import fitted_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,13 +29,20 @@ def cluster(
     `fuzzy_partition_coefficient` among the facts is then 1 / n_clusters.
     It ends when the memberships change by less than `tolerance` (norm of the whole matrix).
     """
-    from skfuzzy import cmeans
+    from skfuzzy import cmeans, cmeans_predict
 
-    points = principal_components(dense(cells), n_pca, seed).astype(np.float64)
+    points, project = fitted_components(dense(cells), n_pca, seed)
+    points = points.astype(np.float64)
     m = m or estimated_fuzzifier(*points.shape)
-    _, memberships, _, _, objective, iterations, coefficient = cmeans(
+    centres, memberships, _, _, objective, iterations, coefficient = cmeans(
         points.T, n_clusters, m, error=tolerance, maxiter=max_iterations, seed=seed
     )
+
+    def assign(further: AnnData) -> Clustering:
+        others = project(dense(further)).astype(np.float64)
+        found = cmeans_predict(others.T, centres, m, tolerance, max_iterations, seed=seed)[0]
+        return Clustering(found.argmax(axis=0), probabilities=found.T)
+
     return Clustering(
         memberships.argmax(axis=0),
         probabilities=memberships.T,
@@ -45,6 +52,7 @@ def cluster(
             "iterations": int(iterations),
             "fuzzy_partition_coefficient": float(coefficient),
         },
+        assign=assign,
     )
 
 

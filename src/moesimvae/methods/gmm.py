@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moesimvae.methods.interface import Clustering, dense
-from moesimvae.model.projection import principal_components
+from moesimvae.model.projection import fitted_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from sklearn.mixture import GaussianMixture
 
 
 def cluster(
@@ -29,8 +30,11 @@ def cluster(
     MNIST's 784 pixels); "diag" costs n_cells · n_clusters · n_features.
     `regularisation` is added to every variance; constant features need it.
     """
-    points = principal_components(dense(cells), n_pca, seed)
-    return fit_mixture(points, n_clusters, seed, covariance, n_init, regularisation)
+    points, project = fitted_components(dense(cells), n_pca, seed)
+    mixture = fit_mixture(points, n_clusters, seed, covariance, n_init, regularisation)
+    result = most_probable(mixture, points)
+    result.assign = lambda further: most_probable(mixture, project(dense(further)))
+    return result
 
 
 def fit_mixture(
@@ -40,22 +44,25 @@ def fit_mixture(
     covariance: str = "full",
     n_init: int = 1,
     regularisation: float = 1e-6,
-) -> Clustering:
+) -> GaussianMixture:
     """Mixture of `n_clusters` Gaussians on points (n_cells, n_dimensions), k-means starts.
 
     In double precision: EM on float32 loses positive definiteness on nearly constant features.
     """
     from sklearn.mixture import GaussianMixture
 
-    points = points.astype(np.float64)
-    mixture = GaussianMixture(
+    return GaussianMixture(
         n_clusters,
         covariance_type=covariance,
         n_init=n_init,
         reg_covar=regularisation,
         random_state=seed,
-    ).fit(points)
-    probabilities = mixture.predict_proba(points)
+    ).fit(points.astype(np.float64))
+
+
+def most_probable(mixture: GaussianMixture, points: np.ndarray) -> Clustering:
+    """The component of largest posterior probability for each of the points."""
+    probabilities = mixture.predict_proba(points.astype(np.float64))
     facts = {
         "converged": bool(mixture.converged_),
         "iterations": int(mixture.n_iter_),

@@ -31,6 +31,9 @@ class Clustering:
     history: loss term → one value per recorded step, or empty.
     facts: small JSON-able facts worth keeping (chosen K, experts in use, device, …).
     save: writes the fitted model into a folder, or None.
+    assign: labels of further cells, with embedding and probabilities where the method has them, by
+        what was fitted; None where the method cannot. Data sets with a split need it: a method is
+        fitted on their training cells and never sees the others.
     """
 
     labels: np.ndarray
@@ -39,6 +42,7 @@ class Clustering:
     history: dict[str, list[float]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     save: Callable[[Path], None] | None = None
+    assign: Callable[[AnnData], Clustering] | None = None
 
 
 def dense(cells: AnnData) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from moesimvae.methods.interface import Clustering, dense
-from moesimvae.model.projection import principal_components
+from moesimvae.model.projection import fitted_components
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,6 +21,10 @@ def cluster(
     """
     from sklearn.cluster import KMeans
 
-    points = principal_components(dense(cells), n_pca, seed)
+    points, project = fitted_components(dense(cells), n_pca, seed)
     fitted = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
-    return Clustering(fitted.labels_, facts={"inertia": float(fitted.inertia_)})
+    return Clustering(
+        fitted.labels_,
+        facts={"inertia": float(fitted.inertia_)},
+        assign=lambda further: Clustering(fitted.predict(project(dense(further)))),
+    )

@@ -4,25 +4,77 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from moesimvae.errors import UserError
 from moesimvae.methods.interface import Clustering
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def cluster(cells: AnnData, n_clusters: int, seed: int, **params) -> Clustering:
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    *,
+    estimate_clusters: bool = False,
+    prior: str | None = None,
+    **params,
+) -> Clustering:
     """Cluster with `MoESimVAE(n_clusters, random_state=seed, **params)`, which tells of params.
 
     `refinements: 0` is the paper's setting. The embedding is the latent posterior mean.
+    estimate_clusters: estimate their number from the cells and ignore `n_clusters`; at least 2.
+    prior: "signature" tells it the groups of the cells that express one group's signature gene
+        alone (`groups_by_signature`); None nothing.
+    Raises UserError for another prior, and when the cells have no signatures.
     """
+    from moesimvae.model.cells import matrix_of
     from moesimvae.model.estimator import MoESimVAE
+    from moesimvae.model.similarity import estimate_n_clusters
 
-    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells)
+    groups, facts = None, {}
+    if estimate_clusters:
+        n_clusters = max(2, estimate_n_clusters(matrix_of(cells), seed=seed))
+        facts["clusters_estimated"] = n_clusters
+    if prior is not None:
+        groups = groups_by_signature(cells, prior)
+        facts["cells_of_known_group"] = int((groups >= 0).sum())
+    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells, prior=groups)
+
+    def assign(further: AnnData) -> Clustering:
+        probabilities = model.predict_proba(further)
+        return Clustering(
+            probabilities.argmax(axis=1),
+            embedding=model.transform(further),
+            probabilities=probabilities,
+        )
+
     return Clustering(
         labels=model.labels_,
         embedding=model.embedding_,
         probabilities=model.probabilities_,
         history=model.history_,
-        facts=model.facts_,
+        facts=model.facts_ | facts,
         save=model.save,
+        assign=assign,
     )
+
+
+def groups_by_signature(cells: AnnData, prior: str) -> np.ndarray:
+    """Number of the one group whose signature a cell shows, (n_cells,); -1 for none or several.
+
+    obsm["signature"] is True, (n_cells, n_groups), where a cell is above the average of a group's
+    signature gene.
+    """
+    if prior != "signature":
+        raise UserError(f"moe_sim_vae: prior is '{prior}', expected 'signature' or null.")
+    if "signature" not in cells.obsm:
+        raise UserError(
+            "moe_sim_vae: prior is 'signature', but the cells have no signatures; give the data "
+            "set a `signature` in datasets.yaml and the method `uses_prior: true`, or set prior "
+            "to null."
+        )
+    shown = np.asarray(cells.obsm["signature"], dtype=bool)
+    return np.where(shown.sum(axis=1) == 1, shown.argmax(axis=1), -1)

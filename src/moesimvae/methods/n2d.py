@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from moesimvae.methods.gmm import fit_mixture
+from moesimvae.methods.gmm import fit_mixture, most_probable
 from moesimvae.methods.interface import Clustering, dense
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def cluster(
     manifold = umap_projection(
         start.codes(), n_neighbors=n_neighbors, n_components=n_clusters, seed=seed, min_dist=0
     )
-    result = fit_mixture(manifold, n_clusters, seed)
+    result = most_probable(fit_mixture(manifold, n_clusters, seed), manifold)
     result.embedding, result.history = manifold, start.history
     result.facts |= start.facts
     return result

@@ -73,7 +73,8 @@ def run(
 ) -> dict[str, Any]:
     """Cluster the cells of `features` with one method and leave the run in the folder `out`.
 
-    block: the method's block of methods.yaml; its module, environment, input and gpu count here.
+    block: the method's block of methods.yaml; its module, environment, input, gpu and, where it
+        is true, uses_prior count here.
     params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
     mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
     interpreter: the Python of the block's environment; this one when None.
@@ -106,6 +107,7 @@ def run(
                 "features": str(features.resolve()),
                 "module": module,
                 "input": block["input"],
+                "uses_prior": block.get("uses_prior", False),
                 "seed": seed,
                 "n_clusters": n_clusters,
                 "params": params,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moesimvae.methods.gmm import fit_mixture
+from moesimvae.methods.gmm import fit_mixture, most_probable
 from moesimvae.methods.interface import Clustering, dense
 from moesimvae.model.projection import principal_components
 
@@ -32,6 +32,7 @@ def cluster(
     projection = umap_projection(
         points, n_neighbors=n_neighbors, n_components=n_components, metric=metric, seed=seed
     )
-    result = fit_mixture(projection, n_clusters, seed, n_init=n_init)
+    mixture = fit_mixture(projection, n_clusters, seed, n_init=n_init)
+    result = most_probable(mixture, projection)
     result.embedding = projection
     return result

@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from moesimvae.errors import UserError
 from moesimvae.files import write_json
+from moesimvae.methods.further_cells import NEIGHBOURS, by_nearest_cells
 from moesimvae.methods.interface import Clustering
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "torch", "umap-learn", "pynndescent", "anndata"),
     *("hdbscan", "igraph", "scikit-fuzzy", "numba", "flowsom", "clustpy"),
+    *("scvi-tools", "leidenalg", "scanpy"),
 )
 
 
@@ -85,7 +88,7 @@ def outcome(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    cells = read_cells(Path(job["features"]), job["input"])
+    cells = read_cells(Path(job["features"]), job["input"], job["uses_prior"])
     names = cells.obs_names.to_numpy(copy=True)
     method = importlib.import_module(job["module"])
     random.seed(job["seed"])
@@ -93,45 +96,104 @@ def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(job["seed"])
 
-    result = method.cluster(cells, job["n_clusters"], job["seed"], **job["params"])
+    def cluster(cells: AnnData) -> Clustering:
+        return method.cluster(cells, job["n_clusters"], job["seed"], **job["params"])
 
+    if "split" in cells.obs:
+        result = cluster_training_cells(cells, cluster, job["seed"])
+    else:
+        result = cluster(cells)
     check(result, len(names))
     write_labels(folder, names, result.labels)
     write_extras(folder, result)
     return found(result.labels) | {"facts": plain(result.facts)}
 
 
-def read_cells(features: Path, kind: str) -> AnnData:
+def cluster_training_cells(
+    cells: AnnData, cluster: Callable[[AnnData], Clustering], seed: int
+) -> Clustering:
+    """Cluster the training cells alone, assign the others; all cells, in their order.
+
+    The split itself is taken off before the method sees the cells. Embedding and probabilities
+    are kept where there are some for both parts. Raises UserError without a training cell.
+    """
+    train = (cells.obs["split"] == "train").to_numpy()
+    if not train.any():
+        raise UserError("no cell of the data set is a training cell; set its split anew.")
+    del cells.obs["split"]
+    training, others = cells[train].copy(), cells[~train].copy()
+    n_cells = {"train": training.n_obs, "test": others.n_obs}
+    result = cluster(training)
+    check(result, training.n_obs)
+    assign = result.assign or by_nearest_cells(training, result.labels, seed)
+    if others.n_obs:
+        further = assign(others)
+        check(further, others.n_obs)
+        for name in ("labels", "embedding", "probabilities"):
+            parts = getattr(result, name), getattr(further, name)
+            setattr(result, name, in_order(train, *parts))
+    predicted = "predicted by the method"
+    nearest = f"majority of the {NEIGHBOURS} nearest training cells"
+    how = predicted if result.assign else nearest
+    result.facts = result.facts | {"split": n_cells | {"test_labels": how}}
+    return result
+
+
+def in_order(
+    train: np.ndarray, of_train: np.ndarray | None, of_test: np.ndarray | None
+) -> np.ndarray | None:
+    """The rows of both parts where `train`, (n_cells,) bool, has them; None unless both fit."""
+    if of_train is None or of_test is None or of_train.shape[1:] != of_test.shape[1:]:
+        return None
+    together = np.empty((len(train), *of_train.shape[1:]), np.result_type(of_train, of_test))
+    together[train], together[~train] = of_train, of_test
+    return together
+
+
+def read_cells(features: Path, kind: str, uses_prior: bool) -> AnnData:
     """The cells, X being what the method asked for: `with_input`.
 
-    Raises LabelsWithinReach when the cells carry any annotation, UserError without counts.
+    The only annotation they may have is `split`, train or test. Signatures of groups are left to
+    methods that use prior knowledge.
+    Raises LabelsWithinReach when the cells carry any other, UserError without counts.
     """
     from anndata import read_h5ad
 
     cells = read_h5ad(features)
-    if len(cells.obs.columns):
+    annotation = [column for column in cells.obs.columns if column != "split"]
+    if annotation:
         raise LabelsWithinReach(
-            f"{features} has column '{cells.obs.columns[0]}' in obs, expected none: a method must "
-            "not see annotation of the cells; keep it in labels.parquet."
+            f"{features} has column '{annotation[0]}' in obs, expected none but 'split': a method "
+            "must not see annotation of the cells; keep it in labels.parquet."
+        )
+    unknown = set(cells.obs.get("split", [])) - {"train", "test"}
+    if unknown:
+        raise LabelsWithinReach(
+            f"{features} has '{min(map(str, unknown))}' in obs column 'split', expected train or "
+            "test: a method must not see annotation of the cells; keep it in labels.parquet."
         )
     if kind == "counts" and "counts" not in cells.layers:
         raise UserError(
             f"{features} has no layer 'counts', which this method needs; "
             "leave the method out for this data set."
         )
+    if not uses_prior:
+        cells.obsm.pop("signature", None)
+        cells.uns.pop("signature", None)
     return with_input(cells, kind)
 
 
 def with_input(cells: AnnData, kind: str) -> AnnData:
     """The cells with X as a method asked for it.
 
-    kind: "scaled" (X as it is), "counts" (the layer of that name) or "transformed" (the layer
-    "arcsinh" of cytometry, on the markers' own scale; X as it is where there is none).
+    kind: "scaled" (X as it is), "counts" (the layer of that name) or "transformed" (before
+    scaling: the layer "arcsinh" of cytometry or "lognorm" of sequencing; X where there is none).
     """
     if kind == "counts":
         cells.X = cells.layers["counts"]
-    elif kind == "transformed" and "arcsinh" in cells.layers:
-        cells.X = cells.layers["arcsinh"]
+    elif kind == "transformed":
+        layers = [name for name in ("arcsinh", "lognorm") if name in cells.layers]
+        cells.X = cells.layers[layers[0]] if layers else cells.X
     return cells
 
 

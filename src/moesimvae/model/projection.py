@@ -1,6 +1,6 @@
 """Coordinates of the cells in fewer dimensions: principal components and UMAP; needs no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -28,15 +28,24 @@ def principal_components(matrix: Matrix, n_pca: int | str | None, seed: int) -> 
     "auto" takes 50 where there are more than 100 features, else all features.
     A sparse matrix stays sparse on the way.
     """
+    return fitted_components(matrix, n_pca, seed)[0]
+
+
+def fitted_components(
+    matrix: Matrix, n_pca: int | str | None, seed: int
+) -> tuple[Matrix, Callable[[Matrix], Matrix]]:
+    """`principal_components` of the matrix, and the function that gives those of other cells."""
     if n_pca == "auto":
         n_pca = AUTO_PCA if matrix.shape[1] > AUTO_PCA_ABOVE else None
     if n_pca is None or n_pca >= min(matrix.shape):
-        return matrix
+        return matrix, lambda others: others
     from sklearn.decomposition import PCA
 
-    solver = "arpack" if sparse.issparse(matrix) else "randomized"
+    pca = PCA(
+        n_pca, random_state=seed, svd_solver="arpack" if sparse.issparse(matrix) else "randomized"
+    )
     with threadpool_limits(1):  # sums must not depend on the number of threads
-        return PCA(n_pca, random_state=seed, svd_solver=solver).fit_transform(matrix)
+        return pca.fit_transform(matrix), pca.transform
 
 
 class NeighbourSearch:
