@@ -17,6 +17,7 @@ with logged(snakemake.log[0]):
         snakemake.input.labels,
         snakemake.params.metrics,
         Path(snakemake.output.scores).parents[2],
+        snakemake.input.get("features") or None,
     )
     check_controls(scores, registry.load(snakemake.input.metrics))
     write_csv(scores, snakemake.output.scores)

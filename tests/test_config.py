@@ -23,7 +23,7 @@ def checked(root):
             datasets=sets.resolve(registry.load(folder / "registry" / "datasets.yaml"), config),
             methods=registry.load(folder / "registry" / "methods.yaml"),
             metrics=registry.load(folder / "registry" / "metrics.yaml"),
-            published=["table1", "table3"],
+            published=["table1", "table2", "table3"],
         )
 
     return run
@@ -78,10 +78,87 @@ def test_a_family_stands_for_all_of_its_data_sets(checked):
 
 def test_words_from_the_command_line_become_values(checked):
     words = {"rerun_failed": "true", "limits": {"runtime": "30.5"}, "n_clusters": {"digits": "9"}}
-    config = checked(experiment() | words).config
+    words["generation"] = {"thresholds": ["0.0", "0.9"], "runs": {"vade": ["1"]}}
+    config = checked(experiment(seeds=["4"]) | words).config
+    assert config["generation"]["thresholds"] == [0, 0.9]
+    assert config["generation"]["runs"] == {"vade": [1]}
+    assert config["experiments"]["mine"]["seeds"] == [4]
     assert config["rerun_failed"] is True
     assert config["limits"]["runtime"] == 30.5
     assert config["n_clusters"]["digits"] == 9
+
+
+def screened(**screening):
+    return experiment(methods={"kmeans": [5, 6], "hdbscan": None}, screening=screening)
+
+
+def test_a_screening_becomes_methods_of_their_own_with_the_first_seed(checked):
+    grid = {"n_pca": [10, 20], "min_cluster_size": [50, 5]}
+    benchmark = checked(screened(hdbscan=grid, kmeans={"n_pca": [40]}))
+    names = ["hdbscan_s01", "hdbscan_s02", "hdbscan_s03", "hdbscan_s04", "kmeans_s01"]
+    variants = benchmark.experiment("mine")["variants"]
+    assert list(variants) == names
+    assert benchmark.runs("mine")[-5:] == [(name, 0) for name in names]
+    assert list(benchmark.experiment("mine")["methods"]) == ["kmeans", "hdbscan"]
+    block = benchmark.methods["hdbscan_s02"]
+    assert block["title"] == "HDBSCAN, n_pca 10, min_cluster_size 5"
+    assert (block["screens"], block["settings"]) == (
+        "hdbscan",
+        {"n_pca": 10, "min_cluster_size": 5},
+    )
+    assert block["params"] == benchmark.methods["hdbscan"]["params"] | block["settings"]
+    assert benchmark.limit("hdbscan_s02", "runtime") == benchmark.limit("hdbscan", "runtime")
+
+
+def test_a_variant_takes_what_is_configured_for_its_method_but_for_its_settings(checked):
+    given = {"kmeans": {"n_init": 3, "n_pca": 7}}
+    config = screened(kmeans={"n_pca": [40]}) | {"parameters": {"digits": given}}
+    benchmark = checked(config)
+    assert benchmark.parameters("digits", "kmeans") == {"n_init": 3, "n_pca": 7}
+    assert benchmark.parameters("digits", "kmeans_s01") == {"n_init": 3, "n_pca": 40}
+
+
+def test_experiments_share_a_setting_and_number_others_on(checked):
+    config = screened(kmeans={"n_pca": [10, 20]})
+    other = screened(kmeans={"n_pca": [30, 20]})["experiments"]["mine"]
+    config["experiments"]["other"] = other | {"seeds": [3]}
+    benchmark = checked(config)
+    variants = benchmark.experiment("other")["variants"]
+    assert {name: block["settings"]["n_pca"] for name, block in variants.items()} == {
+        "kmeans_s03": 30,
+        "kmeans_s02": 20,
+    }
+    assert {block["seed"] for block in variants.values()} == {3}
+    assert benchmark.experiment("mine")["variants"]["kmeans_s02"]["seed"] == 0
+
+
+def test_screening_can_be_left_out(checked):
+    benchmark = checked(screened(kmeans={"n_pca": [10, 20]}) | {"screening": "false"})
+    assert benchmark.experiment("mine")["variants"] == {}
+    assert benchmark.runs("mine") == [("kmeans", 5), ("kmeans", 6), ("hdbscan", 0)]
+    assert "kmeans_s01" not in benchmark.methods
+
+
+# the settings that Table 2 of the paper prints
+TABLE2 = {
+    "gmm": {"n_pca": 20},
+    "kmeans": {"n_pca": 40},
+    "hierarchical": {"n_pca": 20},
+    "hdbscan": {"n_pca": 20, "min_cluster_size": 50},
+    "fuzzy_c_means": {"n_pca": 50, "m": 4},
+    "louvain": {"n_pca": 30, "resolution": 0.01},
+    "scvi_leiden": {"resolution": 0.06},
+}
+
+
+@pytest.mark.parametrize("name", ["table2", "table2_semisynthetic"])
+def test_the_settings_of_table_2_are_always_among_those_run(checked, root, name):
+    benchmark = checked(yaml.safe_load((root / "config.yaml").read_text()))
+    variants = benchmark.experiment(name)["variants"]
+    assert 60 <= len(variants) <= 80
+    for method, settings in TABLE2.items():
+        tried = [block["settings"] for block in variants.values() if block["screens"] == method]
+        assert settings in tried, method
 
 
 WRONG = {
@@ -105,11 +182,41 @@ WRONG = {
     "methods kind": (experiment(methods="kmeans"), "a list of names, or names with a list of"),
     "empty": (experiment(datasets=[]), "experiments.mine.datasets'"),
     "reserved name": ({"experiments": {"runs": experiment()["experiments"]["mine"]}}, "'runs'"),
+    "name of the workflow's own": (
+        {"experiments": {"verdict": experiment()["experiments"]["mine"]}},
+        "the name 'verdict' is not allowed",
+    ),
+    "generated from an unknown method": (
+        experiment() | {"generation": {"runs": {"vad": [0]}}},
+        "config key 'generation.runs': method 'vad' is unknown; did you mean 'vade'?",
+    ),
+    "generated from unknown images": (
+        experiment() | {"generation": {"dataset": "mnsit"}},
+        "config key 'generation.dataset': data set 'mnsit' is unknown; did you mean 'mnist'?",
+    ),
+    "threshold": (experiment() | {"generation": {"thresholds": [1]}}, "must be less than 1"),
     "unsafe name": ({"experiments": {"../x": experiment()["experiments"]["mine"]}}, "'../x'"),
     "unknown parameter": (
         experiment() | {"parameters": {"digits": {"gmm": {"npca": 7}}}},
         "parameter 'npca' is unknown; did you mean 'n_pca'?",
     ),
+    "screened method": (
+        screened(k_means={"n_pca": [1]}),
+        "experiments.mine.screening': method 'k_means' is unknown; did you mean 'kmeans'?",
+    ),
+    "screened method not run": (
+        screened(gmm={"n_pca": [1]}),
+        "screening': method 'gmm' is not among the methods of this experiment; add it",
+    ),
+    "screened parameter": (
+        screened(kmeans={"npca": [1]}),
+        "screening.kmeans': parameter 'npca' is unknown; did you mean 'n_pca'?",
+    ),
+    "no value": (screened(kmeans={"n_pca": []}), "screening.kmeans.n_pca': it is empty; give"),
+    "no parameter": (screened(kmeans={}), "mine.screening.kmeans': it is empty; give"),
+    "value twice": (screened(kmeans={"n_pca": [2, 2]}), "kmeans.n_pca': 2 is given twice"),
+    "one value": (screened(kmeans={"n_pca": 2}), "n_pca': 2 is of the wrong kind; it must be arr"),
+    "switch": (screened() | {"screening": 3}, "config key 'screening': 3 is of the wrong kind"),
     "clusters": (experiment() | {"n_clusters": {"digits": 0}}, "0 is too small"),
 }
 

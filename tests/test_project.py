@@ -15,6 +15,7 @@ FLOORS = {
     "evaluation": GROUND,
     "data": GROUND,
     "methods": GROUND | {"model"},
+    "studies": GROUND | {"model", "evaluation", "methods"},
     "report": GROUND | {"model", "evaluation", "data"},
     "scverse": GROUND | {"model"},
     "cli": GROUND | {"model", "data", "scverse"},

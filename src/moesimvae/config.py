@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import jsonschema
 import yaml
 
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
+from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
 MANY = 60
@@ -25,7 +25,10 @@ MANY = 60
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A checked configuration (defaults filled in) beside the registries it names."""
+    """A checked configuration (defaults filled in) beside the registries it names.
+
+    `methods` are the registry's and the variants of every experiment's screening.
+    """
 
     config: dict[str, Any]
     datasets: dict[str, Block]
@@ -38,16 +41,25 @@ class Benchmark:
         return {"name": name, **self.config["experiments"][name]}
 
     def runs(self, experiment: str) -> list[tuple[str, int]]:
-        """(method, seed) of every run on each of an experiment's data sets, in the order given."""
-        methods = self.config["experiments"][experiment]["methods"]
-        return [(method, seed) for method, seeds in methods.items() for seed in seeds]
+        """(method, seed) of every run on each of an experiment's data sets, in the order given.
+
+        Variants of the screening come last and have one seed.
+        """
+        block = self.config["experiments"][experiment]
+        runs = [(method, seed) for method, seeds in block["methods"].items() for seed in seeds]
+        return runs + [(name, variant["seed"]) for name, variant in block["variants"].items()]
 
     def parameters(self, dataset: str, method: str) -> dict[str, Any]:
-        """The method's defaults, then the configuration's for the family and for this data set."""
-        params = dict(self.methods[method].get("params", {}))
+        """The method's defaults, then the configuration's for the family and for this data set.
+
+        A variant has its method's, with the settings that are screened in their place.
+        """
+        block = self.methods[method]
+        named = block.get("screens", method)
+        params = dict(self.methods[named].get("params", {}))
         for name in self._names(dataset):
-            params |= self.config["parameters"].get(name, {}).get(method, {})
-        return params
+            params |= self.config["parameters"].get(name, {}).get(named, {})
+        return params | block.get("settings", {})
 
     def n_clusters(self, dataset: str) -> int:
         number = self.datasets[dataset]["n_clusters"]
@@ -76,11 +88,14 @@ def check(
 ) -> Benchmark:
     """Validate `config` and fill in the schema's defaults.
 
+    Each experiment's `screening` becomes `variants`: name → block, `_expand`.
+
     Raises UserError (one sentence: key, found, allowed) for an unknown key, data set, method,
-    metric or published table, a seed given twice, a value of the wrong kind or out of range,
-    or a mirror folder that does not exist.
+    parameter, metric or published table, a seed given twice, a screening of a method that the
+    experiment does not run, a value of the wrong kind or out of range, or a mirror folder that does
+    not exist.
     """
-    config = _from_words(config, schema)
+    config = _from_words(config, schema, schema.get("$defs", {}))
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     error = jsonschema.exceptions.best_match(errors)
     if error is not None:
@@ -100,6 +115,7 @@ def check(
         _known([experiment["published"]], [None, *published], f"{where}.published", "table")
         _known([experiment["showcase"]], runnable, f"{where}.showcase", "method")
         experiment["methods"] = _method_seeds(experiment, methods)
+        _check_screening(experiment, runnable, f"{where}.screening")
     _known(config["parameters"], named, "parameters", "data set")
     for dataset, by_method in config["parameters"].items():
         _known(by_method, methods, f"parameters.{dataset}", "method")
@@ -107,10 +123,15 @@ def check(
             allowed = methods[method].get("params", {})
             _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
     _known(config["n_clusters"], named, "n_clusters", "data set")
+    generation = config["generation"]
+    _known([generation["dataset"]], datasets, "generation.dataset", "data set")
+    _known(generation["cells"], datasets, "generation.cells", "data set")
+    for key in ("runs", "similarity"):
+        _known(generation[key], runnable, f"generation.{key}", "method")
     environments = {b.get("environment", "base") for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
-    return Benchmark(config, datasets, methods)
+    return Benchmark(config, datasets, methods | _expand(config, methods))
 
 
 def _families(datasets: dict[str, Block]) -> dict[str, list[str]]:
@@ -129,6 +150,46 @@ def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list
         wanted = dict.fromkeys(wanted)
     seeds = {method: own or experiment["seeds"] for method, own in wanted.items()}
     return {m: s if methods[m].get("stochastic", True) else s[:1] for m, s in seeds.items()}
+
+
+def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -> None:
+    _known(experiment["screening"], runnable, where, "method")
+    for method, grid in experiment["screening"].items():
+        if method not in experiment["methods"]:
+            raise UserError(
+                f"config key '{where}': method '{method}' is not among the methods of this "
+                "experiment; add it there or take it out here."
+            )
+        _known(grid, runnable[method].get("params", {}), f"{where}.{method}", "parameter")
+
+
+def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Block]:
+    """Every combination of each experiment's grids as a method of its own, `<method>_s01` and on.
+
+    A variant's block is its method's with other `params` and `title`, and says which method it
+    `screens` with which `settings`. Experiments that try the same settings share the variant, so
+    its runs too. An experiment's `variants` have its first `seed` besides; without `screening`
+    there are none.
+    """
+    variants: dict[str, Block] = {}
+    for experiment in config["experiments"].values():
+        experiment["variants"] = {}
+        grids = experiment["screening"] if config["screening"] else {}
+        for method, grid in grids.items():
+            base = methods[method]
+            for values in product(*grid.values()):
+                settings = dict(zip(grid, values, strict=True))
+                known = [n for n, block in variants.items() if block["screens"] == method]
+                same = [name for name in known if variants[name]["settings"] == settings]
+                name = same[0] if same else f"{method}_s{len(known) + 1:02d}"
+                variants[name] = base | {
+                    "title": f"{base['title']}, {in_words(settings)}",
+                    "params": base.get("params", {}) | settings,
+                    "screens": method,
+                    "settings": settings,
+                }
+                experiment["variants"][name] = variants[name] | {"seed": experiment["seeds"][0]}
+    return variants
 
 
 def _check_mirror(mirror: str | None) -> None:
@@ -177,11 +238,14 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "uniqueItems":
             twice = next(item for i, item in enumerate(found) if item in found[:i])
             return f"{start}: {twice!r} is given twice; give each value once."
+        case "minItems" | "minProperties":
+            return f"{start}: it is empty; give at least one value."
         case "minimum" | "exclusiveMinimum":
             bound = "at least" if error.validator == "minimum" else "more than"
             return f"{start}: {found!r} is too small; it must be {bound} {error.validator_value}."
-        case "maximum":
-            return f"{start}: {found!r} is too large; it may be at most {error.validator_value}."
+        case "maximum" | "exclusiveMaximum":
+            bound = "at most" if error.validator == "maximum" else "less than"
+            return f"{start}: {found!r} is too large; it must be {bound} {error.validator_value}."
         case "type" | "oneOf":
             kinds = error.validator_value
             if error.validator == "oneOf":
@@ -192,25 +256,30 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "pattern" | "not" | "propertyNames":
             return (
                 f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
-                "and _, and none of: all, data, logs, projections, runs."
+                "and _, and none of: all, data, figure2, generation, logs, projections, repeats, "
+                "runs, supplement, verdict."
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
 
 
-def _from_words(value: Any, schema: dict[str, Any]) -> Any:
+def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
     """A copy of `value` with words such as 'true' or '30' as the numbers the schema asks for.
 
     That is how values arrive from the command line.
     """
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
     if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
         parsed = yaml.safe_load(value)
         return parsed if isinstance(parsed, bool | int | float) else value
+    if isinstance(value, list):
+        return [_from_words(item, schema.get("items", {}), definitions) for item in value]
     if not isinstance(value, dict):
         return deepcopy(value)
     known, other = schema.get("properties", {}), schema.get("additionalProperties")
     other = other if isinstance(other, dict) else {}
-    return {key: _from_words(item, known.get(key, other)) for key, item in value.items()}
+    return {k: _from_words(item, known.get(k, other), definitions) for k, item in value.items()}
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:

@@ -35,3 +35,8 @@ def block(blocks: dict[str, Block], name: str, kind: str) -> Block:
         near = get_close_matches(name, blocks, n=3) or sorted(blocks)
         raise UserError(f"unknown {kind} '{name}'; did you mean one of: {', '.join(near)}?")
     return blocks[name]
+
+
+def in_words(settings: Block) -> str:
+    """Settings as a title prints them: `n_pca 30, resolution 0.01`."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from anndata import AnnData
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import metrics as agreement
@@ -29,6 +30,13 @@ N = 300
 @pytest.fixture(scope="module")
 def blocks(root):
     return yaml.safe_load((root / "workflow/registry/metrics.yaml").read_text(encoding="utf-8"))
+
+
+class Inputs(SimpleNamespace):
+    """A job's inputs as Snakemake gives them."""
+
+    def get(self, name, default=None):
+        return getattr(self, name, default)
 
 
 class Results:
@@ -339,20 +347,21 @@ def test_missing_numbers_are_empty_and_whole_numbers_whole(results):
 # --- the workflow's script --------------------------------------------------------------------
 
 
-def run_script(root, results, runs):
+def run_script(root, results, runs, features=(), metrics=METRICS):
     output = {
         name: str(results.folder / "demo/scores" / f"{name}.csv")
         for name in ("scores", "populations", "runs")
     }
     job = SimpleNamespace(
-        input=SimpleNamespace(
+        input=Inputs(
             runs=[str(run) for run in runs],
             controls=str(results.folder / "runs/toy/controls"),
             labels=str(results.labels),
+            features=features,
             metrics=str(root / "workflow/registry/metrics.yaml"),
         ),
         output=SimpleNamespace(**output),
-        params=SimpleNamespace(metrics=METRICS),
+        params=SimpleNamespace(metrics=metrics),
         log=[str(results.folder / "log.txt")],
     )
     runpy.run_path(str(root / "scripts/score.py"), init_globals={"snakemake": job})
@@ -375,3 +384,71 @@ def test_script_refuses_without_controls(root, results):
         run_script(root, results, [results.run("kmeans", 0, results.population)])
     assert "has no scores on toy" in (results.folder / "log.txt").read_text()
     assert not (results.folder / "demo/scores/scores.csv").exists()
+
+
+# --- label-free metrics -----------------------------------------------------------------------
+
+
+def write_features(results, path):
+    """Three clouds of cells, one for each population, 60 features; the last 100 cells anywhere."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 60))
+    points = centres[results.population] + 0.1 * rng.normal(size=(N, 60))
+    points[200:] = rng.normal(size=(100, 60))
+    cells = AnnData(points.astype("float32"))
+    cells.obs_names = results.truth["cell"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells.write_h5ad(path)
+    return str(path)
+
+
+def split_results(results):
+    results.truth["split"] = np.where(np.arange(N) < 200, "train", "test")
+    results.truth.loc[::7, ["label", "scored"]] = ["", False]
+    results.write_truth()
+
+
+def test_silhouette_is_scored_on_training_cells_scored_or_not(root, results, blocks):
+    split_results(results)
+    features = write_features(results, results.folder / "data/toy/features.h5ad")
+    results.controls(under="controls")
+    runs = [
+        results.run("kmeans", 0, results.population),
+        results.run("hdbscan", 0, np.full(N, -1)),
+        results.run("gmm", 0, status="timeout", reason="stopped"),
+    ]
+    run_script(root, results, runs, features, ["ari", "silhouette"])
+    scores = pd.read_csv(results.folder / "demo/scores/scores.csv")
+    rows = scores[scores["metric"] == "silhouette"].set_index("method")
+    assert set(rows["split"]) == {"train"}
+    assert set(scores.loc[scores["metric"] == "ari", "split"]) == {"train", "test", "all"}
+    assert rows["value"]["kmeans"] == rows["value"]["true_labels"] > 0.5
+    assert rows["value"]["one_cluster"] == rows["value"]["hdbscan"] == -1
+    assert abs(rows["value"]["random_labels"]) < 0.1
+    assert "gmm" not in rows.index
+
+
+def test_one_cluster_must_have_the_worst_silhouette(results, blocks):
+    features = write_features(results, results.folder / "data/toy/features.h5ad")
+    runs = results.controls()
+    scores, _, _ = score_dataset(
+        runs, results.labels, ["ari", "silhouette"], results.folder, features
+    )
+    check_controls(scores, blocks)  # the true labels' value is below 1, as it may be
+    one = (scores["method"] == "one_cluster") & (scores["metric"] == "silhouette")
+    scores.loc[one, "value"] = 0.2
+    with pytest.raises(UserError, match=r"silhouette is 0\.2, expected -1"):
+        check_controls(scores, blocks)
+
+
+def test_a_label_free_metric_needs_features(results):
+    with pytest.raises(UserError, match="give the features of the data set"):
+        results.score([], ["silhouette"])
+
+
+def test_features_of_other_cells_are_told(results):
+    features = write_features(results, results.folder / "data/toy/features.h5ad")
+    results.truth["cell"] = results.truth["cell"].to_numpy()[::-1]
+    results.write_truth()
+    with pytest.raises(UserError, match="other cells, or another order"):
+        score_dataset([], results.labels, ["silhouette"], results.folder, features)

@@ -8,13 +8,18 @@ import runpy
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-TARGETS = ["all", "demo", "table1", "ablation", "table3", "table3_subsets", "figure4", "scale"]
+TARGETS = [
+    *("all", "demo", "table1", "ablation", "table2", "table2_semisynthetic", "figure3"),
+    *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict"),
+    "synthetic",
+]
 PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
 
 
@@ -81,17 +86,28 @@ def test_dry_run_of_every_target(checkout, targets):
 def test_all_leaves_out_what_is_made_on_request(checkout):
     planned = checkout.snakemake("--dry-run", "all").stdout
     assert "results/table3/table.csv" in planned
+    assert "results/table2/selection.csv" in planned
     assert "results/table3_subsets" not in planned
+    assert "results/table2_semisynthetic" not in planned
     assert "results/scale" not in planned
 
 
-def test_no_clustering_job_has_labels_among_its_inputs(checkout):
-    printed = checkout.snakemake("--dry-run", "demo").stdout
+@pytest.mark.parametrize(("target", "screened"), [("demo", 0), ("table2_semisynthetic", 2 * 60)])
+def test_no_clustering_job_has_labels_among_its_inputs(checkout, target, screened):
+    printed = checkout.snakemake("--dry-run", target).stdout
     jobs = [job for job in re.split(r"\nrule ", printed) if job.startswith("cluster:")]
     assert len(jobs) > 20
+    assert sum(bool(re.search(r"method=\w+_s\d\d,", job)) for job in jobs) >= screened
     for job in jobs:
         inputs = next(line for line in job.splitlines() if line.strip().startswith("input:"))
         assert "labels" not in inputs
+
+
+def test_the_screening_can_be_left_out(checkout):
+    printed = checkout.snakemake("--dry-run", "table2", "--config", "screening=false").stdout
+    assert "results/table2/table.csv" in printed
+    assert not re.search(r"method=\w+_s\d\d,", printed)
+    assert "selection.csv" not in printed
 
 
 def test_an_unknown_key_is_one_sentence_before_any_job(checkout):
@@ -161,6 +177,75 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
     retried = small.snakemake("demo", "--config", "rerun_failed=true")
     assert retried.stdout.count("forgotten, to be run again") == 2 * len(BROKEN)
     assert retried.returncode == 0, retried.stdout
+
+
+@pytest.fixture
+def screened(root, checkout) -> Checkout:
+    """One small data set, a grid of k-means and one of which every setting fails."""
+    shutil.copytree(root / "tests/methods/lab", checkout.folder / "lab")
+
+    def add_broken(methods):
+        methods["broken"] = {
+            **methods["kmeans"],
+            "title": "Broken",
+            "module": "lab.broken",
+            "params": {"how": "crash", "note": str(checkout.folder / "note")},
+        }
+
+    def one_experiment(config):
+        config["experiments"] = {
+            "demo": {
+                "title": "Small",
+                "datasets": ["digits"],
+                "methods": {"kmeans": [0, 1], "broken": [0]},
+                "screening": {"kmeans": {"n_pca": [2, 10, 20]}, "broken": {"how": ["crash"]}},
+                "seeds": [0],
+                "showcase": "kmeans",
+            }
+        }
+
+    checkout.edit("workflow/registry/methods.yaml", add_broken)
+    checkout.edit("config.yaml", one_experiment)
+    return checkout
+
+
+def test_screening_resumes_where_it_stopped_and_ends_in_two_choices(screened):
+    variants = ["kmeans_s01", "kmeans_s02", "kmeans_s03", "broken_s01"]
+    runs = screened.folder / "results/runs/digits"
+    first = screened.snakemake(*(f"results/runs/digits/{v}/seed0" for v in variants[1:3]))
+    assert first.returncode == 0, first.stdout
+    before = {v: (runs / v / "seed0/status.json").stat().st_mtime_ns for v in variants[1:3]}
+    # as a workflow that was killed leaves them: one run half written, the others not begun
+    (runs / "kmeans_s01/.seed0.partial").mkdir(parents=True)
+    (runs / "kmeans_s01/.seed0.partial/labels.parquet").write_text("half")
+
+    done = screened.snakemake("demo")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^cluster +5$", done.stdout, re.MULTILINE), done.stdout
+    for v, stamp in before.items():
+        assert (runs / v / "seed0/status.json").stat().st_mtime_ns == stamp
+    assert not (runs / "kmeans_s01/.seed0.partial").exists()
+    told = {v: json.loads((runs / v / "seed0/status.json").read_text()) for v in variants}
+    assert [told[v]["params"]["n_pca"] for v in variants[:3]] == [2, 10, 20]
+    begun = {v: datetime.fromisoformat(told[v]["started"]) for v in variants[1:3]}
+    apart = abs(begun[variants[1]] - begun[variants[2]]).total_seconds()
+    assert apart < min(told[v]["wall_seconds"] for v in begun) + 1, "they ran one after the other"
+
+    folder = screened.folder / "results/demo"
+    selection = pd.read_csv(folder / "selection.csv", keep_default_na=False)
+    tried = pd.read_csv(folder / "screening.csv", keep_default_na=False).set_index("variant")
+    assert list(tried.index) == sorted(variants)
+    assert tried.loc["broken_s01", "status"] == "error"
+    kmeans = selection[selection["method"] == "kmeans"].set_index("choice")
+    scores = tried.loc[variants[:3], ["f_flowcap_all", "silhouette_all"]].astype(float)
+    assert kmeans["variant"]["oracle"] == scores["f_flowcap_all"].idxmax()
+    assert kmeans["variant"]["label-free"] == scores["silhouette_all"].idxmax()
+    broken = selection[selection["method"] == "broken"]
+    assert set(broken["variant"]) == {""}
+    assert all("none of the 1 settings of broken" in reason for reason in broken["reason"])
+
+    again = screened.snakemake("demo")
+    assert "Nothing to be done" in again.stdout, again.stdout
 
 
 def test_a_wrong_file_in_the_mirror_and_no_network_is_one_sentence(checkout):

@@ -1,5 +1,6 @@
 # Every helper function of the workflow. Configuration and registries are read and checked here,
 # before any job exists.
+import hashlib
 import json
 import os
 import re
@@ -26,7 +27,8 @@ os.environ.update(
 from moesimvae import config as configuration, registry
 from moesimvae.data import sets
 from moesimvae.errors import one_sentence
-from moesimvae.report import IN_DETAIL
+from moesimvae.evaluation import selection
+from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
 with one_sentence():
@@ -34,19 +36,23 @@ with one_sentence():
         registry.load(REGISTRY / "datasets.yaml"),
         {"downloads": SCHEMA["properties"]["downloads"]["default"], **config},
     )
-    METHODS = registry.load(REGISTRY / "methods.yaml")
+    METRICS = registry.load(REGISTRY / "metrics.yaml")
     BENCHMARK = configuration.check(
         config,
         schema=SCHEMA,
         datasets=DATASETS,
-        methods=METHODS,
-        metrics=registry.load(REGISTRY / "metrics.yaml"),
+        methods=registry.load(REGISTRY / "methods.yaml"),
+        metrics=METRICS,
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
 
+METHODS = BENCHMARK.methods  # the registry's and the variants of the screening
 RESULTS = BENCHMARK.config["results"]
 DOWNLOADS = BENCHMARK.config["downloads"]
 WELLS = [name for name, block in DATASETS.items() if "well" in block]
+GENERATION = BENCHMARK.config["generation"]
+# What verdicts are made from, in the results folder.
+TABLES = ["*/scores/*.csv", "*/measured.csv", "*/quality.csv", "data/*/dataset.json"]
 CONTROLS = [name for name, block in METHODS.items() if block.get("control")]
 
 
@@ -75,7 +81,11 @@ if (
 
 
 def experiment_outputs(name):
-    """What a named target makes: the table in four formats, the figures and the page."""
+    """What a named target makes: the table in four formats, figures, page, and what holds of it.
+
+    With signature genes also S1 Table; with a screening also what every setting reached and which
+    ones were chosen.
+    """
     if name not in BENCHMARK.experiments():
         return []
     files = [
@@ -85,7 +95,14 @@ def experiment_outputs(name):
         "table.html",
         "figures",
         "report.html",
+        "significance.csv",
+        "quality.csv",
     ]
+    experiment = BENCHMARK.experiment(name)
+    if any("signature" in DATASETS[dataset] for dataset in experiment["datasets"]):
+        files += ["signature.csv", "signature.tex", "signature.md", "measured.csv"]
+    if experiment["variants"]:
+        files += ["screening.csv", "selection.csv"]
     return [f"{RESULTS}/{name}/{file}" for file in files]
 
 
@@ -122,7 +139,24 @@ def run_folders(wildcards):
 def method_block(wildcards):
     """What of a method's block decides its labels; changing the rest runs nothing again."""
     keys = ("module", "environment", "input", "gpu")
-    return {key: METHODS[wildcards.method][key] for key in keys}
+    block = METHODS[wildcards.method]
+    # only where it is so: without this key a method does not see the prior
+    prior = {"uses_prior": True} if block["uses_prior"] else {}
+    return {key: block[key] for key in keys} | prior
+
+
+def metrics_scored(wildcards):
+    """The metrics of an experiment's tables, and those by which its settings are chosen."""
+    experiment = BENCHMARK.experiment(wildcards.experiment)
+    criteria = selection.CRITERIA.values() if experiment["variants"] else []
+    return list(dict.fromkeys([*experiment["metrics"], *criteria]))
+
+
+def features_scored(wildcards):
+    """The features, for experiments that measure anything by them."""
+    names = metrics_scored(wildcards)
+    label_free = any(METRICS[name].get("label_free") for name in names)
+    return f"{RESULTS}/data/{wildcards.dataset}/features.h5ad" if label_free else []
 
 
 def method_threads(wildcards):
@@ -219,3 +253,111 @@ def interpreter(wildcards):
     return BENCHMARK.config["interpreters"].get(
         name, str(ROOT / f".venv-{name}/bin/python")
     )
+
+
+def screening_file(wildcards):
+    """Every setting that an experiment screens, for its page."""
+    screened = BENCHMARK.experiment(wildcards.experiment)["variants"]
+    return [f"{RESULTS}/{wildcards.experiment}/screening.csv"] if screened else []
+
+
+def with_signature(pattern):
+    """Input function: `pattern` for every data set of the experiment with signature genes."""
+
+    def paths(wildcards):
+        names = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+        every = zip(names, of_datasets(pattern)(wildcards), strict=True)
+        return [path for name, path in every if "signature" in DATASETS[name]]
+
+    return paths
+
+
+def signature_file(wildcards):
+    """How well signature genes tell the organs; nothing without such data sets."""
+    given = with_signature("{dataset}")(wildcards)
+    return [f"{RESULTS}/{wildcards.experiment}/signature.csv"] if given else []
+
+
+def figure3_runs(wildcards):
+    """The runs of Figure 3, first seed: the showcase method's and those of its other panels."""
+    experiment = BENCHMARK.experiment(wildcards.experiment)
+    names = dict.fromkeys([experiment["showcase"], *FIGURE3])
+    return [
+        run_folder(dataset, method, experiment["methods"][method][0])
+        for dataset in with_signature("{dataset}")(wildcards)
+        for method in names
+        if method in experiment["methods"]
+    ]
+
+
+def figure3_projections(wildcards):
+    """The latent spaces of Figure 3: the showcase method's and scVI's own."""
+    own = (BENCHMARK.experiment(wildcards.experiment)["showcase"], OWN_SPACE)
+    runs = [run for run in figure3_runs(wildcards) if Path(run).parent.name in own]
+    return [
+        run.replace(f"{RESULTS}/runs/", f"{RESULTS}/projections/", 1) + ".parquet"
+        for run in runs
+    ]
+
+
+def repeats(wildcards):
+    """Runs of an experiment that were made a second time with the same seed.
+
+    snakemake --config results=results/repeats -- results/repeats/runs/DATASET/METHOD/seedN
+    """
+    again = f"{RESULTS}/repeats/runs"
+    pairs = [
+        (run, run.replace(f"{RESULTS}/runs", again, 1))
+        for run in all_run_folders(wildcards)
+    ]
+    return [pair for pair in pairs if Path(pair[1], "status.json").exists()]
+
+
+def tables_hash(wildcards):
+    """One hash of all tables that lie there now: verdicts are made again when it changes."""
+    digest = hashlib.sha256()
+    for path in sorted(path for p in TABLES for path in Path(RESULTS).glob(p)):
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def generation_runs(kinds):
+    """(data set, method, seed) of the runs that the configuration lists under `kinds`."""
+    runs = [
+        (GENERATION["dataset"], method, seed)
+        for kind in kinds
+        for method, seeds in GENERATION[kind].items()
+        for seed in seeds
+    ]
+    return list(dict.fromkeys(runs))
+
+
+def generation_paths(pattern, kinds):
+    """`pattern`, below the results folder, for each of these runs."""
+    return [
+        f"{RESULTS}/{pattern.format(dataset=dataset, method=method, seed=seed)}"
+        for dataset, method, seed in generation_runs(kinds)
+    ]
+
+
+def generated_cells():
+    """Where the cells that the default method generates for each data set lie."""
+    names = GENERATION["cells"]
+    return [f"{RESULTS}/generation/cells/{name}/moe_sim_vae/seed0" for name in names]
+
+
+def figure2_outputs():
+    return [f"{RESULTS}/figure2/figures", f"{RESULTS}/figure2/table.csv"]
+
+
+def supplement_outputs():
+    files = [
+        "figures",
+        "generation.csv",
+        "mmd.csv",
+        "quality.csv",
+        "cells.csv",
+        "measured.csv",
+        "summary.md",
+    ]
+    return [f"{RESULTS}/supplement/{file}" for file in files]

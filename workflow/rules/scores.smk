@@ -7,6 +7,7 @@ rule score:
         runs=run_folders,
         controls=control_folder,
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+        features=features_scored,
         metrics=REGISTRY / "metrics.yaml",
     output:
         scores=f"{RESULTS}/{{experiment}}/scores/{{dataset}}.csv",
@@ -17,6 +18,27 @@ rule score:
     conda:
         "../../envs/base.yaml"
     params:
-        metrics=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)["metrics"],
+        metrics=metrics_scored,
     script:
         "../../scripts/score.py"
+
+
+rule screening:
+    """What every setting of the screened methods reached, and which ones were chosen how."""
+    input:
+        scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
+        runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+    output:
+        screening=f"{RESULTS}/{{experiment}}/screening.csv",
+        selection=f"{RESULTS}/{{experiment}}/selection.csv",
+    log:
+        f"{RESULTS}/logs/screening/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        metrics=metrics_scored,
+        variants=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)[
+            "variants"
+        ],
+    script:
+        "../../scripts/screening.py"

@@ -108,7 +108,9 @@ def _checked(truth: ArrayLike, clusters: ArrayLike) -> tuple[np.ndarray, np.ndar
     return truth, clusters
 
 
-# Metric name → function of the table of counts; the same names are the keys of metrics.yaml.
+# Metric name → function of the table of counts; the same names are keys of metrics.yaml, which has
+# those of LABEL_FREE besides: they look at clusters and features, not at the truth.
+LABEL_FREE = ("silhouette",)
 METRICS: dict[str, Callable[[Counts], float]] = {}
 
 

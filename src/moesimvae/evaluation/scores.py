@@ -14,6 +14,7 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import metrics as agreement
+from moesimvae.evaluation.silhouette import Space, read_space, silhouette
 from moesimvae.files import atomic, read_json
 
 SCORE_COLUMNS = ["dataset", "method", "seed", "split", "metric", "value", "run"]
@@ -83,6 +84,16 @@ def score_run(
     ]
 
 
+def separation_run(run_dir: str | Path, labels: pd.DataFrame, space: Space) -> list[dict[str, Any]]:
+    """One row (split, metric, value) of one successful run: how well its clusters lie apart.
+
+    labels: only its cells are used. Raises UserError as `score_run` does.
+    """
+    clusters = _read_clusters(Path(run_dir) / "labels.parquet", labels["cell"])
+    value = silhouette(space.distances, clusters[space.cells])
+    return [{"split": space.split, "metric": "silhouette", "value": value}]
+
+
 def populations_run(run_dir: str | Path, labels: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows (split, population, n_cells, f1, precision, recall, cluster) of one successful run.
 
@@ -137,6 +148,7 @@ def score_dataset(
     labels_path: str | Path,
     metrics: Sequence[str],
     results_root: str | Path,
+    features: str | Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """All runs on one data set: the long tables of scores and of populations, the table of runs.
 
@@ -147,9 +159,18 @@ def score_dataset(
     in the table of runs is "invalid" and the reason is told. Rows are sorted by method, seed, split
     and the order of `metrics`, or population. Raises UserError for bad true labels or an unknown
     metric.
+
+    features: the data set's features.h5ad, which only label-free metrics need; their rows come last
+    and are of the training cells alone where there is a split.
     """
-    agreement.check_names(metrics)
+    labelled = [name for name in metrics if name not in agreement.LABEL_FREE]
+    agreement.check_names(labelled)
     labels = read_labels(labels_path)
+    space = None
+    if len(labelled) < len(metrics):
+        if features is None:
+            raise UserError("a label-free metric is asked for; give the features of the data set.")
+        space = read_space(features, labels)
     scores: list[dict[str, Any]] = []
     populations: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
@@ -160,7 +181,9 @@ def score_dataset(
         try:
             status = _read_status(run_dir, identity)
             if status["status"] == "ok":
-                rows = score_run(run_dir, labels, metrics)
+                rows = score_run(run_dir, labels, labelled)
+                if space is not None:
+                    rows += separation_run(run_dir, labels, space)
                 found = populations_run(run_dir, labels)
         except UserError as error:
             status = status | {"status": "invalid", "reason": str(error)}
@@ -221,8 +244,9 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
     scores: long table, as from `score_dataset`; blocks: the metrics' registry. For each data set
     and split: the true labels must reach the best value of every metric of agreement (better:
     higher); on every chance-corrected metric one cluster for all cells must be 0 and random labels
-    within RANDOM_TOLERANCE of 0. Raises UserError naming control, data set, metric and value, also
-    when a control has no scores.
+    within RANDOM_TOLERANCE of 0. A label-free metric is no agreement with the truth: there one
+    cluster for all cells must be at the worst value. Raises UserError naming control, data set,
+    metric and value, also when a control has no scores.
     """
     if scores.empty:
         raise UserError("there are no scores, not even of the controls; run the controls first.")
@@ -231,6 +255,9 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
         if metric not in blocks:
             raise UserError(f"metric '{metric}' has no block in the registry of metrics; add it.")
         block = blocks[metric]
+        if block.get("label_free"):
+            expected["one_cluster"][metric] = (block["range"][0], EXACT_TOLERANCE)
+            continue
         if block["better"] == "higher":
             expected["true_labels"][metric] = (block["range"][1], EXACT_TOLERANCE)
         if block["chance_corrected"]:

@@ -1,0 +1,20 @@
+"""What every setting of the screened methods reached, and which ones were chosen how."""
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from moesimvae.errors import logged
+from moesimvae.evaluation import selection
+from moesimvae.evaluation.scores import write_csv
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    variants = snakemake.params.variants
+    scores = pd.concat([pd.read_csv(path) for path in snakemake.input.scores], ignore_index=True)
+    runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
+    table = selection.screening(scores, runs, variants, snakemake.params.metrics)
+    write_csv(table, snakemake.output.screening)
+    write_csv(selection.select(scores, variants), snakemake.output.selection)
