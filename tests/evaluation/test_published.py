@@ -10,7 +10,7 @@ COLUMNS = [
     *("table", "method", "citation", "dataset", "metric", "value", "sd", "n"),
     *("definition", "source", "note"),
 ]
-ROWS = {"table1": 19 * 2, "table2": 8 * 2, "table3": 19 * 4 + 11 * 4, "text": 26}
+ROWS = {"table1": 19 * 2, "table2": 8 * 2, "table3": 19 * 4 + 11 * 4, "text": 33}
 OWN_METRICS = {"nmi_unspecified", "f_flowcap_lower_bound"}
 
 
@@ -107,6 +107,9 @@ def test_not_reported_is_empty_and_said(tables):
         ("text", "VaDE", "mnist", "mmd_generation", "355.14"),
         ("text", "MoE-Sim-VAE without similarity", "mnist", "mmd_between_clusters", "49.29"),
         ("text", "signature genes", "tabula_muris", "signature_accuracy_mean", "0.92"),
+        ("text", "MoE-Sim-VAE", "mnist", "rank_by_accuracy", "2"),
+        ("text", "MoE-Sim-VAE", "bodenmiller_gdc_0941_a09", "experts_selected", "7"),
+        ("text", "VaDE", "mnist", "posterior_threshold_mmd", "0.8"),
     ],
 )
 def test_spot_values(tables, table, method, dataset, metric, printed):
@@ -159,3 +162,12 @@ def test_f_margin_contradicts_table2(tables):
     f = tables["table2"].query("metric == 'f_flowcap'").set_index("method")["value"].astype(float)
     assert f["MoE-Sim-VAE"] - f.drop("MoE-Sim-VAE").max() == pytest.approx(0.069)
     assert "0.069" in value(tables["text"], "MoE-Sim-VAE", "tabula_muris", "f_margin", "note")
+
+
+def test_ranks_of_the_text_follow_from_table1(tables):
+    table = tables["table1"].assign(value=pd.to_numeric(tables["table1"]["value"]))
+    metrics = {"rank_by_nmi": "nmi_unspecified", "rank_by_accuracy": "accuracy_hungarian"}
+    for rank, metric in metrics.items():
+        values = table[table["metric"] == metric].set_index("method")["value"]
+        place = 1 + (values > values["MoE-Sim-VAE"]).sum()
+        assert str(place) == value(tables["text"], "MoE-Sim-VAE", "mnist", rank)

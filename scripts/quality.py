@@ -1,0 +1,29 @@
+"""Quality control of an experiment: what fired, in red and amber, and what is green."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae import files, registry
+from moesimvae.errors import logged
+from moesimvae.evaluation import quality
+from moesimvae.evaluation.scores import write_csv
+from moesimvae.report import tables
+from moesimvae.report.verdicts import quality_markdown
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    found, experiment = snakemake.input, snakemake.params.experiment
+    table = quality.check(
+        tables.read_many(found.scores),
+        tables.read_many(found.runs),
+        experiment,
+        tables.read_facts(found.datasets),
+        registry.load(found.methods),
+        registry.load(found.metrics),
+        [files.read_json(Path(run, "status.json")) for run in found.run_dirs],
+        [(Path(one), Path(other)) for one, other in snakemake.params.repeats],
+    )
+    write_csv(table, snakemake.output.csv)
+    files.write_text(snakemake.output.md, quality_markdown(experiment["name"], table))

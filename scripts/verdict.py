@@ -1,0 +1,31 @@
+"""Every number of the paper beside ours, with a verdict: csv, LaTeX, Markdown and one page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae import files, registry
+from moesimvae.errors import logged
+from moesimvae.evaluation.verdicts import Results, verdicts
+from moesimvae.report import tables
+from moesimvae.report.verdicts import page, read_results, to_latex, to_markdown
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    found, params, output = snakemake.input, snakemake.params, snakemake.output
+    metrics = registry.load(found.metrics)
+    results = Path(output.csv).parents[1]
+    paths = [path for pattern in params.tables for path in results.glob(pattern)]
+    scores, runs, datasets, checks = read_results(paths)
+    table = verdicts(
+        tables.read_many(found.published),
+        Results(scores, runs, datasets, params.experiments, params.variants),
+        registry.load(found.comparison),
+        registry.load(found.methods),
+        metrics,
+    )
+    files.write_text(output.csv, tables.to_csv(table))
+    files.write_text(output.tex, to_latex(table, metrics))
+    files.write_text(output.md, to_markdown(table, checks, metrics))
+    files.write_text(output.html, page(table, checks, metrics))

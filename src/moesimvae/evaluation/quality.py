@@ -1,0 +1,248 @@
+"""Quality control of the benchmark itself: can its tables be relied on?
+
+Every check has a rule with a green and a red side, amber between them; `check` gives one row for
+each rule that was looked at and each place where it fired.
+
+check               green                       amber                     red
+runs that failed    none                        some                      more than 10 %
+seeds missing       none                        some of a method          all of a method
+one seed alone      no random method            some                      -
+controls            true labels best, others    -                         anything else, or no
+                    about 0 where corrected                               controls at all
+control range       between the controls        no better than one        better than the truth
+                                                cluster or random labels
+same data           every run saw the data set  -                         another features_sha256
+                    that lies there
+same code           one version for a method's  several versions          -
+                    seeds
+same seed           repeats give the same       other labels, same number other outcome, or labels
+                    labels, cell by cell        of clusters               with other clusters
+the data            whole and real              partial or simulated      -
+
+A check that cannot be made (no repeat was run) is "not checked" and counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.errors import UserError
+from moesimvae.evaluation.scores import CONTROLS, EXACT_TOLERANCE, check_controls
+from moesimvae.files import read_json
+
+Block = dict[str, Any]
+
+GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
+LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # the worst first
+MANY_FAILED = 0.1
+COLUMNS = ["check", "level", "dataset", "method", "rule", "found"]
+KNOW_NOTHING = ("random_labels", "one_cluster")
+
+RULES = {
+    "runs that failed": f"no run failed; red above {MANY_FAILED:.0%} of an experiment's runs",
+    "seeds missing": "every planned seed was run; red where a method has none",
+    "one seed alone": "a random method has at least two seeds",
+    "controls": "true labels reach the best value; one cluster and random labels are about 0 in "
+    "metrics corrected for chance",
+    "control range": "a method's mean lies above one cluster and random labels, and not above "
+    "the true labels (red)",
+    "same data": "every run saw the features that lie in data/ now",
+    "same code": "all seeds of a method were made by one version of the code",
+    "same seed": "a repeat with the same seed gives the same labels; red where clusters differ",
+    "the data": "whole and real",
+}
+
+
+def check(
+    scores: pd.DataFrame,
+    runs: pd.DataFrame,
+    experiment: Block,
+    datasets: Mapping[str, Block],
+    methods: Mapping[str, Block],
+    metrics: Mapping[str, Block],
+    statuses: Iterable[Block] = (),
+    repeats: Iterable[tuple[Path, Path]] = (),
+) -> pd.DataFrame:
+    """The checks of one experiment, columns COLUMNS, the worst first.
+
+    scores, runs: contract 4's long tables, data sets concatenated; experiment: its checked block
+    with `datasets` and `methods` (method → seeds); datasets: name → dataset.json; statuses: the
+    status.json of its runs; repeats: pairs of run folders made with the same seed.
+    """
+    controls = {name for name, block in methods.items() if block.get("control")}
+    own = runs[~runs["method"].isin(controls)]
+    found = [
+        *_failed(own),
+        *_seeds(own, experiment, methods),
+        *_controls(scores, experiment["datasets"], metrics),
+        *_range(scores, [*experiment["methods"], *controls], metrics),
+        *_provenance(list(statuses), datasets),
+        *_repeated(repeats),
+        *_data(experiment["datasets"], datasets),
+    ]
+    done = {row["check"] for row in found}
+    found += [_row(name, GREEN) for name in RULES if name not in done]
+    table = pd.DataFrame(found, columns=COLUMNS)
+    order = {level: i for i, level in enumerate(LEVELS)}
+    return table.sort_values("level", key=lambda c: c.map(order), kind="stable", ignore_index=True)
+
+
+def overall(table: pd.DataFrame) -> str:
+    """The worst level of a table of checks; checks that were not made do not count."""
+    levels = set(table["level"])
+    return next((level for level in LEVELS[:3] if level in levels), GREEN)
+
+
+def _row(name: str, level: str, found: str = "", dataset: str = "", method: str = "") -> Block:
+    if name not in RULES:
+        raise KeyError(name)
+    return {
+        **{"check": name, "level": level, "dataset": dataset, "method": method},
+        **{"rule": RULES[name], "found": found or ("as it should be" if level == GREEN else "")},
+    }
+
+
+def _failed(runs: pd.DataFrame) -> list[Block]:
+    failed = runs[runs["status"] != "ok"]
+    if not len(failed):
+        return [_row("runs that failed", GREEN, f"0 of {len(runs)}")]
+    level = RED if len(failed) > MANY_FAILED * len(runs) else AMBER
+    share = f"{len(failed)} of {len(runs)} ({len(failed) / len(runs):.0%})"
+    rows = [_row("runs that failed", level, share)]
+    for (dataset, method, status), part in failed.groupby(["dataset", "method", "status"]):
+        seeds = ", ".join(map(str, sorted(part["seed"])))
+        reasons = "; ".join(dict.fromkeys(map(str, part["reason"].dropna())))
+        told = f"{status}, seed {seeds}: {reasons or 'no reason was written down'}"
+        rows.append(_row("runs that failed", level, told, dataset, method))
+    return rows
+
+
+def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) -> list[Block]:
+    there = set(runs[["dataset", "method", "seed"]].itertuples(index=False, name=None))
+    rows = []
+    for dataset in experiment["datasets"]:
+        for method, seeds in experiment["methods"].items():
+            missing = [s for s in seeds if (dataset, method, s) not in there]
+            if missing:
+                level = RED if len(missing) == len(seeds) else AMBER
+                found = f"no run of seed {', '.join(map(str, missing))}"
+                rows.append(_row("seeds missing", level, found, dataset, method))
+    alone = [
+        method
+        for method, seeds in experiment["methods"].items()
+        if methods[method].get("stochastic", True) and len(seeds) == 1
+    ]
+    if alone:
+        found = f"a single seed, so nothing is known of the spread: {', '.join(alone)}"
+        rows.append(_row("one seed alone", AMBER, found))
+    return rows
+
+
+def _controls(
+    scores: pd.DataFrame, datasets: Iterable[str], metrics: Mapping[str, Block]
+) -> list[Block]:
+    rows = []
+    for dataset in datasets:
+        try:
+            check_controls(scores[scores["dataset"] == dataset], metrics)
+        except UserError as error:
+            rows.append(_row("controls", RED, str(error), dataset))
+    return rows
+
+
+def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Block]) -> list[Block]:
+    """Methods above the truth, or no better than what knows nothing; metrics of agreement only."""
+    fired: dict[tuple[str, str, str], list[str]] = {}
+    scores = scores[scores["method"].isin(list(names))]
+    means = scores.groupby(["dataset", "split", "metric", "method"])["value"].mean()
+    for (dataset, split, metric), part in means.groupby(level=[0, 1, 2], sort=False):
+        block = metrics.get(metric, {})
+        if block.get("better") != "higher" or block.get("label_free"):
+            continue
+        by_method = part.droplevel([0, 1, 2])
+        blind = [by_method[c] for c in KNOW_NOTHING if c in by_method]
+        truth = by_method.get(CONTROLS[0], np.inf)
+        what = metric if split == "all" else f"{metric} of {split} cells"
+        for method, mean in by_method.items():
+            if method in CONTROLS:
+                continue
+            if mean > truth + EXACT_TOLERANCE:
+                found = f"{what} {mean:.3f} is above the true labels' {truth:.3f}"
+                fired.setdefault((dataset, method, RED), []).append(found)
+            elif blind and mean <= max(blind):
+                found = f"{what} {mean:.3f} is no better than a blind control's {max(blind):.3f}"
+                fired.setdefault((dataset, method, AMBER), []).append(found)
+    return [
+        _row("control range", level, "; ".join(found), dataset, method)
+        for (dataset, method, level), found in fired.items()
+    ]
+
+
+def _provenance(statuses: list[Block], datasets: Mapping[str, Block]) -> list[Block]:
+    if not statuses:
+        return [_row("same data", UNCHECKED), _row("same code", UNCHECKED)]
+    rows = []
+    codes: dict[tuple[str, str], set[str]] = {}
+    other: dict[tuple[str, str], list[int]] = {}
+    for status in statuses:
+        key = (status["dataset"], status["method"])
+        codes.setdefault(key, set()).add(status["code_sha256"])
+        expected = datasets.get(key[0], {}).get("features_sha256")
+        if expected is not None and status["features_sha256"] != expected:
+            other.setdefault(key, []).append(status["seed"])
+    for (dataset, method), seeds in other.items():
+        found = f"seed {', '.join(map(str, sorted(seeds)))} saw other features than lie there now"
+        rows.append(_row("same data", RED, found, dataset, method))
+    for (dataset, method), versions in codes.items():
+        if len(versions) > 1:
+            found = f"{len(versions)} versions of the code"
+            rows.append(_row("same code", AMBER, found, dataset, method))
+    return rows
+
+
+def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Block]:
+    compared = [(*_names(one), *_repeat(one, other)) for one, other in repeats]
+    if not compared:
+        return [_row("same seed", UNCHECKED, "no run was repeated")]
+    wrong = [
+        _row("same seed", level, found, dataset, method)
+        for dataset, method, level, found in compared
+        if level != GREEN
+    ]
+    return wrong or [_row("same seed", GREEN, f"{len(compared)} repeated, all identical")]
+
+
+def _names(run: Path) -> tuple[str, str]:
+    return Path(run).parts[-3], Path(run).parts[-2]
+
+
+def _repeat(one: Path, other: Path) -> tuple[str, str]:
+    """Level of two runs with the same seed, and what was found."""
+    name = Path(one).name
+    ended = [read_json(Path(run, "status.json"))["status"] for run in (one, other)]
+    if ended[0] != ended[1]:
+        return RED, f"{name}: {ended[0]} at first, {ended[1]} when repeated"
+    if ended[0] != "ok":
+        return GREEN, ""
+    first, second = (pd.read_parquet(Path(run, "labels.parquet"))["label"] for run in (one, other))
+    if first.equals(second):
+        return GREEN, ""
+    if len(first) != len(second) or first.nunique() != second.nunique():
+        return RED, f"{name}: {first.nunique()} clusters, {second.nunique()} when repeated"
+    share = float((first.to_numpy() != second.to_numpy()).mean())
+    return AMBER, f"{name}: {share:.2%} of the labels differ when repeated"
+
+
+def _data(names: Iterable[str], datasets: Mapping[str, Block]) -> list[Block]:
+    rows = []
+    for name in names:
+        fact = datasets[name]
+        what = [kind for kind in ("simulated", "partial") if fact.get(kind)]
+        if what:
+            rows.append(_row("the data", AMBER, f"{' and '.join(what)}: {fact['title']}", name))
+    return rows

@@ -1,0 +1,368 @@
+"""How sure a difference between methods is: across data sets by tests, within one by intervals.
+
+Across data sets the data sets are the sample. A seed is no data set: ten seeds on MNIST say how far
+a method scatters on MNIST and nothing about other data, so no test here counts seeds. Within one
+data set, paired differences over seeds get a bootstrap interval and effect sizes, and no p-value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from moesimvae.errors import UserError
+
+Block = dict[str, Any]
+
+ALPHA = 0.05
+# The smallest p of a two-sided signed-rank test on n data sets is 2^(1-n): 0.0625 for 5, 0.031
+# for 6. With fewer than six no pair of methods can differ, whatever the scores.
+MIN_DATASETS = 6
+MIN_METHODS = 3  # Friedman's test compares at least three
+# Of three values a bootstrap knows ten different samples; its interval is then too short by far.
+MIN_SEEDS = 5
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+ACROSS, WITHIN = "across data sets", "within one data set"
+COLUMNS = [
+    *("level", "dataset", "split", "metric", "better", "method_a", "method_b", "n"),
+    *("difference", "low", "high", "hedges_g", "cliffs_delta", "statistic", "p", "p_holm"),
+    *("different", "note"),
+]
+
+
+@dataclass(frozen=True)
+class Friedman:
+    """Friedman's test over n data sets and k methods.
+
+    ranks: (k,) average ranks, 1 is best. chi2, p: Friedman's statistic, corrected for ties, and its
+    p by the chi-squared distribution with k - 1 degrees of freedom. f, p_f: Iman and Davenport's
+    statistic and its p by F(k - 1, (k - 1)(n - 1)), the less conservative of the two.
+    """
+
+    ranks: np.ndarray
+    chi2: float
+    p: float
+    f: float
+    p_f: float
+
+
+def friedman(values: np.ndarray, better: str = "higher") -> Friedman:
+    """Do the methods differ at all? Demšar J. (2006) JMLR 7: 1-30, section 3.2.2.
+
+    values: (data sets, methods), one score each; better: "higher" | "lower".
+    Raises UserError when there are fewer than MIN_DATASETS data sets or MIN_METHODS methods.
+    """
+    values = np.asarray(values, dtype=float)
+    refusal = too_few(*values.shape)
+    if refusal:
+        raise UserError(refusal)
+    n, k = values.shape
+    ranks = stats.rankdata(-values if better == "higher" else values, axis=1)
+    mean = ranks.mean(axis=0)
+    # Σ over data sets and methods of the squared ranks is less where ranks are tied.
+    spread = (ranks**2).sum() / n - k * (k + 1) ** 2 / 4
+    if spread <= 0:  # every method ties with every other, everywhere
+        return Friedman(mean, 0.0, 1.0, 0.0, 1.0)
+    chi2 = float(n * (k - 1) * ((mean**2).sum() - k * (k + 1) ** 2 / 4) / spread)
+    rest = n * (k - 1) - chi2
+    f = float((n - 1) * chi2 / rest) if rest > 1e-9 else np.inf
+    return Friedman(
+        ranks=mean,
+        chi2=chi2,
+        p=float(stats.chi2.sf(chi2, k - 1)),
+        f=f,
+        p_f=float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
+    )
+
+
+def too_few(n_datasets: int, n_methods: int) -> str:
+    """Why there is no test across data sets, in a sentence; "" when there may be one."""
+    if n_methods < MIN_METHODS:
+        return (
+            f"no test across data sets: {n_methods} methods finished on all of them, and "
+            f"Friedman's test compares at least {MIN_METHODS}."
+        )
+    if n_datasets < MIN_DATASETS:
+        return (
+            f"no test across data sets: {n_datasets} of the {MIN_DATASETS} that it takes, since "
+            f"with {n_datasets} the smallest p of a two-sided signed-rank test is "
+            f"{2.0 ** (1 - n_datasets):.3g}, so no two methods could differ at {ALPHA}; further "
+            "seeds do not help, seeds are not data sets."
+        )
+    return ""
+
+
+def wilcoxon_holm(values: np.ndarray, alpha: float = ALPHA) -> pd.DataFrame:
+    """Which methods differ? Wilcoxon's signed-rank test of every pair, p-values by Holm.
+
+    values: (data sets, methods). Data sets without a difference count half for each side (Demšar's
+    way, `zsplit`). Returns one row for each pair a < b of column numbers: a, b, statistic (the
+    smaller rank sum), p, p_holm, different (p_holm ≤ alpha).
+    """
+    values = np.asarray(values, dtype=float)
+    rows = [
+        {"a": a, "b": b, **_signed_ranks(values[:, a] - values[:, b])}
+        for a, b in combinations(range(values.shape[1]), 2)
+    ]
+    table = pd.DataFrame(rows, columns=["a", "b", "statistic", "p"])
+    table["p_holm"] = holm(table["p"].to_numpy())
+    table["different"] = table["p_holm"] <= alpha
+    return table
+
+
+def _signed_ranks(differences: np.ndarray) -> dict[str, float]:
+    differences = np.round(differences, 12)  # 0.3 - 0.2 and 0.2 - 0.1 are the same difference
+    if not differences.any():
+        n = len(differences)
+        return {"statistic": n * (n + 1) / 4, "p": 1.0}
+    result = stats.wilcoxon(differences, zero_method="zsplit")
+    return {"statistic": float(result.statistic), "p": float(result.pvalue)}
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Adjusted p-values, step down (Holm S. (1979) Scand. J. Stat. 6: 65-70), capped at 1."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    result = np.empty_like(p)
+    result[order] = np.minimum(adjusted, 1)
+    return result
+
+
+def groups(ranks: Sequence[float], pairs: pd.DataFrame) -> list[list[int]]:
+    """The bars of a critical-difference diagram: methods of which no two differ.
+
+    ranks: average rank of each method; pairs: as `wilcoxon_holm` gives them. A bar is a run of
+    neighbours in order of rank, as long as it can be and of at least two; bars inside others are
+    left out.
+    """
+    order = [int(i) for i in np.argsort(ranks, kind="stable")]
+    differ = {frozenset((int(r.a), int(r.b))) for r in pairs[pairs["different"]].itertuples()}
+    bars: list[list[int]] = []
+    end = 0
+    for start in range(len(order)):
+        stop = start + 1
+        while stop < len(order) and not any(
+            frozenset((order[stop], other)) in differ for other in order[start:stop]
+        ):
+            stop += 1
+        if stop > end and stop - start > 1:
+            bars.append(order[start:stop])
+            end = stop
+    return bars
+
+
+def bootstrap_interval(
+    differences: Sequence[float], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Percentile interval of the mean difference, RESAMPLES resamples, always the same ones.
+
+    Raises UserError for fewer than MIN_SEEDS values.
+    """
+    values = np.asarray(differences, dtype=float)
+    if len(values) < MIN_SEEDS:
+        raise UserError(
+            f"a bootstrap interval needs {MIN_SEEDS} seeds that both methods finished, there are "
+            f"{len(values)}; run more seeds."
+        )
+    means = values[_resamples(len(values))].mean(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@cache
+def _resamples(n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+
+
+def hedges_g(differences: Sequence[float]) -> float:
+    """Mean paired difference in units of its standard deviation, corrected for small samples.
+
+    Hedges L. V. (1981) J. Educ. Stat. 6: 107-128, correction 1 - 3/(4(n - 1) - 1). NaN for fewer
+    than three values or where they do not differ.
+    """
+    values = np.asarray(differences, dtype=float)
+    n = len(values)
+    if n < 3 or np.ptp(values) < 1e-12:
+        return float("nan")
+    return float(values.mean() / values.std(ddof=1) * (1 - 3 / (4 * (n - 1) - 1)))
+
+
+def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
+    """Share of pairs of runs in which a is above b, less the share in which it is below; -1 to 1.
+
+    Cliff N. (1993) Psychol. Bull. 114: 494-509.
+    """
+    return float(np.sign(np.subtract.outer(np.asarray(a, float), np.asarray(b, float))).mean())
+
+
+def pareto_front(costs: Sequence[float], qualities: Sequence[float], better: str) -> np.ndarray:
+    """Which methods no other beats in both: True where none is as cheap and as good and, in one of
+    the two, better.
+
+    costs: lower is better; qualities: by `better`, "higher" | "lower"; both (methods,). A method
+    with a missing number is not on the front.
+    """
+    cost = np.asarray(costs, dtype=float)
+    loss = np.asarray(qualities, dtype=float) * (-1 if better == "higher" else 1)
+    known = np.isfinite(cost) & np.isfinite(loss)
+    no_worse = (cost[:, None] <= cost) & (loss[:, None] <= loss)
+    one_better = (cost[:, None] < cost) | (loss[:, None] < loss)
+    beaten = (no_worse & one_better & known[:, None]).any(axis=0)
+    return known & ~beaten
+
+
+# --- an experiment -----------------------------------------------------------------------------
+
+
+def significance(
+    scores: pd.DataFrame,
+    methods: Mapping[str, Block],
+    metrics: Mapping[str, Block],
+    experiment: Block,
+) -> pd.DataFrame:
+    """All comparisons of an experiment, one row each, columns COLUMNS.
+
+    scores: contract 4's long table, data sets concatenated; experiment: its checked block, of which
+    `methods` (method → seeds) and `metrics` count; metrics without a direction are left out, and so
+    are oracles and controls. Of a data set with a split its test cells count.
+
+    Level "across data sets": first a row for Friedman's test (method_a and method_b empty, n data
+    sets, statistic F of Iman and Davenport), or its refusal in `note`; then, where it was made, a
+    row for each pair with Wilcoxon's p, Holm's p, and `different` yes or no. The score of a method
+    on a data set is its mean over seeds.
+    Level "within one data set": a row for each pair: n common seeds, mean of a - b, its bootstrap
+    interval where there are MIN_SEEDS, effect sizes, `different` "yes" where the interval leaves
+    out 0. A method without randomness has the same value for every seed. Seeds of two methods
+    have only their number in common, so pairing takes no scatter away here.
+    """
+    scores = _counted(scores)
+    names = [
+        m
+        for m in experiment["methods"]
+        if m in methods and not methods[m].get("control") and not methods[m].get("oracle")
+    ]
+    compared = [m for m in experiment["metrics"] if metrics[m]["better"] in ("higher", "lower")]
+    rows: list[Block] = []
+    for metric in compared:
+        of_metric = scores[(scores["metric"] == metric) & scores["method"].isin(names)]
+        better = metrics[metric]["better"]
+        common = {"metric": metric, "better": better}
+        rows += [common | row for row in _across(of_metric, names, better)]
+        for (dataset, split), part in of_metric.groupby(["dataset", "split"], sort=False):
+            where = common | {"level": WITHIN, "dataset": dataset, "split": split}
+            rows += [where | row for row in _within(part, names, methods)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _counted(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are compared: finite, and of the test cells where there are any."""
+    held_out = set(scores.loc[scores["split"] == "test", "dataset"])
+    keep = (scores["split"] == "test") | (
+        ~scores["dataset"].isin(held_out) & (scores["split"] == "all")
+    )
+    return scores[keep & np.isfinite(scores["value"])]
+
+
+def means(scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Data sets × methods that were scored on all of them: means over seeds of one metric."""
+    table = scores.pivot_table(index="dataset", columns="method", values="value", aggfunc="mean")
+    return table[[m for m in names if m in table and table[m].notna().all()]]
+
+
+def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Block]:
+    table = means(scores, names)
+    n, k = table.shape
+    here = {"level": ACROSS, "dataset": "", "split": "", "n": n}
+    refusal = too_few(n, k)
+    if refusal:
+        return [here | {"method_a": "", "method_b": "", "note": refusal}]
+    values = table.to_numpy()
+    test = friedman(values, better)
+    ranks = dict(zip(table.columns, (round(float(r), 4) for r in test.ranks), strict=True))
+    left_out = [m for m in names if m not in table]
+    note = f"average ranks: {json.dumps(ranks)}"
+    if left_out:
+        note += f"; left out, not scored on every data set: {', '.join(left_out)}"
+    first = {
+        **(here | {"method_a": "", "method_b": "", "statistic": test.f, "p": test.p_f}),
+        **{"different": "yes" if test.p_f <= ALPHA else "no", "note": note},
+    }
+    pairs = wilcoxon_holm(values)
+    smallest = min(1.0, len(pairs) * 2.0 ** (1 - n))
+    hopeless = (
+        f"with {n} data sets and {len(pairs)} pairs Holm's p cannot be below {smallest:.3g}"
+        if smallest > ALPHA
+        else ""
+    )
+    return [first] + [
+        here
+        | {
+            "method_a": table.columns[pair.a],
+            "method_b": table.columns[pair.b],
+            "difference": float((values[:, pair.a] - values[:, pair.b]).mean()),
+            "statistic": pair.statistic,
+            "p": pair.p,
+            "p_holm": pair.p_holm,
+            # Without a difference among all there is none to look for between two.
+            "different": "yes" if pair.different and test.p_f <= ALPHA else "no",
+            "note": hopeless,
+        }
+        for pair in pairs.itertuples()
+    ]
+
+
+def _within(
+    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block]
+) -> list[Block]:
+    values = {m: g.set_index("seed")["value"] for m, g in scores.groupby("method", sort=False)}
+    present = [m for m in names if m in values]
+    order = sorted(present, key=lambda m: -values[m].mean())
+    return [
+        {"method_a": a, "method_b": b} | _pair(values[a], values[b], methods[a], methods[b])
+        for a, b in combinations(order, 2)
+    ]
+
+
+def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
+    fixed_a, fixed_b = (not block.get("stochastic", True) for block in (block_a, block_b))
+    if fixed_a and fixed_b:
+        one, other = a.iloc[:1].to_numpy(), b.iloc[:1].to_numpy()
+        note = "both are deterministic: the difference has no spread"
+    elif fixed_a or fixed_b:
+        seeds = (b if fixed_a else a).index
+        one = np.full(len(seeds), a.iloc[0]) if fixed_a else a.to_numpy()
+        other = np.full(len(seeds), b.iloc[0]) if fixed_b else b.to_numpy()
+        note = "one of the two is deterministic: its value counts for every seed"
+    else:
+        seeds = a.index.intersection(b.index)
+        one, other, note = a.loc[seeds].to_numpy(), b.loc[seeds].to_numpy(), ""
+    found: Block = {"n": len(one), "note": note}
+    if not len(one):
+        return found | {"note": "no seed in common"}
+    differences = one - other
+    found |= {"difference": float(differences.mean())}
+    if fixed_a and fixed_b:
+        return found
+    if len(one) < MIN_SEEDS:
+        few = f"{len(one)} common seeds are too few for an interval, it takes {MIN_SEEDS}"
+        return found | {"note": "; ".join(filter(None, [note, few]))}
+    low, high = bootstrap_interval(differences)
+    return found | {
+        "low": low,
+        "high": high,
+        "hedges_g": hedges_g(differences),
+        "cliffs_delta": cliffs_delta(one, other),
+        "different": "yes" if low > 0 or high < 0 else "no",
+    }

@@ -1,0 +1,449 @@
+"""Verdicts: for every number of the paper, what came out here and whether that is the same.
+
+The rules, in this order; the first that applies decides. p is the published value, m the mean of
+our n seeds, t the tolerance that `workflow/published/comparison.yaml` declares with its reason.
+
+1. not comparable: the quantity is another one (a setting, another definition).
+2. not run here: nobody implements the method here, its runs are missing, or all of them failed.
+3. not comparable: the runs are of other data, a subset or simulated cells.
+4. reproduced: |m - p| ≤ t.
+5. within noise: further apart, but the interval of ours and that of the published value overlap.
+   It confirms nothing: these runs cannot tell the two apart.
+6. not reproduced: everything else.
+
+Intervals. Ours needs MIN_SEEDS seeds: m ± t(0.975, n - 1) · sd · √(1/n), Student's 95 % confidence
+interval of the mean. Where the published value is known to be a single run (its n is 1) it is
+compared with what one further run of ours would give, the prediction interval with √(1 + 1/n). The
+published interval is p ± t(0.975, n - 1) · sd / √n where sd and n are printed, else the point p.
+
+`direction` says better or worse than published where the metric has a good side and the difference
+is beyond the tolerance, also when the verdict is "not reproduced": a number far above the printed
+one is not a reproduction of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from moesimvae.errors import UserError
+
+Block = dict[str, Any]
+
+MIN_SEEDS = 3  # fewer give an interval so wide that everything lies within it
+CONFIDENCE = 0.95
+ROUNDING = 1e-9
+
+REPRODUCED, NOISE, DIFFERENT = "reproduced", "within noise", "not reproduced"
+NOT_COMPARABLE, NOT_RUN = "not comparable", "not run here"
+VERDICTS = (REPRODUCED, NOISE, DIFFERENT, NOT_COMPARABLE, NOT_RUN)
+PAPER, BEYOND, SETTING = "the paper's", "beyond the paper", "a setting of the paper's"
+
+COLUMNS = [
+    *("table", "published_method", "dataset", "metric", "definition", "published"),
+    *("published_sd", "published_n", "source", "role", "method", "title", "ran_on", "split"),
+    *("ours", "mean", "sd", "low", "high", "n", "n_planned", "difference", "tolerance"),
+    *("tolerance_reason", "verdict", "direction", "reason", "runs"),
+]
+RULES = (
+    *("ours", "better", "tolerance", "relative", "reason", "from", "derive", "table", "of"),
+    *("setting", "not_comparable", "other_unit", "skip", "target"),
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """verdict: one of VERDICTS; direction: better | worse | above | below | same | "";
+    low, high: our interval (NaN without one); reason: a clause on what decided."""
+
+    verdict: str
+    direction: str
+    low: float
+    high: float
+    reason: str
+
+
+def judge(
+    published: float,
+    values: Iterable[float],
+    tolerance: float,
+    better: str = "none",
+    published_sd: float = np.nan,
+    published_n: float = np.nan,
+) -> Judgement:
+    """Rules 4 to 6 for one number.
+
+    values: ours, one for each finished seed, at least one. better: higher | lower | none.
+    Raises UserError when there is no value.
+    """
+    ours = np.asarray(list(values), dtype=float)
+    if not len(ours):
+        raise UserError("a verdict needs at least one value of our own; run a seed first.")
+    mean = ours.mean()
+    low, high = interval(ours, one_more=published_n == 1)
+    difference = mean - published
+    if abs(difference) <= tolerance + ROUNDING:
+        return Judgement(REPRODUCED, "same", low, high, "the difference is within the tolerance")
+    direction = _direction(difference, better)
+    if np.isnan(low):
+        runs = "1 run has" if len(ours) == 1 else f"{len(ours)} runs have"
+        reason = f"beyond the tolerance; {runs} no interval, so noise is not ruled out"
+        return Judgement(DIFFERENT, direction, low, high, reason)
+    their_low, their_high = _published_interval(published, published_sd, published_n)
+    if low <= their_high + ROUNDING and their_low <= high + ROUNDING:
+        what = "one further run's interval" if published_n == 1 else "our interval"
+        reason = f"beyond the tolerance, but {what} takes it in"
+        return Judgement(NOISE, direction, low, high, reason)
+    reason = "beyond the tolerance, and the intervals do not overlap"
+    return Judgement(DIFFERENT, direction, low, high, reason)
+
+
+def interval(values: np.ndarray, one_more: bool = False) -> tuple[float, float]:
+    """Student's interval of the mean, or with `one_more` of one further value; NaN for too few."""
+    n = len(values)
+    if n < MIN_SEEDS:
+        return float("nan"), float("nan")
+    width = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1)
+    half = width * np.sqrt(1 / n + one_more)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _published_interval(value: float, sd: float, n: float) -> tuple[float, float]:
+    if not (sd > 0 and n > 1):  # NaN is neither
+        return value, value
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n)
+    return value - half, value + half
+
+
+def _direction(difference: float, better: str) -> str:
+    if better not in ("higher", "lower"):
+        return "above" if difference > 0 else "below"
+    return "better" if (difference > 0) == (better == "higher") else "worse"
+
+
+# --- all numbers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was run: long tables of contract 4 from any number of experiments, and what they are of.
+
+    scores, runs: a run that stands in several experiments counts once. datasets: name →
+    dataset.json. experiments: name → {"datasets": […], "methods": {…}}, to say what would run a
+    missing number. variants: method → block with `screens` and `settings`, for printed settings.
+    """
+
+    scores: pd.DataFrame
+    runs: pd.DataFrame
+    datasets: Mapping[str, Block]
+    experiments: Mapping[str, Block]
+    variants: Mapping[str, Block]
+
+    @cached_property
+    def _scores(self) -> dict[tuple, pd.DataFrame]:
+        finite = self.scores[np.isfinite(self.scores["value"])]
+        return dict(list(finite.groupby(["dataset", "method", "metric"])))
+
+    @cached_property
+    def _runs(self) -> dict[tuple, pd.DataFrame]:
+        return dict(list(self.runs.groupby(["dataset", "method"])))
+
+    def values(self, dataset: str, method: str, metric: str) -> tuple[str, pd.DataFrame]:
+        """Split and its rows (seed, value, run): of the test cells where there are any."""
+        found = self._scores.get((dataset, method, metric))
+        if found is None:
+            return "", self.scores.iloc[:0]
+        splits = set(found["split"])
+        split = next((s for s in ("test", "all") if s in splits), min(splits))
+        mine = found[found["split"] == split].drop_duplicates("seed", keep="last")
+        return split, mine.sort_values("seed")
+
+    def planned(self, dataset: str, method: str) -> pd.DataFrame:
+        """The runs of one method on one data set, each once."""
+        found = self._runs.get((dataset, method), self.runs.iloc[:0])
+        return found.drop_duplicates("seed", keep="last").sort_values("seed")
+
+
+def check_comparison(comparison: Block, published: pd.DataFrame, methods: Mapping) -> None:
+    """Raises UserError for a metric without a rule, an unknown key or an unknown method."""
+    rules = comparison["metrics"]
+    for metric in published["metric"].unique():
+        if metric not in rules:
+            raise UserError(
+                f"comparison.yaml says nothing of the published metric '{metric}'; add it under "
+                "metrics, with a tolerance and its reason."
+            )
+    for metric, rule in rules.items():
+        unknown = sorted(set(rule) - set(RULES))
+        whole = {"setting", "not_comparable", "skip"} & set(rule)
+        if unknown:
+            raise UserError(
+                f"comparison.yaml, metrics.{metric}: unknown key '{unknown[0]}'; allowed are "
+                f"{', '.join(RULES)}."
+            )
+        if not whole and not ({"tolerance", "relative"} & set(rule) and rule.get("reason")):
+            raise UserError(
+                f"comparison.yaml, metrics.{metric} needs a tolerance (or relative) and a reason."
+            )
+    for part in ("methods", "beyond"):
+        for table, by_name in comparison[part].items():
+            for name, ours in by_name.items():
+                for method in ours:
+                    if method not in methods and method != name:
+                        raise UserError(
+                            f"comparison.yaml, {part}.{table}.{name}: there is no method "
+                            f"'{method}' in the registry."
+                        )
+
+
+def verdicts(
+    published: pd.DataFrame,
+    results: Results,
+    comparison: Block,
+    methods: Mapping[str, Block],
+    metrics: Mapping[str, Block],
+) -> pd.DataFrame:
+    """One row for each published number and each method here that stands for it, columns COLUMNS.
+
+    published: the csv files of workflow/published/ as one table; a number that the paper does not
+    report has no row. comparison: comparison.yaml. `role` is "the paper's", or "a setting of the
+    paper's", or, for what goes beyond the paper and stands there for comparison, "beyond the
+    paper". `difference` is ours less published, `tolerance` absolute. Raises UserError as
+    `check_comparison` does.
+    """
+    check_comparison(comparison, published, methods)
+    rows: list[Block] = []
+    derived: list[tuple[Block, Block]] = []
+    for number in published.to_dict("records"):
+        rule = comparison["metrics"][number["metric"]]
+        if pd.isna(number["value"]) or "skip" in rule:
+            continue
+        row = _quoted(number) | _tolerance(rule, float(number["value"]))
+        if "derive" in rule:
+            derived.append((row, rule))
+            rows.append(row)
+        else:
+            rows += _of_number(row, rule, results, comparison, methods, metrics)
+    for row, rule in derived:
+        row.update(_derived(row, rule, rows))
+    for row in rows:
+        notes = [n["note"] for n in comparison["notes"].values() if _about(n, row)]
+        row["reason"] = " ".join(_sentence(part) for part in [row["reason"], *notes])
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    whole = dict.fromkeys(["published_n", "n", "n_planned"], "Int64")
+    return table.astype(whole)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Table of the paper × verdict: how many results; settings and what goes beyond do not count.
+
+    A published number for which several methods here stand counts once, with the best verdict.
+    """
+    own = table[table["role"] == PAPER]
+    order = {verdict: i for i, verdict in enumerate(VERDICTS)}
+    best = own.assign(order=own["verdict"].map(order)).sort_values("order", kind="stable")
+    best = best.drop_duplicates(["table", "published_method", "dataset", "metric"])
+    counts = pd.crosstab(best["table"], best["verdict"]).reindex(columns=list(VERDICTS))
+    counts = counts.fillna(0).astype(int).reindex(list(dict.fromkeys(own["table"])))
+    counts["results"] = counts.sum(axis=1)
+    return counts
+
+
+def _quoted(number: Block) -> Block:
+    return {
+        **{"table": number["table"], "published_method": number["method"]},
+        **{"dataset": number["dataset"], "metric": number["metric"]},
+        **{"definition": number["definition"], "published": float(number["value"])},
+        **{"published_sd": number["sd"], "published_n": number["n"], "source": number["source"]},
+        **{"role": PAPER, "method": "", "title": "", "ran_on": "", "split": "", "n": 0, "runs": ""},
+        **{"direction": "", "reason": ""},
+    }
+
+
+def _tolerance(rule: Block, value: float) -> Block:
+    tolerance = rule.get("tolerance", np.nan)
+    if "relative" in rule:
+        tolerance = rule["relative"] * abs(value)
+    return {"tolerance": float(tolerance), "tolerance_reason": rule.get("reason", "")}
+
+
+def _about(note: Block, row: Block) -> bool:
+    keys = {"table": "table", "method": "published_method", "metric": "metric"}
+    return row["role"] == PAPER and all(
+        row[column] == note[key] for key, column in keys.items() if key in note
+    )
+
+
+def _of_number(
+    row: Block,
+    rule: Block,
+    results: Results,
+    comparison: Block,
+    methods: Mapping[str, Block],
+    metrics: Mapping[str, Block],
+) -> list[Block]:
+    if "setting" in rule:
+        told = {"verdict": NOT_COMPARABLE, "reason": "the paper's choice, not a result"}
+        return [row | told | {"role": SETTING}]
+    if "not_comparable" in rule:
+        return [row | {"verdict": NOT_COMPARABLE, "reason": rule["not_comparable"]}]
+    other_unit = rule.get("other_unit", {}).get(row["published_method"])
+    if other_unit:
+        return [row | {"verdict": NOT_COMPARABLE, "reason": other_unit}]
+    ours = rule.get("ours", row["metric"])
+    better = rule.get("better", metrics.get(ours, {}).get("better", "none"))
+    row = row | {"ours": ours}
+    candidates = _methods_of(row, comparison, methods, results)
+    if not candidates:
+        return [row | {"verdict": NOT_RUN, "reason": "no implementation of this method here"}]
+    found = []
+    for method, title, role in candidates:
+        mine = row | {"method": method, "title": title, "role": role}
+        found.append(_of_method(mine, rule, better, results, comparison))
+    # Of several that could stand for it, those that did; if none did, one row says so.
+    ran = [r for r in found if r["verdict"] != NOT_RUN]
+    if any(r["role"] == PAPER for r in ran):
+        return ran
+    return [next(r for r in found if r["role"] == PAPER), *ran]
+
+
+def _methods_of(
+    row: Block, comparison: Block, methods: Mapping[str, Block], results: Results
+) -> list[tuple[str, str, str]]:
+    """(method, title, role) of what stands for a published name: the paper's, then ours."""
+    name, table = row["published_method"], row["table"]
+    said = comparison["methods"].get(table, {}).get(name)
+    if said is None:
+        said = [m for m, b in methods.items() if name in _names(b)]
+    settings = said if isinstance(said, Mapping) else dict.fromkeys(said)
+    found = []
+    for method, wanted in settings.items():
+        runs = [method] if wanted is None else _with_settings(method, wanted, results.variants)
+        found += [(m, _title(m, methods, results), PAPER) for m in runs or [method]]
+    beyond = comparison["beyond"].get(table, {}).get(name, [])
+    return found + [(m, _title(m, methods, results), BEYOND) for m in beyond]
+
+
+def _with_settings(method: str, wanted: Block, variants: Mapping[str, Block]) -> list[str]:
+    return [
+        name
+        for name, block in variants.items()
+        if block["screens"] == method and dict(block["settings"]) == wanted
+    ][:1]
+
+
+def _names(block: Block) -> list[str]:
+    names = block.get("published_as", [])
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _title(method: str, methods: Mapping[str, Block], results: Results) -> str:
+    return {**methods, **results.variants}.get(method, {}).get("title", method)
+
+
+def _of_method(row: Block, rule: Block, better: str, results: Results, comparison: Block) -> Block:
+    dataset, method = row["dataset"], row["method"]
+    places = [dataset, *comparison["stand_ins"].get(dataset, [])]
+    for place in places:
+        split, found = results.values(place, method, row["ours"])
+        if len(found):
+            break
+    else:
+        return row | {"verdict": NOT_RUN, "reason": _why_not(row, rule, places, results)}
+    values = found["value"].to_numpy()
+    if "from" in rule:
+        values = rule["from"] - values
+    planned = results.planned(place, method)
+    runs = list(dict.fromkeys(r for r in found["run"] if isinstance(r, str) and r))
+    row = row | {
+        **{"ran_on": place, "split": split, "n": len(values), "mean": float(values.mean())},
+        **{"sd": float(values.std(ddof=1)) if len(values) > 1 else np.nan},
+        **{"n_planned": max(len(planned), len(values)), "runs": " ".join(runs)},
+        "difference": float(values.mean() - row["published"]),
+    }
+    low, high = interval(values)
+    other = _other_data(place, dataset, results.datasets)
+    if other:
+        return row | {"low": low, "high": high, "verdict": NOT_COMPARABLE, "reason": other}
+    judged = judge(
+        row["published"],
+        values,
+        row["tolerance"],
+        better,
+        row["published_sd"],
+        row["published_n"],
+    )
+    lost = row["n_planned"] - row["n"]
+    reason = judged.reason + (f"; {lost} of {row['n_planned']} runs failed" if lost else "")
+    return row | {
+        **{"low": judged.low, "high": judged.high, "verdict": judged.verdict},
+        **{"direction": judged.direction, "reason": reason},
+    }
+
+
+def _other_data(place: str, dataset: str, facts: Mapping[str, Block]) -> str:
+    """Why what was run is not the published data; "" when it is."""
+    fact = facts.get(place, {})
+    title = fact.get("title", place)
+    if fact.get("simulated"):
+        return f"run on simulated cells: {title}"
+    if fact.get("partial") or place != dataset:
+        return f"run on other cells: {title}"
+    return ""
+
+
+def _why_not(row: Block, rule: Block, places: list[str], results: Results) -> str:
+    for place in places:
+        failed = results.planned(place, row["method"])
+        failed = failed[failed["status"] != "ok"]
+        if len(failed):
+            first = failed.iloc[0]
+            return (
+                f"all {len(failed)} runs on {place} failed ({first['status']}: {first['reason']})"
+            )
+    targets = [
+        name
+        for name, experiment in results.experiments.items()
+        if row["dataset"] in experiment["datasets"] and row["method"] in experiment["methods"]
+    ]
+    targets = [rule["target"]] if "target" in rule else targets
+    if targets:
+        return f"not run yet: snakemake --cores 2 {targets[0]}"
+    return f"no experiment of this configuration runs {row['title']} on {row['dataset']}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _derived(row: Block, rule: Block, rows: list[Block]) -> Block:
+    """A number that follows from the others of one table: a lead over the second, a rank."""
+    of = [r for r in rows if r["table"] == rule["table"] and r["metric"] == rule["of"]]
+    judged = [r for r in of if r["role"] == PAPER and r.get("verdict") in VERDICTS[:3]]
+    name = row["published_method"]
+    mine = [r["mean"] for r in judged if r["published_method"] == name]
+    others = {
+        "margin": [r["mean"] for r in judged if r["published_method"] != name],
+        "rank": [r["published"] for r in of if r["published_method"] != name],
+    }[rule["derive"]]
+    if not mine or not others:
+        return {
+            "verdict": NOT_RUN,
+            "reason": f"follows from {rule['table']}, which is not run here",
+        }
+    best, lower = max(mine), rule["better"] == "lower"
+    value = 1 + sum(o > best for o in others) if rule["derive"] == "rank" else best - max(others)
+    judged_here = judge(row["published"], [value], row["tolerance"], rule["better"])
+    place = "the published values" if lower else "what was run here"
+    return {
+        **{"ours": rule["of"], "mean": float(value), "n": 1, "n_planned": 1},
+        **{"difference": float(value - row["published"]), "verdict": judged_here.verdict},
+        **{"direction": judged_here.direction, "title": f"{rule['derive']} among {place}"},
+        "reason": f"follows from {rule['table']}, compared with {place}",
+    }

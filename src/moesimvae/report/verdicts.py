@@ -1,0 +1,346 @@
+"""The verdicts as Markdown, LaTeX and one page that needs no network; nothing is computed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from moesimvae.evaluation import quality, verdicts
+from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
+from moesimvae.report import tables
+from moesimvae.report.formats import latex
+from moesimvae.report.render import render
+
+Block = dict[str, Any]
+
+TABLES = {
+    "table1": "Table 1: MNIST",
+    "table2": "Table 2: mouse organs",
+    "table3": "Table 3: mass cytometry",
+    "text": "Text, captions and supplement",
+}
+SIGNS = {
+    verdicts.REPRODUCED: "✓",
+    verdicts.NOISE: "≈",
+    verdicts.DIFFERENT: "✗",
+    verdicts.NOT_COMPARABLE: "≠",
+    verdicts.NOT_RUN: "–",
+}
+MEANING = {
+    verdicts.REPRODUCED: "our mean is within the tolerance of the published value",
+    verdicts.NOISE: f"it is not, but the 95 % intervals of both overlap (ours from "
+    f"{verdicts.MIN_SEEDS} seeds on): these runs cannot tell them apart, which confirms nothing",
+    verdicts.DIFFERENT: "everything else; an arrow says whether ours is better (▲) or worse (▼)",
+    verdicts.NOT_COMPARABLE: "other cells (a subset, simulated) or another definition",
+    verdicts.NOT_RUN: "no implementation of the method here, no runs yet, or all runs failed",
+}
+ARROWS = {"better": "▲ better", "worse": "▼ worse", "above": "▲ above", "below": "▼ below"}
+INTERVALS = (
+    "Intervals are Student's 95 % intervals of our mean over seeds; where the published value is "
+    "known to be a single run, noise is judged by the wider interval of one further run."
+)
+MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
+
+
+def read_results(
+    paths: Iterable[Path],
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Block], dict[str, pd.DataFrame]]:
+    """Scores, runs, data sets and checks by experiment, from files of the results folder.
+
+    paths: <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv (the columns
+    of scores, for numbers that are no scores of a clustering), <experiment>/quality.csv and
+    data/<dataset>/dataset.json, in any number.
+    """
+    paths = sorted(path for path in paths if not path.name.endswith(".populations.csv"))
+    runs = [path for path in paths if path.name.endswith(".runs.csv")]
+    scores = [
+        path
+        for path in paths
+        if path not in runs and (path.parent.name == "scores" or path.name == "measured.csv")
+    ]
+    checks = {
+        path.parent.name: pd.read_csv(path, keep_default_na=False)
+        for path in paths
+        if path.name == "quality.csv"
+    }
+    # Other studies may call a table of theirs so.
+    checks = {name: part for name, part in checks.items() if list(part) == quality.COLUMNS}
+    return (
+        tables.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
+        tables.read_many(runs) if runs else pd.DataFrame(columns=RUN_COLUMNS),
+        tables.read_facts(path for path in paths if path.name == "dataset.json"),
+        checks,
+    )
+
+
+def rows(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
+    """The verdicts as they are printed: every field a string, and the runs a list."""
+    return [_row(row, metrics) for row in table.to_dict("records")]
+
+
+def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
+    published = number(row["published"])
+    if row["published_sd"] > 0:  # not for NaN
+        published += f" ± {row['published_sd']:g}"
+    if pd.notna(row["published_n"]):
+        published += f" (n = {row['published_n']})"
+    metric = metric_title(row["metric"], metrics)
+    judged = row["verdict"] in verdicts.VERDICTS[:3]
+    return {
+        **{key: row[key] for key in ("table", "dataset", "definition", "source", "verdict")},
+        **{key: row[key] for key in ("reason", "role", "method", "ran_on", "split")},
+        "name": row["published_method"],
+        "here": _here(row),
+        "metric": metric,
+        "published": published,
+        "mean": ours(row["mean"], row),
+        "interval": " to ".join(filter(None, (ours(row[end], row) for end in ("low", "high")))),
+        "n": _count(row),
+        "tolerance": _tolerance(row["tolerance"]) if judged else "",
+        "tolerance_reason": row["tolerance_reason"],
+        "sign": SIGNS[row["verdict"]],
+        "arrow": ARROWS.get(row["direction"], "") if row["verdict"] == verdicts.DIFFERENT else "",
+        "runs": row["runs"].split(),
+        "beyond": row["role"] == verdicts.BEYOND,
+    }
+
+
+def _tolerance(value: float) -> str:
+    return f"± {number(value)}" if value else "exact"
+
+
+def _here(row: Block) -> str:
+    """What stands for the published method, where its name does not say it."""
+    if row["role"] == verdicts.BEYOND:
+        return f"{row['title']}, beyond the paper"
+    return row["title"] if row["title"] != row["published_method"] else ""
+
+
+def ours(value: float, row: Block) -> str:
+    """A value of ours: three digits where the published one is a share, else as that is printed."""
+    if pd.isna(value):
+        return ""
+    if abs(row["published"]) < 1:
+        return f"{value:.3f}".replace("-", "−")
+    return number(value, 2)
+
+
+def _count(row: Block) -> str:
+    n, planned = int(row["n"]), row["n_planned"]
+    if not n:
+        return ""
+    return str(n) if pd.isna(planned) or planned == n else f"{n} of {planned}"
+
+
+def number(value: float, digits: int = 4) -> str:
+    """As papers print it: whole numbers whole, shares with two digits at least."""
+    if abs(value) >= 1000 or (float(value).is_integer() and abs(value) >= 1):
+        return f"{value:,.0f}".replace("-", "−")
+    text = f"{value:.{2 if abs(value) >= 20 else digits}f}".rstrip("0")
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.ljust(2, '0')}".replace("-", "−")
+
+
+def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
+    if name in metrics:
+        return metrics[name]["title"]
+    return {"nmi_unspecified": "NMI"}.get(name, name.replace("_", " ").replace("mmd", "MMD"))
+
+
+def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
+    """For each table of the paper: heading, rows with a number of ours, and those without one."""
+    found = []
+    for name, part in table.groupby("table", sort=False):
+        told = rows(part, metrics)
+        found.append(
+            {
+                "key": name,
+                "heading": TABLES.get(name, name),
+                "shown": [r for r in told if _shown(r)],
+                "missing": [r for r in told if not _shown(r)],
+            }
+        )
+    return found
+
+
+def _shown(row: Block) -> bool:
+    return row["verdict"] != verdicts.NOT_RUN and row["role"] != verdicts.SETTING
+
+
+def headline(table: pd.DataFrame) -> str:
+    """How many of the paper's numbers have which verdict, in a sentence."""
+    counts = verdicts.summary(table).sum()
+    said = [f"{counts[v]} {v}" for v in verdicts.VERDICTS]
+    return f"Of {counts['results']} printed results: {', '.join(said)}."
+
+
+def page(
+    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
+) -> str:
+    """One self-contained page. table: from `verdicts.verdicts`; checks: experiment → table of
+    `quality.check`. Links to run folders are relative to results/verdict/."""
+    return render(
+        "verdict.html.j2",
+        headline=headline(table),
+        counts=_counts(table),
+        verdicts=verdicts.VERDICTS,
+        signs=SIGNS,
+        meaning=MEANING,
+        intervals=INTERVALS,
+        groups=groups(table, metrics),
+        checks=[_checked(name, part) for name, part in checks.items()],
+        marks=MARKS,
+    )
+
+
+def _counts(table: pd.DataFrame) -> list[Block]:
+    return [
+        {"heading": TABLES.get(name, name), **row.to_dict()}
+        for name, row in verdicts.summary(table).iterrows()
+    ]
+
+
+def _checked(experiment: str, part: pd.DataFrame) -> Block:
+    told = part.where(part.notna(), "").to_dict("records")
+    wrong = [row for row in told if row["level"] in (quality.RED, quality.AMBER)]
+    return {
+        "experiment": experiment,
+        "level": quality.overall(part),
+        "wrong": wrong,
+        "right": [r["check"] for r in told if r["level"] == quality.GREEN],
+        "unchecked": [r["check"] for r in told if r["level"] == quality.UNCHECKED],
+    }
+
+
+# --- Markdown and LaTeX -------------------------------------------------------------------------
+
+
+def to_markdown(
+    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
+) -> str:
+    """Tables with one row for each number, what decided, and a link to the folder of its runs."""
+    lines = ["# Verdicts on the paper's numbers", "", headline(table), ""]
+    lines += [f"- {SIGNS[v]} **{v}**: {MEANING[v]}" for v in verdicts.VERDICTS]
+    lines += ["", INTERVALS, ""]
+    lines += _md(["", *verdicts.VERDICTS, "results"], ["l", *"rrrrrr"])
+    lines += [
+        _line([row["heading"], *(row[v] for v in verdicts.VERDICTS), row["results"]])
+        for row in _counts(table)
+    ]
+    head = ["Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance"]
+    for part in groups(table, metrics):
+        lines += ["", f"## {part['heading']}", ""]
+        if part["shown"]:
+            lines += _md([*head, "Verdict", "Why", "Runs"], [*"lllrrrrrlll"])
+            lines += [_line(_md_row(row)) for row in part["shown"]]
+        if part["missing"]:
+            lines += ["", "Not run here, or no result:", ""]
+            lines += [f"- {text}" for text in _missing(part["missing"])]
+    if checks:
+        lines += ["", "## Quality control", ""]
+        for name, part in checks.items():
+            lines += [quality_markdown(name, part, level=3)]
+    return "\n".join(lines) + "\n"
+
+
+def _md_row(row: Block) -> list[str]:
+    folder = row["runs"][0].rsplit("/", 1)[0] if row["runs"] else ""
+    name = f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
+    other = row["ran_on"] not in ("", row["dataset"])
+    return [
+        f"*{name}*" if row["beyond"] else name,
+        f"{row['dataset']}; run on {row['ran_on']}" if other else row["dataset"],
+        *(row[key] for key in ("metric", "published", "mean", "interval", "n", "tolerance")),
+        " ".join(filter(None, [row["sign"], row["verdict"], row["arrow"]])),
+        row["reason"],
+        f"[runs](../{folder})" if folder else "",
+    ]
+
+
+def _missing(told: list[Block]) -> list[str]:
+    """Numbers that are not run here, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for row in told:
+        what = f"{row['name']}, {row['metric']} on {row['dataset']}: {row['published']}"
+        by_reason.setdefault(row["reason"], []).append(what)
+    return [f"{reason} {'; '.join(whats)}." for reason, whats in by_reason.items()]
+
+
+def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
+    """The checks of one experiment: the verdict over all, what fired, and what did not."""
+    told = _checked(name, part)
+    head = f"{'#' * level} Quality control of {name}: {MARKS[told['level']]} {told['level']}"
+    lines = [head, ""]
+    if told["wrong"]:
+        lines += _md(["Level", "Check", "Data set", "Method", "Found", "Rule"], [*"llllll"])
+        lines += [
+            _line(
+                [
+                    f"{MARKS[row['level']]} {row['level']}",
+                    *(row[key] for key in ("check", "dataset", "method", "found", "rule")),
+                ]
+            )
+            for row in told["wrong"]
+        ]
+        lines.append("")
+    lines.append(f"Green: {', '.join(told['right']) or 'nothing'}.")
+    if told["unchecked"]:
+        lines.append(f"Not checked: {', '.join(told['unchecked'])}.")
+    return "\n".join(lines) + "\n"
+
+
+def _md(head: list[str], align: list[str]) -> list[str]:
+    return [_line(head), _line(["--:" if a == "r" else ":--" for a in align])]
+
+
+def _line(cells: list[Any]) -> str:
+    texts = [re.sub(r"\s+", " ", str(c)).replace("|", r"\|") for c in cells]
+    return f"| {' | '.join(texts)} |"
+
+
+def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
+    r"""One `longtable` for each table of the paper that was run, what was not in its caption.
+
+    Needs `\usepackage{array,booktabs,longtable}`; labels are `tab:verdict-<table>`.
+    """
+    parts = ["% \\usepackage{array,booktabs,longtable}"]
+    head = ["Method", "Metric", "Published", "Ours", "$n$", "Tolerance", "Verdict"]
+    for part in groups(table, metrics):
+        lines = []
+        last = None
+        if not part["shown"]:
+            continue
+        for row in sorted(part["shown"], key=lambda row: row["ran_on"] or row["dataset"]):
+            where = row["ran_on"] or row["dataset"]
+            if where != last:
+                lines += [rf"\multicolumn{{7}}{{l}}{{\textit{{{latex(where)}}}}} \\*"]
+                last = where
+            name = f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
+            own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]
+            verdict = " ".join(filter(None, [row["verdict"], row["arrow"][2:]]))
+            cells = [name, row["metric"], row["published"], own, row["n"], row["tolerance"]]
+            lines.append(" & ".join(map(latex, [*cells, verdict])) + r" \\")
+        caption = f"{part['heading']}: verdicts on its printed numbers. {INTERVALS}"
+        if part["missing"]:
+            names = ", ".join(dict.fromkeys(row["name"] for row in part["missing"]))
+            caption += f" Not run here, or no result: {len(part['missing'])} ({names})."
+        header = [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+        parts += [
+            r"{\scriptsize\setlength{\tabcolsep}{2pt}",
+            r"\begin{longtable}{*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}}",
+            rf"\caption{{{latex(caption)}}}\label{{tab:verdict-{part['key']}}} \\",
+            *header,
+            r"\endfirsthead",
+            *header,
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *lines,
+            r"\end{longtable}}",
+            "",
+        ]
+    return "\n".join(parts)

@@ -1,0 +1,96 @@
+# What can be relied on, and what of the paper came out: views of tables that exist.
+
+
+localrules:
+    verdict,
+
+
+rule significance:
+    """Which differences between methods are more than chance."""
+    input:
+        scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        csv=f"{RESULTS}/{{experiment}}/significance.csv",
+        md=f"{RESULTS}/{{experiment}}/significance.md",
+        figures=report(
+            directory(f"{RESULTS}/{{experiment}}/significance"),
+            patterns=["{name}.png"],
+            caption="../report/figures.rst",
+            category="{experiment}",
+        ),
+    log:
+        f"{RESULTS}/logs/significance/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+    script:
+        "../../scripts/significance.py"
+
+
+rule quality:
+    """Red, amber, green: failed runs, controls, missing seeds, repeats, partial data."""
+    input:
+        scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
+        runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        run_dirs=all_run_folders,
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        csv=f"{RESULTS}/{{experiment}}/quality.csv",
+        md=f"{RESULTS}/{{experiment}}/quality.md",
+    log:
+        f"{RESULTS}/logs/quality/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        repeats=repeats,
+    script:
+        "../../scripts/quality.py"
+
+
+# The tables are parameters and not inputs: with inputs Snakemake would first bring every one of
+# them up to date, which can mean days. So this looks at what lies there when it is planned; make
+# the experiments first, in an invocation of their own.
+rule verdict:
+    """Every number of the paper beside ours and a verdict, from the tables already in results/."""
+    input:
+        published=sorted(PUBLISHED.glob("*.csv")),
+        comparison=PUBLISHED / "comparison.yaml",
+        metrics=REGISTRY / "metrics.yaml",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        csv=f"{RESULTS}/verdict/verdict.csv",
+        tex=f"{RESULTS}/verdict/verdict.tex",
+        md=f"{RESULTS}/verdict/verdict.md",
+        html=report(
+            f"{RESULTS}/verdict/verdict.html",
+            caption="../report/verdict.rst",
+            category="verdict",
+        ),
+    log:
+        f"{RESULTS}/logs/verdict.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        tables=TABLES,
+        tables_hash=tables_hash,
+        experiments={
+            name: {
+                key: list(BENCHMARK.experiment(name)[key])
+                for key in ("datasets", "methods")
+            }
+            for name in BENCHMARK.experiments()
+        },
+        variants={
+            method: block
+            for name in BENCHMARK.experiments()
+            for method, block in BENCHMARK.experiment(name).get("variants", {}).items()
+        },
+    script:
+        "../../scripts/verdict.py"
