@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from moesimvae.errors import UserError
 from moesimvae.files import atomic, write_json
 from moesimvae.methods.interface import Clustering, dense
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from moesimvae.methods.autoencoder import Autoencoder
 
+# of a saved model
+WEIGHTS, SIZES = "weights.safetensors", "sizes.json"
 # the posterior starts with this share of the variance inside a cluster, whatever the codes' scale
 INITIAL_POSTERIOR_SHARE = 0.1
 # of all codes' mean variance: a mixture component never starts with less in any dimension
@@ -183,27 +186,55 @@ def _start_posterior(network: Autoencoder, mixture: Mixture) -> None:
 
 
 def _save(folder: Path, network: Autoencoder, mixture: Mixture, sizes: dict) -> None:
-    """weights.safetensors (network and mixture.*) and sizes.json in `folder`."""
+    """The network's and the mixture's (mixture.*) tensors, and what `load` needs beside them."""
     from safetensors.torch import save_file
 
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
     state |= {f"mixture.{name}": v.detach() for name, v in mixture._asdict().items()}
-    with atomic(folder / "weights.safetensors") as temporary:
+    with atomic(folder / WEIGHTS) as temporary:
         save_file({name: v.contiguous().cpu() for name, v in state.items()}, temporary)
-    write_json(folder / "sizes.json", sizes)
+    write_json(folder / SIZES, sizes)
 
 
 def load(folder: Path) -> tuple[Autoencoder, Mixture]:
-    """The network and the mixture that `Clustering.save` wrote into `folder`, on the CPU."""
+    """The network and the mixture that `Clustering.save` wrote into `folder`, on the CPU.
+
+    Raises UserError when a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from moesimvae.files import read_json
     from moesimvae.methods.autoencoder import Autoencoder
 
-    sizes = read_json(folder / "sizes.json")
-    state = load_file(folder / "weights.safetensors")
-    network = Autoencoder(sizes["n_features"], sizes["hidden"], sizes["n_latent"])
-    network.load_state_dict(
-        {n.removeprefix("network."): v for n, v in state.items() if n.startswith("network.")}
-    )
-    return network, Mixture(*(state[f"mixture.{name}"] for name in Mixture._fields))
+    try:
+        sizes = read_json(folder / SIZES)
+        state = load_file(folder / WEIGHTS)
+        network = Autoencoder(sizes["n_features"], sizes["hidden"], sizes["n_latent"])
+        own = {n.removeprefix("network."): v for n, v in state.items() if n.startswith("network.")}
+        # missing in older files; VaDE leaves them at 0 and 1, as they are in a new network
+        unset = ("encoder.centre", "encoder.spread")
+        own = {name: network.state_dict()[name] for name in unset} | own
+        network.load_state_dict(own)
+        mixture = Mixture(*(state[f"mixture.{name}"] for name in Mixture._fields))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds no readable VaDE ({str(error).splitlines()[0]}); delete the run, so "
+            "that it is made again."
+        ) from error
+    return network, mixture
+
+
+def likelihood_of(folder: Path) -> str:
+    """What a saved model's decoder gives: logits of pixels ("bernoulli") or values ("gaussian")."""
+    from moesimvae.files import read_json
+
+    return read_json(folder / SIZES)["likelihood"]
+
+
+def draw(mixture: Mixture, component: int, n: int, generator: Generator) -> Tensor:
+    """z ~ N(μ_c, diag σ_c²) of one component c, (n, D): eq 3 of the paper."""
+    import torch
+
+    noise = torch.randn(n, mixture.means.shape[1], generator=generator)
+    return mixture.means[component] + (0.5 * mixture.log_variances[component]).exp() * noise

@@ -1,0 +1,34 @@
+"""Figure 2: digits generated from each cluster, by every run, with the shares that come back.
+
+input   studies: folders of gen_images; facts: of the data set; judge; methods
+output  figures: folder; table: csv, a row for each run, Gaussian and cluster
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae import files, registry
+from moesimvae.errors import logged
+from moesimvae.evaluation.scores import write_csv
+from moesimvae.report import generation
+from moesimvae.report.style import write
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    found = snakemake.input
+    methods = registry.load(found.methods)
+    titles = {name: block["title"] for name, block in methods.items()}
+    judge = files.read_json(Path(found.judge) / "judge.json")
+    shape = tuple(judge["image_shape"])
+    examples = [e for s in found.studies for e in generation.read_examples(s, titles, shape)]
+    dataset = Path(found.studies[0]).parts[-3]
+    write(
+        generation.figure2(examples, dataset, generation.said_of_judge(judge)),
+        snakemake.output.figures,
+    )
+    accuracy = generation.read(Path(s, "accuracy.csv") for s in found.studies)
+    write_csv(
+        accuracy[accuracy["threshold"] == accuracy["threshold"].min()], snakemake.output.table
+    )

@@ -1,0 +1,32 @@
+"""S1 Figure: Gaussian mixtures by their number of components.
+
+input   scores: of every data set of the experiment; methods
+params  datasets: name → block of the registry
+output  figures: folder
+"""
+
+from typing import TYPE_CHECKING
+
+from moesimvae import registry
+from moesimvae.errors import logged
+from moesimvae.report import generation, tables
+from moesimvae.report.style import write
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    blocks = snakemake.params.datasets
+    datasets = {
+        name: (
+            block["simulate"]["n_components"],
+            "the true number asked for"
+            if block["family"] == "synthetic"
+            else f"{block['n_clusters']} clusters asked for",
+        )
+        for name, block in blocks.items()
+    }
+    methods = registry.load(snakemake.input.methods)
+    titles = {name: block["title"] for name, block in methods.items()}
+    scores = tables.read_many(snakemake.input.scores)
+    write([generation.synthetic_picture(scores, datasets, titles)], snakemake.output.figures)

@@ -1,0 +1,137 @@
+"""Is what was generated like what is real? Distances between two samples, population by population.
+
+Everything here takes plain arrays: real and generated cells, or images in the feature space of a
+classifier that knows nothing of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.spatial.distance import cdist
+
+from moesimvae.errors import UserError
+
+
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """‖μ_x − μ_y‖² + tr(Σ_x + Σ_y − 2 (Σ_x Σ_y)^½), the squared Fréchet distance of two Gaussians.
+
+    x (n, d), y (m, d): Heusel et al. 2017, arXiv:1706.08500, there on Inception's features. 0 for
+    equal means and covariances. Its estimate has a bias that falls with n and m: compare samples
+    of equal size. Raises UserError for fewer than two points.
+    """
+    x, y = _checked(x, y)
+    shift = x.mean(axis=0) - y.mean(axis=0)
+    first, second = (np.atleast_2d(np.cov(v, rowvar=False)) for v in (x, y))
+    sizes, axes = np.linalg.eigh(first)
+    root = (axes * np.sqrt(np.maximum(sizes, 0))) @ axes.T
+    # (Σ_x Σ_y)^½ has the trace of (Σ_x^½ Σ_y Σ_x^½)^½, which is symmetric
+    mixed = np.linalg.eigvalsh(root @ second @ root)
+    shared = 2 * np.sqrt(np.maximum(mixed, 0)).sum()
+    return float(max(shift @ shift + np.trace(first) + np.trace(second) - shared, 0.0))
+
+
+def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[float, float]:
+    """Share of generated points among the real ones, and of real ones among the generated.
+
+    A point is among others when it is no farther from one of them than that one's k-th nearest
+    neighbour of its own kind: Kynkäänniemi et al. 2019, arXiv:1904.06991, with k = 3 as there.
+    Precision falls when what is generated looks unreal, recall when it lacks variety. Take samples
+    of equal size, up to some thousands. Raises UserError for k points or fewer.
+    """
+    real, generated = _checked(real, generated, least=k + 1)
+    between = cdist(generated, real)
+    radius_real, radius_generated = (
+        np.partition(cdist(v, v), k, axis=1)[:, k] for v in (real, generated)
+    )
+    precision = (between <= radius_real).any(axis=1).mean()
+    recall = (between <= radius_generated[:, None]).any(axis=0).mean()
+    return float(precision), float(recall)
+
+
+def two_sample_classifier(
+    real: np.ndarray, generated: np.ndarray, *, folds: int = 5, seed: int = 0
+) -> dict[str, float]:
+    """How well a classifier tells generated from real: {"accuracy", "auc", "p_value"}.
+
+    Gradient-boosted trees, cross-validated, on as many of the one as of the other; 0.5 is chance.
+    p_value: of so many right answers or more by guessing (binomial; Lopez-Paz and Oquab 2017,
+    arXiv:1610.06545). Raises UserError for fewer than `folds` cells on a side.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    real, generated = _checked(real, generated, least=folds)
+    rng = np.random.default_rng(seed)
+    n = min(len(real), len(generated))
+    real, generated = (v[rng.permutation(len(v))[:n]] for v in (real, generated))
+    x, y = np.concatenate([real, generated]), np.repeat([0, 1], n)
+    classifier = HistGradientBoostingClassifier(max_iter=50, random_state=seed)
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    score = cross_val_predict(classifier, x, y, cv=split, method="predict_proba")[:, 1]
+    right = int(((score > 0.5) == y).sum())
+    return {
+        "accuracy": right / (2 * n),
+        "auc": float(roc_auc_score(y, score)),
+        "p_value": float(stats.binomtest(right, 2 * n, 0.5, alternative="greater").pvalue),
+    }
+
+
+def marginals(real: np.ndarray, generated: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """Each feature's distribution, real against generated.
+
+    Columns: feature; mean_real, mean_generated, sd_real, sd_generated; ks, the largest difference
+    between the two distribution functions (0 to 1); wasserstein, the mean distance by which values
+    would have to move, in the features' units. Raises UserError for fewer than two cells.
+    """
+    real, generated = _checked(real, generated)
+    rows = [
+        {
+            "feature": name,
+            "mean_real": a.mean(),
+            "mean_generated": b.mean(),
+            "sd_real": a.std(),
+            "sd_generated": b.std(),
+            "ks": stats.ks_2samp(a, b, method="asymp").statistic,
+            "wasserstein": stats.wasserstein_distance(a, b),
+        }
+        for name, a, b in zip(names, real.T, generated.T, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def correlation_agreement(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+    """Two numbers on Pearson correlations of all pairs of features, real against generated.
+
+    The mean absolute difference, and the correlation of one set of correlations with the other
+    (NaN where either does not vary). Features that are constant in one of them are left out.
+    Raises UserError for fewer than two cells.
+    """
+    real, generated = _checked(real, generated)
+    varying = (real.std(axis=0) > 1e-8) & (generated.std(axis=0) > 1e-8)
+    if varying.sum() < 2:
+        return float("nan"), float("nan")
+    upper = np.triu_indices(int(varying.sum()), 1)
+    a, b = (np.corrcoef(v[:, varying], rowvar=False)[upper] for v in (real, generated))
+    alike = np.corrcoef(a, b)[0, 1] if len(a) > 1 and a.std() > 0 and b.std() > 0 else np.nan
+    return float(np.abs(a - b).mean()), float(alike)
+
+
+def confusion(asked: np.ndarray, found: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Number of images asked to be one class (rows) and found to be another (columns)."""
+    counts = pd.crosstab(np.asarray(asked), np.asarray(found))
+    return counts.reindex(index=list(classes), columns=list(classes), fill_value=0)
+
+
+def _checked(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
+        raise UserError(
+            f"two samples of at least {least} cells with the same features are compared, but got "
+            f"shapes {x.shape} and {y.shape}."
+        )
+    return x, y

@@ -1,0 +1,203 @@
+"""Trained models as generators: codes of a cluster drawn, accepted by the posterior, decoded.
+
+Not a method. MoE-Sim-VAE and VaDE stand side by side here, so that what their generation costs is
+counted in one unit: draws of a latent code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from moesimvae.errors import UserError
+from moesimvae.methods import vade
+from moesimvae.model import storage
+from moesimvae.model.estimator import MoESimVAE
+
+BATCH = 2000
+# how many draws one accepted code may cost before a threshold counts as out of reach
+MOST_DRAWS = 2000
+STANDARD, FITTED = "standard", "fitted"
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What a trained model can do for its clusters, on the CPU.
+
+    draw: (cluster, n, torch generator) → codes (n, n_latent) of the cluster's Gaussian.
+    posterior: codes → (n, n_clusters), p(cluster | code); None where the model accepts every draw.
+    decode: (codes, cluster) → cells (n, n_features) float32, in the units of the features.
+    assign: cells → (n,) clusters, the model's own clustering.
+    """
+
+    n_clusters: int
+    draw: Callable[[int, int, torch.Generator], Tensor]
+    posterior: Callable[[Tensor], Tensor] | None
+    decode: Callable[[Tensor, int], np.ndarray]
+    assign: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Drawn:
+    """What one cluster gave at several thresholds; an image may serve several of them.
+
+    cells: (u, n_features); codes: (u, n_latent). For each threshold, accepted: (n,) rows of both,
+    the first n draws that pass it; draws: how many codes that took; seconds: to draw, test and
+    decode them. A threshold that MOST_DRAWS · n draws do not meet has fewer than n rows.
+    """
+
+    cells: np.ndarray
+    codes: np.ndarray
+    accepted: dict[float, np.ndarray] = field(default_factory=dict)
+    draws: dict[float, int] = field(default_factory=dict)
+    seconds: dict[float, float] = field(default_factory=dict)
+
+
+def read(run: str | Path, gaussian: str = FITTED) -> Generator:
+    """The generator of a run folder (contract 3) whose method saved its model.
+
+    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from
+    N(mean, covariance) of the cluster's own codes, which the training brings near unit variance in
+    each dimension but leaves correlated. VaDE has a covariance of its own for each component.
+    Raises UserError for a run without a model that generates.
+    """
+    folder = Path(run) / "model"
+    if (folder / storage.CONFIG).is_file():
+        model = MoESimVAE.load(folder, device="cpu")
+        return _moe_sim_vae(model, None if gaussian == STANDARD else cluster_gaussians(run, model))
+    if (folder / vade.SIZES).is_file():
+        return _vade(folder)
+    raise UserError(
+        f"{folder} holds no model that generates; take a run of MoE-Sim-VAE or VaDE that ended ok."
+    )
+
+
+def cluster_gaussians(run: str | Path, model: MoESimVAE) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (K, d) and a factor L (K, d, d), L Lᵀ = covariance, of the codes of a run's clusters.
+
+    A cluster of no more cells than dimensions keeps the paper's N(μ_k, I).
+    """
+    codes = np.load(Path(run) / "embedding.npy").astype(np.float64)
+    clusters = pd.read_parquet(Path(run) / "labels.parquet")["label"].to_numpy()
+    means = model.cluster_means_.astype(np.float64).copy()
+    factors = np.tile(np.eye(codes.shape[1]), (model.n_clusters, 1, 1))
+    for k in range(model.n_clusters):
+        own = codes[clusters == k]
+        if len(own) > codes.shape[1]:
+            means[k] = own.mean(axis=0)
+            sizes, axes = np.linalg.eigh(np.cov(own, rowvar=False))
+            factors[k] = axes * np.sqrt(np.maximum(sizes, 0))
+    return means, factors
+
+
+def generate(
+    generator: Generator, cluster: int, n: int, thresholds: Sequence[float] = (0.0,), seed: int = 0
+) -> Drawn:
+    """n cells of a cluster for each threshold φ on the posterior of its component.
+
+    Codes are drawn in one stream; at each φ the first n of them with p(cluster | code) > φ are
+    taken (φ = 0: all). Without a posterior each φ takes the first n draws. What the thresholds
+    share is decoded once, and each is charged for its part.
+    """
+    if not 0 <= cluster < generator.n_clusters:
+        raise UserError(
+            f"there is no cluster {cluster}; the model has 0 to {generator.n_clusters - 1}."
+        )
+    random = torch.Generator().manual_seed(int(seed) * 1_000_003 + cluster)
+    taken: dict[float, list[np.ndarray]] = {threshold: [] for threshold in thresholds}
+    draws, seconds, kept, positions = {}, {}, [], []
+    start, began = 0, perf_counter()
+    while len(draws) < len(taken):
+        z = generator.draw(cluster, max(n, BATCH), random)
+        sure = (
+            np.ones(len(z))
+            if generator.posterior is None
+            else generator.posterior(z)[:, cluster].numpy()
+        )
+        wanted = np.zeros(len(z), dtype=bool)
+        for threshold in taken.keys() - draws.keys():
+            missing = n - sum(map(len, taken[threshold]))
+            passed = np.flatnonzero(sure > threshold) if threshold > 0 else np.arange(len(z))
+            passed = passed[:missing]
+            taken[threshold].append(start + passed)
+            wanted[passed] = True
+            if len(passed) == missing:
+                draws[threshold] = start + int(passed[-1]) + 1 if missing else start
+            elif start + len(z) >= MOST_DRAWS * n:
+                draws[threshold] = start + len(z)
+            if threshold in draws:
+                seconds[threshold] = perf_counter() - began
+        positions.append(start + np.flatnonzero(wanted))
+        kept.append(z[torch.from_numpy(wanted)])
+        start += len(z)
+    codes, at = torch.cat(kept), np.concatenate(positions)
+    began = perf_counter()
+    cells = generator.decode(codes, cluster)
+    each = (perf_counter() - began) / max(len(codes), 1)
+    rows = {t: np.searchsorted(at, np.concatenate(parts)) for t, parts in taken.items()}
+    return Drawn(
+        cells,
+        codes.numpy(),
+        accepted={t: rows[t] for t in thresholds},
+        draws={t: draws[t] for t in thresholds},
+        seconds={t: seconds[t] + each * len(rows[t]) for t in thresholds},
+    )
+
+
+def _moe_sim_vae(model: MoESimVAE, gaussians: tuple[np.ndarray, np.ndarray] | None) -> Generator:
+    if gaussians is None:
+        identity = np.tile(np.eye(model.n_latent), (model.n_clusters, 1, 1))
+        gaussians = model.cluster_means_, identity
+    means, factors = (torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in gaussians)
+    scale, offset = model.range_, model.offset_
+
+    def draw(cluster: int, n: int, random: torch.Generator) -> Tensor:
+        return (
+            means[cluster] + torch.randn(n, model.n_latent, generator=random) @ factors[cluster].T
+        )
+
+    def decode(z: Tensor, cluster: int) -> np.ndarray:
+        expert = torch.full((BATCH,), cluster)
+        decoded = _in_batches(
+            lambda part: model.module_.decode(part, expert[: len(part)]).sigmoid(), z
+        )
+        return decoded * scale + offset
+
+    return Generator(model.n_clusters, draw, None, decode, model.predict)
+
+
+def _vade(folder: Path) -> Generator:
+    network, mixture = vade.load(folder)
+    bernoulli = vade.likelihood_of(folder) == "bernoulli"
+
+    @torch.no_grad()
+    def posterior(z: Tensor) -> Tensor:
+        return torch.cat([vade.log_responsibilities(p, mixture).exp() for p in z.split(20_000)])
+
+    def decode(z: Tensor, cluster: int) -> np.ndarray:
+        return _in_batches(
+            lambda part: network.decoder(part).sigmoid() if bernoulli else network.decoder(part), z
+        )
+
+    def assign(cells: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))
+        return _in_batches(
+            lambda part: vade.log_responsibilities(network.encoder(part).mean, mixture), x
+        ).argmax(1)
+
+    def draw(cluster: int, n: int, random: torch.Generator) -> Tensor:
+        return vade.draw(mixture, cluster, n, random)
+
+    return Generator(len(mixture.means), draw, posterior, decode, assign)
+
+
+@torch.no_grad()
+def _in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor) -> np.ndarray:
+    return torch.cat([compute(part) for part in rows.split(BATCH)]).numpy()

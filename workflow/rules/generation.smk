@@ -1,0 +1,158 @@
+# What trained models generate: Figure 2, S2 to S6 Figures, generated cells against real ones.
+# Labels enter to name clusters, and to train the classifier that judges images.
+
+
+rule judge:
+    """A classifier trained on real images, that knows nothing of any model."""
+    input:
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+    output:
+        judge=directory(f"{RESULTS}/generation/judge/{{dataset}}"),
+    log:
+        f"{RESULTS}/logs/generation/judge.{{dataset}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        epochs=GENERATION["epochs"],
+    script:
+        "../../scripts/gen_judge.py"
+
+
+rule generate_images:
+    """Images of every cluster of a run, judged by the run's own clustering and by the judge."""
+    input:
+        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+        judge=f"{RESULTS}/generation/judge/{{dataset}}",
+    output:
+        study=directory(
+            f"{RESULTS}/generation/images/{{dataset}}/{{method}}/seed{{seed}}"
+        ),
+    log:
+        f"{RESULTS}/logs/generation/images.{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        images=GENERATION["images"],
+        thresholds=GENERATION["thresholds"],
+    script:
+        "../../scripts/gen_images.py"
+
+
+rule latent_distances:
+    """MMD between the clusters of a run in latent space."""
+    input:
+        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+    output:
+        distances=f"{RESULTS}/generation/distances/{{dataset}}/{{method}}/seed{{seed}}.csv",
+    log:
+        f"{RESULTS}/logs/generation/distances.{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/gen_distances.py"
+
+
+rule generate_cells:
+    """Cells of every cluster of a run as h5ad, and how they compare with the real ones."""
+    input:
+        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+        labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
+    output:
+        study=directory(
+            f"{RESULTS}/generation/cells/{{dataset}}/{{method}}/seed{{seed}}"
+        ),
+    log:
+        f"{RESULTS}/logs/generation/cells.{{dataset}}.{{method}}.{{seed}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/gen_cells.py"
+
+
+rule generation_figure2:
+    """Figure 2."""
+    input:
+        studies=generation_paths(
+            "generation/images/{dataset}/{method}/seed{seed}", ["runs"]
+        ),
+        judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
+        methods=REGISTRY / "methods.yaml",
+    output:
+        figures=directory(f"{RESULTS}/figure2/figures"),
+        table=f"{RESULTS}/figure2/table.csv",
+    log:
+        f"{RESULTS}/logs/generation/figure2.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/gen_figure2.py"
+
+
+rule generation_supplement:
+    """S2 to S6 Figures, and how good what is generated is."""
+    input:
+        studies=generation_paths(
+            "generation/images/{dataset}/{method}/seed{seed}", ["runs"]
+        ),
+        distances=generation_paths(
+            "generation/distances/{dataset}/{method}/seed{seed}.csv",
+            ["similarity", "runs"],
+        ),
+        projections=generation_paths(
+            "projections/{dataset}/{method}/seed{seed}.parquet", ["similarity", "runs"]
+        ),
+        runs=generation_paths(
+            "runs/{dataset}/{method}/seed{seed}", ["similarity", "runs"]
+        ),
+        labels=f"{RESULTS}/data/{GENERATION['dataset']}/labels.parquet",
+        cells=generated_cells(),
+        judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
+        methods=REGISTRY / "methods.yaml",
+        published=PUBLISHED / "text.csv",
+    output:
+        figures=directory(f"{RESULTS}/supplement/figures"),
+        generation=f"{RESULTS}/supplement/generation.csv",
+        mmd=f"{RESULTS}/supplement/mmd.csv",
+        quality=f"{RESULTS}/supplement/quality.csv",
+        cells=f"{RESULTS}/supplement/cells.csv",
+        measured=f"{RESULTS}/supplement/measured.csv",
+        summary=f"{RESULTS}/supplement/summary.md",
+    log:
+        f"{RESULTS}/logs/generation/supplement.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        similarity=list(GENERATION["similarity"]),
+    script:
+        "../../scripts/gen_supplement.py"
+
+
+if "synthetic" in BENCHMARK.experiments():
+
+    rule synthetic_figure:
+        """S1 Figure."""
+        input:
+            scores=[
+                f"{RESULTS}/synthetic/scores/{dataset}.csv"
+                for dataset in BENCHMARK.experiment("synthetic")["datasets"]
+            ],
+            methods=REGISTRY / "methods.yaml",
+        output:
+            figures=directory(f"{RESULTS}/synthetic/s1"),
+        log:
+            f"{RESULTS}/logs/generation/synthetic.log",
+        conda:
+            "../../envs/base.yaml"
+        params:
+            datasets={
+                name: DATASETS[name]
+                for name in BENCHMARK.experiment("synthetic")["datasets"]
+            },
+        script:
+            "../../scripts/gen_synthetic.py"
