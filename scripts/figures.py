@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from moesimvae import registry
 from moesimvae.errors import logged
 from moesimvae.report import tables
+from moesimvae.report.figure3 import read_figure3
 from moesimvae.report.latent import read_view
 from moesimvae.report.pictures import pictures, read_histories
 from moesimvae.report.showcase import read_showcase
@@ -26,6 +27,17 @@ with logged(snakemake.log[0]):
         name = Path(run).parts[-3]  # …/<data set>/<method>/seed<seed>
         views.append(read_view(projection, labels[name], run))
         shown.append(read_showcase(run, labels[name], features[name], decoded))
+    figures3 = [
+        read_figure3(
+            Path(path).parent.name,
+            labels[Path(path).parent.name],
+            path,
+            found.figure3,
+            found.figure3_projections,
+            snakemake.params.showcase,
+        )
+        for path in found.get("components") or []
+    ]
     drawn = pictures(
         tables.read_csv(found.table),
         tables.read_many(found.runs),
@@ -36,5 +48,6 @@ with logged(snakemake.log[0]):
         read_histories(found.showcase),
         tables.read_many(found.populations),
         [run for run in shown if run is not None],
+        figures3,
     )
     write(drawn, snakemake.output[0])

@@ -23,5 +23,7 @@ with logged(snakemake.log[0]):
         registry.load(found.metrics),
         found.figures,
         tables.read_remark(found.get("remark")),
+        tables.read_optional(found.get("signature")),
+        tables.read_optional(found.get("screening")),
     )
     files.write_text(snakemake.output.report, html)

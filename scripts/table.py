@@ -25,8 +25,9 @@ with logged(snakemake.log[0]):
     )
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
     datasets = tables.read_facts(found.datasets)
-    parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses))
-    views = overview.overviews(table, metrics, datasets, tables.read_remark(found.get("remark")))
+    remark = tables.read_remark(found.get("remark"))
+    parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses), remark)
+    views = overview.overviews(table, metrics, datasets, remark)
     every = overview.by_dataset(table, datasets)
     files.write_text(output.csv, tables.to_csv(table))
     files.write_text(output.tex, formats.to_latex(parts, experiment["name"], views))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 
-from moesimvae.report import formats, overview, tables
+from moesimvae.report import formats, overview, sections, tables
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
 FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
@@ -110,7 +110,11 @@ def test_a_single_data_set_needs_no_overview_but_a_remark_is_never_lost(made):
     one = one[one["dataset"] == "mnist"]
     facts = tables.read_facts(made.datasets)
     assert overview.overviews(one, made.metrics, facts) == []
-    assert overview.overviews(one, made.metrics, facts, REMARK)[0].remark == REMARK
+    assert overview.overviews(one, made.metrics, facts, REMARK) == []
+    first, *others = sections.sections(one, made.metrics, facts, remark=REMARK)
+    assert first.legend["quality"].endswith(f"Note: {REMARK}")
+    both = sections.sections(compare(made), made.metrics, facts, remark=REMARK)
+    assert not any(REMARK in said for part in (*others, *both) for said in part.legend.values())
 
 
 class Widths(HTMLParser):

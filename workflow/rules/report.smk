@@ -28,6 +28,42 @@ rule reconstruct:
         "../../scripts/reconstruct.py"
 
 
+rule components:
+    """A data set's cells on the principal components of their values."""
+    input:
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+    output:
+        components=f"{RESULTS}/projections/{{dataset}}/components.parquet",
+    log:
+        f"{RESULTS}/logs/components/{{dataset}}.log",
+    conda:
+        "../../envs/base.yaml"
+    script:
+        "../../scripts/components.py"
+
+
+rule signature:
+    """S1 Table: how well signature genes tell groups of cells, in three formats."""
+    input:
+        features=with_signature("{results}/data/{dataset}/features.h5ad"),
+        labels=with_signature("{results}/data/{dataset}/labels.parquet"),
+        datasets=with_signature("{results}/data/{dataset}/dataset.json"),
+        published=PUBLISHED / "text.csv",
+    output:
+        csv=f"{RESULTS}/{{experiment}}/signature.csv",
+        tex=f"{RESULTS}/{{experiment}}/signature.tex",
+        md=f"{RESULTS}/{{experiment}}/signature.md",
+        measured=f"{RESULTS}/{{experiment}}/measured.csv",
+    log:
+        f"{RESULTS}/logs/signature/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+    script:
+        "../../scripts/signature.py"
+
+
 rule table:
     """The experiment's tables as csv, LaTeX, Markdown and HTML."""
     input:
@@ -73,6 +109,9 @@ rule figures:
         decoded=in_detail(showcase_decoded),
         labels=in_detail(of_datasets("{results}/data/{dataset}/labels.parquet")),
         features=in_detail(of_datasets("{results}/data/{dataset}/features.h5ad")),
+        components=with_signature("{results}/projections/{dataset}/components.parquet"),
+        figure3=figure3_runs,
+        figure3_projections=figure3_projections,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
         methods=REGISTRY / "methods.yaml",
@@ -87,6 +126,10 @@ rule figures:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
     conda:
         "../../envs/base.yaml"
+    params:
+        showcase=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)[
+            "showcase"
+        ],
     script:
         "../../scripts/figures.py"
 
@@ -98,6 +141,8 @@ rule page:
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
         run_dirs=all_run_folders,
         remark=published_remark,
+        signature=signature_file,
+        screening=screening_file,
         figures=f"{RESULTS}/{{experiment}}/figures",
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",

@@ -16,8 +16,7 @@ from moesimvae.errors import UserError
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.report.latent import MAX_POINTS
 from moesimvae.report.markers import MARKERS
-from moesimvae.report.populations import cut
-from moesimvae.report.style import PALETTE, UNSCORED, WIDTH, styled
+from moesimvae.report.style import PALETTE, UNSCORED, WIDTH, cut, styled
 
 COLUMNS = ["cell", "expert", "x", "y", "decoded_x", "decoded_y"]
 DATA, DECODED = "#3B78B0", "#D9480F"
@@ -41,11 +40,12 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
     if not (run / "model").exists():
         return empty
     cells = anndata.read_h5ad(features, backed="r")
-    is_panel = cells.n_vars <= MARKERS and "image_shape" not in cells.uns
-    cells.file.close()
-    if not is_panel:
-        return empty
-    cells = anndata.read_h5ad(features)
+    try:
+        if cells.n_vars > MARKERS or "image_shape" in cells.uns:
+            return empty
+        cells = cells.to_memory()
+    finally:
+        cells.file.close()
     labels = pd.read_parquet(run / "labels.parquet")
     if list(labels["cell"]) != list(cells.obs_names):
         raise UserError(
@@ -69,7 +69,7 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "cell": cells.obs_names[kept].astype(str),
-            "expert": model.predict(some),
+            "expert": labels["label"].to_numpy()[kept],  # as the model gave them to the run
             "x": points[:, 0],
             "y": points[:, 1],
             "decoded_x": decoded[:, 0],
@@ -106,8 +106,7 @@ def listed(numbers: list[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(f"{r[0]}" if len(r) == 1 else f"{r[0]}–{r[-1]}" if len(r) > 2 else
-                     f"{r[0]}, {r[1]}" for r in runs)  # fmt: skip
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 2 else ", ".join(map(str, r)) for r in runs)
 
 
 @styled

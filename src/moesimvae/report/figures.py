@@ -22,6 +22,8 @@ from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, styled
 
 Block = dict[str, Any]
 
+MANY_ROWS = 20  # methods in a picture
+
 
 @styled
 def unavailable(title: str, reason: str) -> Figure:
@@ -92,7 +94,8 @@ def scores(
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
     names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
     order = _order(own, names[0], metrics)
-    columns = min(3, len(names))
+    # Four narrow panels side by side rather than a picture longer than a page.
+    columns = 4 if len(names) == 4 and len(order) > MANY_ROWS else min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure((WIDTH, rows * (0.55 + 0.185 * len(order)) + 0.9), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
@@ -169,9 +172,9 @@ def cost(table: pd.DataFrame, runs: pd.DataFrame, colours: Mapping[str, str], ti
     """Seconds and peak memory of each run on log scales; a cross is a run that did not finish.
 
     table: the comparison's rows of one data set and split; runs: contract 4's table of its runs.
-    Methods stand from quick to slow; controls are left out.
+    Methods stand from quick to slow; controls and chosen settings are left out.
     """
-    own = table[(table["source"] == "run") & (table["kind"] != "control")]
+    own = _with_own_settings(table)
     one = own.drop_duplicates("method").sort_values(["wall_seconds", "title"], na_position="last")
     order, titles = list(one["method"]), dict(zip(one["method"], one["title"], strict=True))
     figure = Figure((WIDTH, 1.25 + 0.21 * len(order)), layout="constrained")
@@ -246,10 +249,10 @@ def quality_vs_time(
 ) -> Figure:
     """The first metric against wall-clock seconds, mean and range, names beside the picture.
 
-    table: the comparison's rows of one data set and split; methods without a finished run and
-    controls are left out.
+    table: the comparison's rows of one data set and split; methods without a finished run,
+    controls and chosen settings are left out.
     """
-    own = table[(table["source"] == "run") & (table["kind"] != "control")]
+    own = _with_own_settings(table)
     metric = own["metric"].iloc[0]
     shown = own[(own["metric"] == metric) & (own["n"] > 0) & own["wall_seconds"].notna()]
     shown = shown.sort_values("mean", ascending=False, kind="stable")
@@ -283,7 +286,7 @@ def _names_at_the_side(panel: Axes, shown: pd.DataFrame, colours: Mapping[str, s
         places[i] = max(places[i], floor)
     for (_, row), place in zip(shown.iterrows(), places, strict=True):
         panel.annotate(
-            row["title"] + (" (oracle)" if row["kind"] == "oracle" else ""),
+            row["title"] + (" (oracle)" if row["kind"] == "oracle" else "") + _prior(row),
             (row["wall_seconds"], row["mean"]),
             (1.04, place),
             xycoords="data",
@@ -301,6 +304,15 @@ def _names_at_the_side(panel: Axes, shown: pd.DataFrame, colours: Mapping[str, s
         )
 
 
+def _with_own_settings(table: pd.DataFrame) -> pd.DataFrame:
+    own = table[(table["source"] == "run") & (table["kind"] != "control")]
+    return tables.own_settings(own)
+
+
+def _prior(row: pd.Series) -> str:
+    return " ‡" if row["uses_prior"] else ""
+
+
 def _order(own: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
     kinds = [own[own["kind"] == kind] for kind in ("method", "oracle", "control")]
     return [m for rows in kinds for m in sections.best_first(rows, metric, metrics)]
@@ -316,11 +328,13 @@ def _band(panel: Axes, own: pd.DataFrame, order: list[str]) -> None:
 
 def _short(title: str, own: pd.DataFrame, method: str) -> str:
     row = own[own["method"] == method].iloc[0]
+    if row["choice"]:
+        title = title.replace(tables.CHOICES[row["choice"]], row["choice"])
     kind = " (oracle)" if row["kind"] == "oracle" and "oracle" not in title.lower() else ""
     seeds = f" ({row['n']} of {row['n_planned']})" if 0 < row["n"] < row["n_planned"] else ""
     seeds = " (DNF)" if row["n"] == 0 else seeds
     title = title if len(title) <= 28 else f"{title[:27].rstrip()}…"
-    return f"{title}{kind}{seeds}"
+    return f"{title}{kind}{_prior(row)}{seeds}"
 
 
 def _with_arrow(metric: Block) -> str:

@@ -8,7 +8,7 @@ from textwrap import wrap
 
 import pandas as pd
 
-from moesimvae.report import tables
+from moesimvae.report import sections, tables
 from moesimvae.report.overview import Overview
 from moesimvae.report.render import render
 from moesimvae.report.sections import Cell, Row, Section, letter
@@ -16,36 +16,45 @@ from moesimvae.report.sections import Cell, Row, Section, letter
 
 def to_markdown(parts: Sequence[Section], title: str, overviews: Sequence[Overview] = ()) -> str:
     """GitHub-flavoured Markdown: one heading and one table for each overview and section."""
-    blocks = [f"# {_md(title)}"]
+    blocks = [f"# {md(title)}"]
     for view in overviews:
         blocks += _md_overview(view)
     for part in parts:
         head = ["Method", "n", *(f"{_md_cell(c)}, published" for c in part.published),
-                *map(_md_cell, part.scores), "Seconds", "Peak MB", "Device"]  # fmt: skip
-        lines = [_md_line(head), _md_line([":--", *["--:"] * (len(head) - 2), ":--"])]
+                *_md_heads(part), "Seconds", "Peak MB", "Device"]  # fmt: skip
+        lines = [md_line(head), md_line([":--", *["--:"] * (len(head) - 2), ":--"])]
         for heading, rows in part.groups:
-            lines.append(_md_line([f"*{_md(heading)}*", *[""] * (len(head) - 1)]))
-            lines += [_md_line(_md_row(row, part)) for row in rows]
-        notes = [f"<sup>{letter(i)}</sup> {_md(text)}" for i, text in enumerate(part.notes)]
-        blocks += [f"## {_md(part.heading)}", _md(part.caption), "\n".join(lines),
-                   " ".join(map(_md, part.legend.values())), "  \n".join(notes)]  # fmt: skip
+            lines.append(md_line([f"*{md(heading)}*", *[""] * (len(head) - 1)]))
+            lines += [md_line(_md_row(row, part)) for row in rows]
+        notes = [f"<sup>{letter(i)}</sup> {md(text)}" for i, text in enumerate(part.notes)]
+        blocks += [f"## {md(part.heading)}", md(part.caption), "\n".join(lines),
+                   " ".join(map(md, part.legend.values())), "  \n".join(notes)]  # fmt: skip
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _md_heads(part: Section) -> list[str]:
+    """Titles of the scores; which cells they are of is said where they are of several kinds."""
+    of = [title.removeprefix("Run here: ") for title, width in part.spans for _ in range(width)]
+    cells = map(_md_cell, part.scores)
+    if len(part.spans) == 1:
+        return list(cells)
+    return [f"{cell}: {md(which)}" for cell, which in zip(cells, of, strict=True)]
 
 
 def _md_overview(view: Overview) -> list[str]:
     metrics = [title for title, width in view.spans for _ in range(width)]
-    head = ["Method", "n", *(f"{_md(m)}: {_md(where)}" for m, where in
+    head = ["Method", "n", *(f"{md(m)}: {md(where)}" for m, where in
                              zip(metrics, view.columns, strict=True))]  # fmt: skip
-    lines = [_md_line(head), _md_line([":--", *["--:"] * (len(head) - 1)])]
+    lines = [md_line(head), md_line([":--", *["--:"] * (len(head) - 1)])]
     for heading, rows in view.groups:
-        lines.append(_md_line([f"*{_md(heading)}*", *[""] * (len(head) - 1)]))
+        lines.append(md_line([f"*{md(heading)}*", *[""] * (len(head) - 1)]))
         lines += [
-            _md_line([f"{_md(r.title)} {r.marks}".strip(), r.n, *map(_md_cell, r.cells)])
+            md_line([f"{md(r.title)} {r.marks}".strip(), r.n, *map(_md_cell, r.cells)])
             for r in rows
         ]
-    notes = [f"<sup>{letter(i)}</sup> {_md(text)}" for i, text in enumerate(view.notes)]
-    return [f"## {_md(view.heading)}", _md(view.caption), "\n".join(lines),
-            f"**Note.** {_md(view.remark)}" if view.remark else "", _md(view.legend),
+    notes = [f"<sup>{letter(i)}</sup> {md(text)}" for i, text in enumerate(view.notes)]
+    return [f"## {md(view.heading)}", md(view.caption), "\n".join(lines),
+            f"**Note.** {md(view.remark)}" if view.remark else "", md(view.legend),
             "  \n".join(notes)]  # fmt: skip
 
 
@@ -54,30 +63,31 @@ def _md_row(row: Row, part: Section) -> list[str]:
         scores = [_md_cell(row.dnf), *["DNF"] * (len(part.scores) - 1)]
     else:
         scores = [_md_cell(c) for c in row.scores] or [""] * len(part.scores)
-    return [f"{_md(row.title)} {row.marks}".strip(), _md_cell(row.n),
+    return [f"{md(row.title)} {row.marks}".strip(), _md_cell(row.n),
             *map(_md_cell, row.published or [Cell()] * len(part.published)), *scores,
-            row.seconds, row.memory, _md(row.device)]  # fmt: skip
+            row.seconds, row.memory, md(row.device)]  # fmt: skip
 
 
 def _md_cell(cell: Cell) -> str:
-    text = _md(cell.text)
+    text = md(cell.text)
     text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank, text)
     if cell.below:
         text += f" ({cell.below})"
     return text + "".join(f"<sup>{letter(n)}</sup>" for n in cell.notes)
 
 
-def _md_line(cells: Iterable[str]) -> str:
+def md_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", str(text))
     return re.sub(r"\s*\n\s*", " ", text.replace("&", "&amp;").replace("<", "&lt;"))
 
 
 # --- LaTeX -----------------------------------------------------------------------------------
 
+MOST_LETTERS = 36  # of a method's name on one line
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -96,6 +106,8 @@ def latex(text: str) -> str:
 def to_latex(parts: Sequence[Section], name: str, overviews: Sequence[Overview] = ()) -> str:
     r"""Two `table`s for each section, quality and cost, shrunk to the line where they are wider.
 
+    Training cells that stand beside test cells elsewhere have a `table` of their own.
+
     Needs `\usepackage{booktabs,graphicx}`; labels are `tab:<name>-<data set>` and, for the cost,
     `tab:<name>-<data set>-cost`; overviews come first, as `tab:<name>-overview-<number>`.
     """
@@ -112,26 +124,58 @@ def to_latex(parts: Sequence[Section], name: str, overviews: Sequence[Overview] 
 def _latex_table(part: Section, label: str, cost: bool) -> str:
     quality = len(part.scores) - len(tables.FOUND) if part.scores else 0
     if cost:
-        scores, quoted, tail = slice(quality, None), 0, ["Seconds", "Peak MB", "Device"]
+        tail = ["Seconds", "Peak MB", "Device"]
         groups = [(h, rows) for h, rows in part.groups if all(row.scores for row in rows)]
-        spans = [("", 2), ("Run here", len(tables.FOUND)), ("Cost", 3)]
+        spans = [("", 2), ("Run here", len(tables.FOUND)), ("Cost", len(tail))]
         caption = f"{part.heading}: clusters found and cost."
-    else:
-        scores, quoted, tail = slice(quality), len(part.published), []
-        groups, caption = part.groups, part.caption
-        spans = [("", 2), ("Published", quoted), ("Run here", quality)]
+        return _latex_part(part, label, caption, groups, spans, 0, slice(quality, None), tail)
+    (title, width), *others = _quality_spans(part)
+    quoted = len(part.published)
+    spans = [("", 2), ("Published", quoted), (title, width)]
+    made = [_latex_part(part, label, part.caption, part.groups, spans, quoted, slice(width), [])]
+    for title, more in others:  # beside each other they would be too small to read
+        name = f"{label}-{re.sub('[^a-z]+', '-', title.lower())}"
+        groups = [(h, rows) for h, rows in part.groups if all(row.scores for row in rows)]
+        some = slice(width, width + more)
+        spans, caption = [("", 2), (f"Run here: {title}", more)], f"{part.heading}: {title}."
+        made.append(_latex_part(part, name, caption, groups, spans, 0, some, []))
+        width += more
+    return "\n".join(made)
+
+
+def _latex_part(
+    part: Section,
+    label: str,
+    caption: str,
+    groups: list[tuple[str, list[Row]]],
+    spans: list[tuple[str, int]],
+    quoted: int,
+    scores: slice,
+    tail: list[str],
+) -> str:
+    """Some columns of a section: `quoted` published ones, the scores of a slice, and the tail."""
     titles = map(_latex_head, [*part.published[:quoted], *part.scores[scores]])
     head = ["Method", "n", *titles, *tail]
-    body = [_latex_spans(spans), " & ".join(head) + r" \\"]
+    body = [latex_spans(spans), " & ".join(head) + r" \\"]
     for heading, rows in groups:
         group = rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{latex(heading)}}}}} \\"
         body += [r"\midrule", group]
-        body += [line for row in rows for line in _latex_rows(row, quoted, scores, len(head), cost)]
+        body += [line for row in rows
+                 for line in _latex_rows(row, quoted, scores, len(head), bool(tail))]  # fmt: skip
     columns = f"l{'r' * (len(head) - 1 - bool(tail))}{'l' if tail else ''}"
-    return _latex_float(caption, label, columns, body, _latex_below(part, cost))
+    return latex_float(caption, label, columns, body, _latex_below(part, bool(tail)))
 
 
-def _latex_float(caption: str, label: str, columns: str, body: list[str], below: str) -> str:
+def _quality_spans(part: Section) -> list[tuple[str, int]]:
+    """The spans without the columns of what a run found, which stand in the table of the cost."""
+    if not part.scores:
+        return [("", 0)]
+    *whole, (title, width) = part.spans
+    spans = [*whole, (title, width - len(tables.FOUND))]
+    return [(latex(t), n) for t, n in spans if n]
+
+
+def latex_float(caption: str, label: str, columns: str, body: list[str], below: str) -> str:
     return "\n".join(
         [
             r"\begin{table}[tbp]",
@@ -156,7 +200,7 @@ def _latex_float(caption: str, label: str, columns: str, body: list[str], below:
 
 def _latex_overview(view: Overview, label: str) -> str:
     head = ["Method", "n", *(_latex_head(Cell(where)) for where in view.columns)]
-    body = [_latex_spans([("", 2), *((latex(t), n) for t, n in view.spans)])]
+    body = [latex_spans([("", 2), *((latex(t), n) for t, n in view.spans)])]
     body.append(" & ".join(head) + r" \\")
     for heading, rows in view.groups:
         group = rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{latex(heading)}}}}} \\"
@@ -166,7 +210,7 @@ def _latex_overview(view: Overview, label: str) -> str:
             body += _latex_lines(cells, list(map(_latex_cell, cells)))
     below = [rf"\textbf{{Note.}} {latex(view.remark)}"] if view.remark else []
     below += [latex(view.legend), *_latex_footnotes(view.notes)]
-    return _latex_float(
+    return latex_float(
         f"{view.heading}. {view.caption}", label, "l" + "r" * (len(head) - 1), body, " ".join(below)
     )
 
@@ -180,15 +224,19 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
     names = [c.removesuffix("_mean") for c in frame if c.endswith("_mean")]
     names = [m for m in names if m != "noise_share"]
     head = ["Data set", "Method", "n", *(_latex_head(Cell(metrics[m]["title"])) for m in names)]
-    lines, last = [], None
+    lines, last, longest = [], None, 0
     for row in frame[frame["kind"] != "control"].to_dict("records"):
         where = (row["dataset"], row["split"])
         if last is not None and where != last:
             lines.append(r"\addlinespace")
         title = row["title"] if row["split"] == "all" else f"{row['title']}, {row['split']} cells"
         n = f"{row['n']} of {row['n_planned']}" if row["n"] < row["n_planned"] else str(row["n"])
-        marks = " (oracle)" if row["kind"] == "oracle" else ""
-        cells = [title if where != last else "", f"{row['method_title']}{marks}", n]
+        marks = " (oracle)" if row["kind"] == "oracle" and not row["settings"] else ""
+        marks += " ‡" if row["uses_prior"] else ""
+        settings = f": {row['settings']}" if row["settings"] else ""
+        method = f"{row['method_title']}{settings}{marks}"
+        cells = [title if where != last else "", method, n]
+        longest = max(longest, len(method))
         if row["n"]:
             cells += [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
         cells = list(map(latex, cells))
@@ -201,12 +249,15 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
         "Every data set by every method: mean ± sample standard deviation over the n runs that "
         "finished; of the clusters found, the mean. DNF: none did; this is not a score of zero."
     )
+    if frame["uses_prior"].any():
+        caption += f" {sections.PRIOR}"
+    method_column = "l" if longest <= MOST_LETTERS else "p{3.6cm}"
     header = [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     return "\n".join(
         [
             "% \\usepackage{booktabs,longtable}",
             r"{\scriptsize\setlength{\tabcolsep}{2.5pt}",
-            rf"\begin{{longtable}}{{p{{2.7cm}}ll{'r' * len(names)}}}",
+            rf"\begin{{longtable}}{{p{{2.7cm}}{method_column}l{'r' * len(names)}}}",
             rf"\caption{{{latex(caption)}}}\label{{tab:{label}-by-dataset}} \\",
             *header,
             r"\endfirsthead",
@@ -240,7 +291,7 @@ def _latex_footnotes(notes: Sequence[str]) -> list[str]:
     return [rf"\textsuperscript{{{letter(i)}}}~{latex(text)}" for i, text in enumerate(notes)]
 
 
-def _latex_spans(spans: list[tuple[str, int]]) -> str:
+def latex_spans(spans: list[tuple[str, int]]) -> str:
     cells = [rf"\multicolumn{{{n}}}{{c}}{{{text}}}" for text, n in spans if n]
     rules, start = [], 1
     for text, n in spans:

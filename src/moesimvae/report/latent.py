@@ -162,7 +162,7 @@ def latent(
     points: (n, 2); truth: (n,) strings, "" = unscored (grey); clusters: (n,) integers, -1 = noise.
     A cluster beyond the one matched to a population has that population's colour, lighter.
     """
-    names = sorted(set(truth) - {""}, key=_natural)
+    names = sorted(set(truth) - {""}, key=natural)
     colour = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
     matched = match(truth, clusters)
     order = np.random.default_rng(0).permutation(len(points))  # no population hides another
@@ -263,6 +263,6 @@ def _lighter(colour: str) -> str:
     return mpl.colors.to_hex(0.45 * np.array(to_rgb(colour)) + 0.55)
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """2 before 10, as people count."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]

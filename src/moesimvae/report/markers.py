@@ -16,8 +16,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram, linkage
 
-from moesimvae.report.populations import MOST, cut
-from moesimvae.report.style import QUIET, WIDTH, styled
+from moesimvae.report.populations import MOST
+from moesimvae.report.style import QUIET, WIDTH, cut, styled
 
 MARKERS = 100  # more features than this are no panel
 

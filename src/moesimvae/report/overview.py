@@ -49,39 +49,64 @@ def overviews(
     """Methods by data sets, as many metrics side by side as a page is wide.
 
     table: from `tables.comparison`; remark: what must be said below the first table about the
-    published numbers. Nothing for a single data set without a remark. A published lower bound
+    published numbers. Nothing for a single data set. A published lower bound
     stands in its metric's column behind "≥"; published numbers of data sets that were not run
     here, such as the whole of a subset, are not in these tables. More than IN_DETAIL data sets
     are one column for each metric: mean and spread over data sets.
     """
-    own = table[table["source"] == "run"]
+    own, quoted = (table[table["source"] == source] for source in ("run", "published"))
+    # Of cells that were held out, the test cells; the others stand in each data set's own table.
+    own = tables.of_first_split(own)
     parts = list(dict.fromkeys(zip(own["dataset"], own["split"], strict=True)))
-    if len(parts) < 2 and not remark:
+    if len(parts) < 2:
         return []
     names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
-    pooled = len({dataset for dataset, _ in parts}) > IN_DETAIL
-    width = len({split for _, split in parts}) if pooled else len(parts)
-    at_once = max(1, COLUMNS // width)
+    pooled = len(parts) > IN_DETAIL
+    at_once = max(1, COLUMNS // (1 if pooled else len(parts)))
     made = []
     for i, start in enumerate(range(0, len(names), at_once)):
         some = names[start : start + at_once]
-        build = _pooled if pooled else _side_by_side
-        made.append(build(table, parts, some, names[0], metrics, datasets, i + 1))
+        titles, notes = [metrics[m]["title"] for m in some], []
+        if pooled:
+            where = [f"all {len(parts)} data sets"]
+            heading = f"{_listed(titles)} over {len(parts)} data sets"
+            groups = _pooled(own, parts, some, names[0], metrics)
+            legend = _pooled_legend(own, len(parts))
+        else:
+            where = [sections.title_of(d, s, datasets[d]) for d, s in parts]
+            heading = f"{_listed(titles)} on all data sets"
+            groups = _side_by_side(own, quoted, parts, some, names[0], metrics, notes)
+            legend = _legend(own, quoted, any(h == PUBLISHED for h, _ in groups))
+        made.append(
+            Overview(
+                f"overview-{i + 1}",
+                heading,
+                _caption(own, titles, where, [datasets[d] for d, _ in parts]),
+                [(title, len(where)) for title in titles],
+                where * len(some),
+                groups,
+                legend,
+                notes=notes,
+            )
+        )
     made[0].remark = remark
     return made
 
 
+Groups = list[tuple[str, list[OverviewRow]]]
+PUBLISHED = dict(sections.KINDS)["published"]
+
+
 def _side_by_side(
-    table: pd.DataFrame,
+    own: pd.DataFrame,
+    quoted: pd.DataFrame,
     parts: list[tuple[str, str]],
     names: list[str],
     first: str,
     metrics: dict[str, Block],
-    datasets: Mapping[str, Block],
-    number: int,
-) -> Overview:
-    notes: list[str] = []
-    own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
+    notes: list[str],
+) -> Groups:
+    """A cell for each metric and data set."""
     runs = own.set_index(["method", "dataset", "split", "metric"]).sort_index()
     keys = [(*part, metric) for metric in names for part in parts]
     groups = []
@@ -93,19 +118,7 @@ def _side_by_side(
             rows = [_run_row(runs, m, keys, notes) for m in _ordered(mine, first, metrics)]
         if rows:
             groups.append((heading, rows))
-    shown = {row.title for heading, rows in groups for row in rows if heading.startswith("Publ")}
-    where = [sections.title_of(d, s, datasets[d]) for d, s in parts]
-    titles = [metrics[m]["title"] for m in names]
-    return Overview(
-        f"overview-{number}",
-        f"{_listed(titles)} on all data sets",
-        _caption(own, titles, where, datasets, parts),
-        [(title, len(parts)) for title in titles],
-        where * len(names),
-        groups,
-        _legend(own, quoted, bool(shown)),
-        notes=notes,
-    )
+    return groups
 
 
 def _run_row(
@@ -161,50 +174,37 @@ def _base(key: tuple[str, str, str]) -> tuple[str, str, str]:
 
 
 def _pooled(
-    table: pd.DataFrame,
+    own: pd.DataFrame,
     parts: list[tuple[str, str]],
     names: list[str],
     first: str,
     metrics: dict[str, Block],
-    datasets: Mapping[str, Block],
-    number: int,
-) -> Overview:
-    own = table[table["source"] == "run"]
-    splits = list(dict.fromkeys(split for _, split in parts))
-    many = len({dataset for dataset, _ in parts})
+) -> Groups:
+    """A cell for each metric: mean and spread over data sets."""
     groups = []
     for kind, heading in sections.KINDS:
         mine = own[own["kind"] == kind]
         rows = []
         for method in _ordered(mine, first, metrics):
             of_method = mine[mine["method"] == method]
-            cells = [
-                _spread(of_method[(of_method["metric"] == m) & (of_method["split"] == s)]["mean"])
-                for m in names
-                for s in splits
-            ]
+            cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
             one = of_method.iloc[0]
             done = of_method[(of_method["metric"] == tables.FOUND[0]) & (of_method["n"] > 0)]
-            n = f"{done['dataset'].nunique()} of {many}"
+            n = f"{done['dataset'].nunique()} of {len(parts)}"
             rows.append(OverviewRow(one["title"], sections.marks(one), n, tuple(cells)))
         if rows:
             groups.append((heading, rows))
-    titles = [metrics[m]["title"] for m in names]
-    where = [f"all {many} data sets" + ("" if s == "all" else f", {s} cells") for s in splits]
-    legend = (
+    return groups
+
+
+def _pooled_legend(own: pd.DataFrame, many: int) -> str:
+    said = [
         f"Mean ± sample standard deviation, and range, over {many} data sets of each data set's "
         "mean over seeds; n: data sets on which the method finished. Each of them stands in "
-        "by_dataset.csv."
-    )
-    return Overview(
-        f"overview-{number}",
-        f"{_listed(titles)} over {many} data sets",
-        _caption(own, titles, where, datasets, parts),
-        [(title, len(splits)) for title in titles],
-        where * len(names),
-        groups,
-        legend,
-    )
+        "by_dataset.csv.",
+        *sections.marks_legend(own),
+    ]
+    return " ".join(said)
 
 
 def _spread(means: pd.Series) -> Cell:
@@ -225,25 +225,10 @@ def _ordered(own: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[
         ["key", "title"], na_position="last", kind="stable")["method"])  # fmt: skip
 
 
-def _caption(
-    own: pd.DataFrame,
-    titles: list[str],
-    where: list[str],
-    datasets: Mapping[str, Block],
-    parts: list[tuple[str, str]],
-) -> str:
-    methods = own[own["kind"] != "control"]["method"].nunique()
+def _caption(own: pd.DataFrame, titles: list[str], where: list[str], facts: list[Block]) -> str:
+    methods = own[(own["kind"] != "control") & (own["choice"] == "")]["method"].nunique()
     said = f"{_listed(titles)} of {methods} methods on {'; '.join(where)}."
-    facts = [datasets[name] for name in dict.fromkeys(d for d, _ in parts)]
-    for key, word, means in (
-        ("simulated", "Simulated", "no evidence about real cells"),
-        ("partial", "Subsets", "not comparable with numbers of the whole data sets"),
-    ):
-        some = [fact["title"] for fact in facts if fact[key]]
-        if some:
-            listed = ", ".join(some) if len(some) <= IN_DETAIL else f"{len(some)} data sets"
-            said += f" {word}, so {means}: {listed}."
-    return said
+    return said + sections.caveats(facts)
 
 
 def _listed(titles: list[str]) -> str:
@@ -254,7 +239,9 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     said = [
         "Run here: mean ± sample standard deviation over the n seeds that finished, with the "
         "range; a deterministic method (†) has one run. Bold: best mean of a column; underlined: "
-        "second; only methods run here of which every seed finished are compared."
+        "second; only methods run here of which every seed finished are compared"
+        + (", and none that uses prior knowledge." if own["uses_prior"].any() else "."),
+        *sections.marks_legend(own),
     ]
     if (own["n"] == 0).any():
         said.append("DNF: no run finished; this is not a score of zero.")
@@ -275,8 +262,9 @@ def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFra
     """Every data set by every method run here, one row each, at full precision.
 
     Columns: group, dataset, title, simulated, partial, split, method, method_title, kind, n,
-    n_planned, status, reason, wall_seconds, peak_memory_mb, then <metric>_mean, _sd, _min, _max
-    for each metric. group is what the data set's facts say (such as the inhibitor), or "".
+    n_planned, status, reason, wall_seconds, peak_memory_mb, uses_prior, settings, then
+    <metric>_mean, _sd, _min, _max for each metric. group is what the data set's facts say (such as
+    the inhibitor), or "".
     """
     own = table[table["source"] == "run"]
     names = list(dict.fromkeys(own["metric"]))
@@ -290,7 +278,8 @@ def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFra
             "method": method, "method_title": found["title"], "kind": found["kind"],
             "n": found["n"], "n_planned": found["n_planned"], "status": found["status"],
             "reason": found["reason"], "wall_seconds": found["wall_seconds"],
-            "peak_memory_mb": found["peak_memory_mb"],
+            "peak_memory_mb": found["peak_memory_mb"], "uses_prior": found["uses_prior"],
+            "settings": found["settings"],
         }  # fmt: skip
         for metric in names:
             row |= {f"{metric}_{c}": by_metric.loc[metric, c] for c in ("mean", "sd", "min", "max")}

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from moesimvae import files
-from moesimvae.report import IN_DETAIL, overview, sections, tables
+from moesimvae.report import IN_DETAIL, overview, screening, sections, signatures, tables
 from moesimvae.report.render import render
 
 Block = dict[str, Any]
@@ -29,28 +29,38 @@ def page(
     metrics: dict[str, Block],
     figures: str | Path,
     remark: str = "",
+    signature: pd.DataFrame | None = None,
+    screened: pd.DataFrame | None = None,
 ) -> str:
     """The report of one experiment as HTML.
 
     table: from `tables.comparison`; runs: contract 4's table; statuses: the status.json of its
     runs; datasets: name → dataset.json; figures: folder written by `style.write`;
-    remark: on the published numbers, as for `overview.overviews`. Of many data sets only the first
+    remark: on the published numbers, as for `overview.overviews`; signature: from
+    `signature.table`; screened: from `selection.screening`, whose variants stand in
+    experiment["variants"]. Of many data sets only the first
     IN_DETAIL have a section, and of many runs only those that did not finish are listed. Links to
     run folders and to the table's other formats are relative to results/<experiment>/.
     """
     statuses = list(statuses)
     machine = sections.machine_of(statuses)
     own = table[table["source"] == "run"]
-    mine = runs[runs["run"].isin({run for paths in own["runs"] for run in paths.split()})]
+    methods = methods | experiment.get("variants", {})
+    shown = {run for paths in own["runs"] for run in paths.split()}
+    mine = runs[runs["run"].isin(shown) | runs["method"].isin(experiment.get("variants", {}))]
     used = [m for m in methods if m in set(own["method"])]
     listed = mine if len(mine) <= MANY_RUNS else mine[mine["status"] != "ok"]
     return render(
         "report.html.j2",
         experiment=experiment,
-        summary=summary(table, metrics, datasets),
+        summary=summary(table, metrics, datasets, screened),
         best=best_by_metric(table, metrics, datasets),
         overviews=overview.overviews(table, metrics, datasets, remark),
-        parts=sections.sections(table, metrics, datasets, machine),
+        parts=sections.sections(table, metrics, datasets, machine, remark),
+        signature=() if signature is None else signatures.signature_sections(signature, datasets),
+        screening=()
+        if screened is None
+        else screening.screening_tables(screened, methods, metrics, datasets),
         figures=_figures(Path(figures)),
         published=published_values(table, metrics),
         metrics={m: metrics[m] for m in dict.fromkeys(own["metric"])},
@@ -67,11 +77,14 @@ def page(
 
 
 def summary(
-    table: pd.DataFrame, metrics: dict[str, Block], datasets: Mapping[str, Block]
+    table: pd.DataFrame,
+    metrics: dict[str, Block],
+    datasets: Mapping[str, Block],
+    screened: pd.DataFrame | None = None,
 ) -> list[str]:
-    """What was run, what failed and what came out, in sentences made from the table alone."""
-    own = table[(table["source"] == "run") & (table["kind"] != "control")]
-    finished = own[(own["metric"] == tables.FOUND[0])].drop_duplicates(["dataset", "method"])
+    """What was run, what failed and what came out, in sentences made from the tables alone."""
+    own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
+    finished = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
     names = [sections.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
     where = f" ({_listed(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
@@ -95,23 +108,46 @@ def summary(
         ]
     else:
         said.append("Who came first on which data set stands in the table below.")
+    if screened is not None:
+        tried = screened.drop_duplicates(["dataset", "variant"])
+        said.append(
+            f"Screened: {_counted(tried['variant'].nunique(), 'setting')} of "
+            f"{_counted(tried['method'].nunique(), 'method')}, one run on each data set; "
+            f"{int((tried['status'] == 'ok').sum())} of {len(tried)} runs finished. The tables "
+            "show what the true labels would choose (oracle) and what is chosen without them."
+        )
+    if own["uses_prior"].any() and len(contests) <= 6:
+        said += [
+            _with_prior(rows, metrics, sections.title_of(dataset, split, datasets[dataset]))
+            for (dataset, split), rows in contests
+        ]
     if (own["kind"] == "oracle").any():
-        oracles = _listed(list(dict.fromkeys(own[own["kind"] == "oracle"]["title"])))
-        said.append(f"{oracles}: settings chosen by looking at the true labels, so not ranked.")
+        titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
+        oracles = _listed(list(dict.fromkeys(titles)))
+        said.append(
+            f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
+        )
     if (table["source"] == "published").any():
         said.append("Published values are quoted for orientation; none was measured here.")
-    made_up = [f["title"] for f in datasets.values() if f["simulated"]]
-    if made_up:
-        said.append(f"{_few(made_up)}: simulated, so no evidence about real cells.")
-    partial = [f["title"] for f in datasets.values() if f["partial"]]
-    if partial:
-        said.append(f"{_few(partial)}: a subset, so not comparable with numbers of the whole.")
+    caveats = sections.caveats(datasets.values())
+    said += [caveats.strip()] if caveats else []
     if len(names) > IN_DETAIL:
         said.append(
             f"The first {IN_DETAIL} data sets have tables and pictures of their own here; all of "
             "them stand in by_dataset.csv and in the pictures across data sets."
         )
     return said
+
+
+def _with_prior(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str:
+    """What prior knowledge is worth: the methods that use it, and the best that do not."""
+    metric = rows["metric"].iloc[0]
+    done = rows[(rows["metric"] == metric) & (rows["n"] > 0)].sort_values("mean", ascending=False)
+    given, blind = done[done["uses_prior"]], done[~done["uses_prior"]]
+    told = "; ".join(_result(row) for _, row in given.iterrows()) or "none finished"
+    best = f"; best without: {_result(blind.iloc[0])}" if len(blind) else ""
+    what = metrics[metric]["title"]
+    return f"{what} on {title} with prior knowledge (‡, not ranked): {told}{best}."
 
 
 def _lost(row: Any, where: str) -> str:
@@ -149,6 +185,7 @@ def best_by_metric(
     """Which method has the best mean of each ranked metric: {"metrics": […], "rows": […]}."""
     own = table[table["source"] == "run"]
     own = own[own["dataset"].isin(list(dict.fromkeys(own["dataset"]))[:IN_DETAIL])]
+    prior = own["uses_prior"].any()
     ranked = [m for m in dict.fromkeys(own["metric"]) if metrics[m]["better"] != "none"]
     rows = []
     for (dataset, split), part in own.groupby(["dataset", "split"], sort=False):
@@ -159,7 +196,7 @@ def best_by_metric(
             names = " = ".join(winners["title"])
             cells.append((names, f"{winners['mean'].iloc[0]:.3f}") if names else ("", "–"))
         rows.append((sections.title_of(dataset, split, datasets[dataset]), cells))
-    return {"metrics": [metrics[m]["title"] for m in ranked], "rows": rows}
+    return {"metrics": [metrics[m]["title"] for m in ranked], "rows": rows, "prior": prior}
 
 
 def published_values(table: pd.DataFrame, metrics: dict[str, Block]) -> list[Block]:
@@ -249,10 +286,6 @@ def _figures(folder: Path) -> dict[str, list[Block]]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _few(names: list[str]) -> str:
-    return _listed(names) if len(names) <= IN_DETAIL else f"{len(names)} data sets"
 
 
 def _listed(names: list[str]) -> str:

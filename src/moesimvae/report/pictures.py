@@ -13,6 +13,7 @@ import pandas as pd
 from moesimvae import files
 from moesimvae.report import IN_DETAIL, figures, sections, spread, tables
 from moesimvae.report import showcase as shown
+from moesimvae.report.figure3 import Figure3, figure3_picture
 from moesimvae.report.latent import View, latent
 from moesimvae.report.showcase import Showcase
 from moesimvae.report.style import Picture, method_colours
@@ -42,17 +43,20 @@ def pictures(
     histories: Mapping[tuple[str, str], Mapping[str, Mapping[str, Sequence[float]]]],
     populations: pd.DataFrame | None = None,
     showcases: Iterable[Showcase] = (),
+    figures3: Iterable[Figure3] = (),
 ) -> Iterable[Picture]:
     """Every picture of an experiment: across data sets, then for each of the first IN_DETAIL.
 
     table: from `tables.comparison`; views: latent spaces to draw; histories:
     (data set, method) → name of the run → loss term → values; populations: the score rule's
-    tables of populations; showcases: runs whose clusters are drawn. What a data set gets follows
+    tables of populations; showcases: runs whose clusters are drawn; figures3: data sets that have
+    a Figure 3. What a data set gets follows
     from what it is: groups of data sets have violins, panels of markers a heat map and the
     reconstruction by expert, populations of unlike sizes their F1 by size.
     """
-    views, showcases = list(views), list(showcases)
+    views, showcases, figures3 = list(views), list(showcases), list(figures3)
     colours = method_colours(methods)
+    colours |= {r.method: colours[r.base] for r in table[table["choice"] != ""].itertuples()}
     run_here = [d for d in datasets if d in set(table["dataset"][table["source"] == "run"])]
     if 1 < len(run_here) <= IN_DETAIL:
         yield spread.spread_picture(table, metrics, datasets, colours)
@@ -65,6 +69,7 @@ def pictures(
         if datasets[dataset]["simulated"] or datasets[dataset]["partial"]:
             rows = rows[rows["source"] == "run"]  # noqa: PLW2901  published ones: of whole data sets
         title = sections.title_of(dataset, split, datasets[dataset])
+        whole = sections.title_of(dataset, "all", datasets[dataset])
         name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
         own = rows[rows["source"] == "run"]
         failed = own[(own["n"] == 0) & (own["metric"] == own["metric"].iloc[0])]
@@ -77,25 +82,27 @@ def pictures(
         mine = runs[runs["dataset"] == dataset]
         contestants = own[own["kind"] != "control"]
         if contestants["wall_seconds"].notna().any():
-            yield _cost_picture(rows, mine, colours, dataset, title, name)
+            yield _cost_picture(rows, mine, colours, dataset, whole, name)
         if (contestants["n"] > 0).any():
             yield _time_picture(rows, metrics, colours, dataset, title, name, dnf)
-        whole = sections.title_of(dataset, "all", datasets[dataset])
         if populations is not None:
             first = [s.method for s in showcases if s.dataset == dataset][:1]
             picture = shown.population_picture(
                 populations, table, dataset, first[0] if first else "", colours, whole
             )
             yield from [picture] if picture else []
+        for paper in figures3:
+            if paper.dataset == dataset:
+                yield figure3_picture(paper, methods, datasets[dataset])
         for view in views:
             if view.dataset == dataset:
-                yield _latent_picture(view, methods[view.method]["title"], title)
+                yield _latent_picture(view, methods[view.method]["title"], whole)
         for run in showcases:
             if run.dataset == dataset:
                 yield from shown.pictures(run, methods[run.method]["title"], whole)
         for (where, method), history in histories.items():
             if where == dataset:
-                heading = f"Training of {methods[method]['title']} on {title}"
+                heading = f"Training of {methods[method]['title']} on {whole}"
                 yield _losses_picture(history, dataset, heading, f"{name}_{method}")
 
 
@@ -115,16 +122,33 @@ def _scores_picture(
         f"Scores on {title}",
         f"Scores on {title}. Each dot is one seed, the bar their mean, the line their range; "
         "arrows point to better. Controls and oracles stand on grey; the dotted line is the best "
-        f"control that knows nothing of the cells.{published}{dnf}",
+        f"control that knows nothing of the cells.{_explained(rows)}{published}{dnf}",
         f"Dot plots of the scores of {len(first)} methods on {title}. Mean {what}: {said}.{dnf}",
         figures.scores(rows, metrics, colours, f"Scores on {title}"),
     )
 
 
+def _explained(rows: pd.DataFrame, choices: bool = True) -> str:
+    """The signs behind methods' names, as far as they are there."""
+    own = rows[rows["source"] == "run"]
+    said = ""
+    if own["uses_prior"].any():
+        said += " ‡ uses prior knowledge about the cells."
+    if (own["choice"] != "").any():
+        said += (
+            " Oracle and label-free: the same method with settings chosen by looking at the true "
+            "labels, and without them."
+            if choices
+            else " Methods have their default settings."
+        )
+    return said
+
+
 def _cost_picture(
     rows: pd.DataFrame, runs: pd.DataFrame, colours: dict, dataset: str, title: str, name: str
 ) -> Picture:
-    own = rows[(rows["source"] == "run") & (rows["kind"] != "control")].drop_duplicates("method")
+    own = rows[(rows["source"] == "run") & (rows["kind"] != "control") & (rows["choice"] == "")]
+    own = own.drop_duplicates("method")
     said = ", ".join(
         f"{r.title} {r.wall_seconds:.3g} s, {r.peak_memory_mb:.0f} MB"
         for r in own.sort_values("wall_seconds").itertuples()
@@ -135,7 +159,7 @@ def _cost_picture(
         f"Cost on {title}",
         f"Cost on {title}. Wall-clock time and peak memory of each run, on logarithmic scales. "
         "Red signs are runs that did not finish, at what they had used when they ended. Times are "
-        "comparable only between runs on the same device.",
+        f"comparable only between runs on the same device.{_explained(rows, choices=False)}",
         f"Dot plots of time and peak memory on {title}: {said}.",
         figures.cost(rows, runs, colours, f"Cost on {title}"),
     )
@@ -150,7 +174,7 @@ def _time_picture(
         dataset,
         f"Quality and time on {title}",
         f"{metric} against time on {title}: mean over the finished seeds, with the range of "
-        f"{metric}. Up and left is better.{dnf}",
+        f"{metric}. Up and left is better.{_explained(rows, choices=False)}{dnf}",
         f"Scatter plot of {metric} against wall-clock seconds on {title}, one point a method; the "
         "numbers are in the table.",
         figures.quality_vs_time(rows, metrics, colours, f"{metric} and time on {title}"),

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.evaluation.metrics import per_population_f1
-from moesimvae.report.style import QUIET, UNSCORED, WIDTH, styled
+from moesimvae.report.style import QUIET, UNSCORED, WIDTH, cut, styled
 
 Block = dict[str, Any]
 
@@ -41,7 +41,7 @@ def compared(table: pd.DataFrame, showcase: str, dataset: str, others: int = 2) 
     """The showcase method, then those with the best mean F1 on a data set among the others."""
     rows = table[
         (table["source"] == "run") & (table["kind"] == "method") & (table["dataset"] == dataset)
-        & (table["metric"] == "f1_mean_hungarian") & (table["n"] > 0)
+        & (table["metric"] == "f1_mean_hungarian") & (table["n"] > 0) & (table["choice"] == "")
     ].drop_duplicates("method").sort_values("mean", ascending=False)  # fmt: skip
     ours = [m for m in rows["method"] if m == showcase]
     return ours + [m for m in rows["method"] if m != showcase][:others]
@@ -183,7 +183,3 @@ def _cluster_sizes(
     panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3, integer=True))
     panel.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))
     panel.tick_params(axis="y", length=0)
-
-
-def cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"

@@ -26,6 +26,9 @@ KINDS = (
 )
 
 
+PRIOR = "‡ uses prior knowledge about the cells, which the other methods are not given."
+
+
 @dataclass(frozen=True)
 class Cell:
     """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
@@ -55,14 +58,18 @@ class Row:
 
 @dataclass
 class Section:
-    """One table: a data set (and split), its rows in groups, and what must be said below it."""
+    """One table: a data set, its rows in groups, and what must be said below it.
+
+    `spans` are titles over as many columns of `scores` each, the last of which are of
+    tables.FOUND.
+    """
 
     dataset: str
-    split: str
     key: str
     heading: str
     caption: str
     published: list[Cell]
+    spans: list[tuple[str, int]]
     scores: list[Cell]
     groups: list[tuple[str, list[Row]]]
     legend: dict[str, str]
@@ -70,36 +77,48 @@ class Section:
 
     @property
     def width(self) -> int:
-        return 5 + len(self.published) + len(self.scores)
+        cost = 3 if self.scores else 0
+        return 2 + len(self.published) + len(self.scores) + cost
 
 
 def sections(
-    table: pd.DataFrame, metrics: dict[str, Block], datasets: Mapping[str, Block], machine: str = ""
+    table: pd.DataFrame,
+    metrics: dict[str, Block],
+    datasets: Mapping[str, Block],
+    machine: str = "",
+    remark: str = "",
 ) -> list[Section]:
-    """The comparison as one table for each data set and split, ready to be written down.
+    """The comparison as one table for each data set, ready to be written down.
+
+    Of cells that were held out, the test cells' columns stand first, the training cells' beside
+    them.
 
     datasets: name → content of its dataset.json; data sets that only have published numbers need
-    none. machine: what the runs ran on, from `machine_of`. Of many data sets only the first
-    IN_DETAIL have a table. Published numbers are of real, whole data sets: where this one is
-    simulated or a subset, they stand in a table of their own, never in a column beside it.
+    none. machine: what the runs ran on, from `machine_of`. remark: what must be said of the
+    published numbers; it stands here where a single data set was run, else below the overview.
+    Of many data sets only the first IN_DETAIL have a table. Published numbers are of real, whole
+    data sets: where this one is simulated or a subset, they stand in a table of their own, never
+    in a column beside it.
     """
     made = []
     shown = list(dict.fromkeys(table["dataset"][table["source"] == "run"]))[:IN_DETAIL]
     shown += list(dict.fromkeys(table["dataset"][table["source"] == "published"]))
-    for key, rows in table[table["dataset"].isin(shown)].groupby(["dataset", "split"], sort=False):
-        facts, quoted = datasets.get(key[0]), rows["source"] == "published"
+    for dataset, rows in table[table["dataset"].isin(shown)].groupby("dataset", sort=False):
+        facts, quoted = datasets.get(dataset), rows["source"] == "published"
         if facts and (facts["simulated"] or facts["partial"]) and quoted.any():
-            apart = _section(*key, rows[quoted], metrics, {}, machine)
+            apart = _section(dataset, rows[quoted], metrics, {}, machine)
             apart.key += "-published"
-            made += [_section(*key, rows[~quoted], metrics, datasets, machine), apart]
+            made += [_section(dataset, rows[~quoted], metrics, datasets, machine), apart]
         else:
-            made.append(_section(*key, rows, metrics, datasets, machine))
+            made.append(_section(dataset, rows, metrics, datasets, machine))
+    if remark and made and table["dataset"][table["source"] == "run"].nunique() < 2:
+        said = [made[0].legend.get("quality", ""), f"Note: {_sentence(remark)}"]
+        made[0].legend["quality"] = " ".join(filter(None, said))
     return made
 
 
 def _section(
     dataset: str,
-    split: str,
     table: pd.DataFrame,
     metrics: dict[str, Block],
     datasets: Mapping[str, Block],
@@ -109,6 +128,7 @@ def _section(
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
     quoted_metrics = list(dict.fromkeys(quoted["metric"]))
     own_metrics = list(dict.fromkeys(own["metric"]))
+    columns = _columns(own)
     by_method = {m: rows.set_index("metric") for m, rows in quoted.groupby("method", sort=False)}
     definitions = {
         m: _definition_note(notes, quoted[quoted["metric"] == m]["definition"])
@@ -120,7 +140,7 @@ def _section(
         cells = tuple(_published_cell(published, m, notes) for m in quoted_metrics)
         if rows is None:
             return Row(published["title"].iloc[0], "", Cell(), cells, (), "", "", "")
-        return _run_row(rows, own_metrics, cells, notes)
+        return _run_row(rows, columns, cells, notes)
 
     groups = []
     for kind, heading in KINDS:
@@ -129,24 +149,53 @@ def _section(
             members = [row(m, None) for m in only]
         else:
             mine = own[own["kind"] == kind]
-            ordered = best_first(mine, own_metrics[0], metrics) if len(mine) else []
+            first = mine[mine["split"] == columns[0][0]] if columns else mine
+            ordered = best_first(first, own_metrics[0], metrics) if len(mine) else []
             members = [row(m, mine[mine["method"] == m]) for m in ordered]
         if members:
             groups.append((heading, members))
 
-    title = title_of(dataset, split, datasets.get(dataset))
+    title = title_of(dataset, "all", datasets.get(dataset))
     return Section(
         dataset,
-        split,
-        re.sub(r"[^A-Za-z0-9]+", "-", dataset if split == "all" else f"{dataset}-{split}"),
+        re.sub(r"[^A-Za-z0-9]+", "-", dataset),
         title,
         _caption(title, own, datasets.get(dataset)),
         [Cell(metric_title(m, metrics), notes=definitions[m]) for m in quoted_metrics],
-        [Cell(metric_title(m, metrics)) for m in own_metrics],
+        _spans(own, columns),
+        [Cell(metric_title(m, metrics)) for _, m in columns],
         groups,
         _legend(own, quoted, machine),
         notes,
     )
+
+
+def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
+    """(split, metric) of every column: each split's scores, then what a run found."""
+    splits = list(dict.fromkeys(own["split"]))
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
+    scores = [(split, metric) for split in splits for metric in names]
+    return scores + [(split, metric) for split in splits[:1] for metric in tables.FOUND]
+
+
+def _spans(own: pd.DataFrame, columns: list[tuple[str, str]]) -> list[tuple[str, int]]:
+    splits = list(dict.fromkeys(own["split"]))
+    if len(splits) < 2:
+        return [("Run here", len(columns))]
+    each = (len(columns) - len(tables.FOUND)) // len(splits)
+    of_all = (own["definition"] == tables.OF_ALL_CELLS).any()
+    found = "all cells" if of_all else f"{splits[0]} cells"
+    spans = [(f"{_named(split)} cells", each) for split in splits]
+    return [(f"Run here: {spans[0][0]}", each), *spans[1:], (found, len(tables.FOUND))]
+
+
+def cells_of(split: str) -> str:
+    """Test cells, Training cells, All cells."""
+    return f"{_named(split).capitalize()} cells"
+
+
+def _named(split: str) -> str:
+    return "training" if split == "train" else split
 
 
 def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
@@ -160,25 +209,28 @@ def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> l
 
 
 def _run_row(
-    rows: pd.DataFrame, metrics: list[str], published: tuple[Cell, ...], notes: list[str]
+    rows: pd.DataFrame,
+    columns: list[tuple[str, str]],
+    published: tuple[Cell, ...],
+    notes: list[str],
 ) -> Row:
-    by_metric = rows.set_index("metric")
+    by_column = rows.set_index(["split", "metric"])
     first = rows.iloc[0]
     # The clusters a run found are known whenever it finished, whatever a metric says.
-    finished, planned = int(by_metric.loc[tables.FOUND[0], "n"]), int(first["n_planned"])
-    failed = by_metric.loc[tables.FOUND[0], "reason"]
+    found = by_column.loc[(columns[0][0], tables.FOUND[0])]
+    finished, planned, failed = int(found["n"]), int(first["n_planned"]), found["reason"]
     why = (note(notes, failed),) if failed else ()
     dnf = None
     if finished == 0:
         dnf = Cell(f"DNF: {tables.SHORT.get(first['status'], first['status'])}", notes=why)
     spent = seconds(first["wall_seconds"])
     return Row(
-        first["title"],
+        f"{first['title']}: {first['settings']}" if first["settings"] else first["title"],
         marks(first),
         Cell(str(planned) if finished == planned else f"{finished} of {planned}",
              notes=() if dnf else why),
         published,
-        tuple(score_cell(by_metric.loc[m], m, finished, notes) for m in metrics),
+        tuple(score_cell(by_column.loc[c], c[1], finished, notes) for c in columns),
         f"> {spent}" if first["status"] == "timeout" else spent,
         "" if np.isnan(first["peak_memory_mb"]) else f"{first['peak_memory_mb']:,.0f}",
         first["device"],
@@ -243,13 +295,39 @@ def title_of(dataset: str, split: str, facts: Block | None) -> str:
     title = str(facts["title"]) if facts else dataset
     said = title.lower()
     what = []
-    if facts and facts["simulated"] and "simulated" not in said:
+    if facts and facts["simulated"] and not _says(said, "simulated", "synthetic"):
         what.append("simulated")
-    if facts and facts["partial"] and "subset" not in said:
+    if facts and facts["partial"] and not _says(said, "subset", "sample"):
         what.append("subset")
     if split != "all":
-        what.append(f"{split} cells")
+        what.append(f"{_named(split)} cells")
     return f"{title} ({', '.join(what)})" if what else title
+
+
+def _says(title: str, *words: str) -> bool:
+    return any(word in title for word in words)
+
+
+def caveats(datasets: Iterable[Block]) -> str:
+    """What a caption must say of data sets that are simulated or not whole; "" for others.
+
+    datasets: their dataset.json.
+    """
+    facts = list(datasets)
+    made_up = [f for f in facts if f["simulated"]]
+    mixed = [f for f in made_up if "semi-synthetic" in f["title"].lower()]
+    said = ""
+    for word, means, some in (
+        ("Simulated", "no evidence about real cells", [f for f in made_up if f not in mixed]),
+        ("Semi-synthetic", "no evidence about the real data set", mixed),
+        ("Subsets", "not comparable with numbers of the whole data sets",
+         [f for f in facts if f["partial"]]),
+    ):  # fmt: skip
+        if some:
+            titles = [f["title"] for f in some]
+            listed = ", ".join(titles) if len(some) <= IN_DETAIL else f"{len(some)} data sets"
+            said += f" {word}, so {means}: {listed}."
+    return said
 
 
 def _caption(title: str, own: pd.DataFrame, facts: Block | None) -> str:
@@ -258,9 +336,16 @@ def _caption(title: str, own: pd.DataFrame, facts: Block | None) -> str:
     seeds = sorted(set(own[own["kind"] != "control"]["n_planned"]))
     n = f"n = {int(seeds[0])}" if len(seeds) == 1 else f"n = {int(seeds[0])} to {int(seeds[-1])}"
     note = f" {_sentence(facts['note'])}" if facts["note"] else ""
+    held_out = ""
+    if own["split"].nunique() > 1:
+        test, train = (f"{facts[k]:,} " if k in facts else "" for k in ("n_test", "n_train"))
+        held_out = (
+            f" Scores of the {test}test cells, to which nothing was fitted, then of the "
+            f"{train}training cells."
+        )
     return (
         f"{title}. {facts['n_cells']:,} cells, {facts['n_features']:,} features, "
-        f"{facts['n_clusters']} clusters asked for; {n} seeds.{note}"
+        f"{facts['n_clusters']} clusters asked for; {n} seeds.{held_out}{note}"
     )
 
 
@@ -274,17 +359,14 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
         )
         if (own["deterministic"] & (own["n_planned"] == 1)).any():
             general.append("† deterministic: one run is all there is.")
-        if own["uses_prior"].any():
-            general.append("‡ is given prior knowledge about the cells.")
-        if (own["kind"] == "oracle").any():
-            general.append("§ oracle: its settings were chosen by looking at the true labels.")
+        general += marks_legend(own)
         if (own["n"] == 0).any():
             general.append("DNF: no run finished; this is not a score of zero.")
         if own["rank"].notna().any():
             quality.append(
                 "Bold: best mean; underlined: second best; equal to three digits is a tie. "
                 "Only methods of which every seed finished are compared, without controls, "
-                "oracles and published values."
+                f"oracles{_with_prior(own)} and published values."
             )
         cost.append(
             "Seconds (wall clock) and peak memory: mean over the finished runs, or what the "
@@ -299,6 +381,25 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
     if machine and not own.empty:
         said["machine"] = [f"Machine: {machine}."]
     return {about: " ".join(sentences) for about, sentences in said.items() if sentences}
+
+
+def marks_legend(own: pd.DataFrame) -> list[str]:
+    """What ‡, § and the choice of settings mean, as far as they stand in a table."""
+    said = []
+    if own["uses_prior"].any():
+        said.append(PRIOR)
+    if (own["kind"] == "oracle").any():
+        said.append("§ oracle: its settings were chosen by looking at the true labels.")
+    if (own["choice"] == "label-free").any():
+        said.append(
+            "Chosen without labels: the settings with the best silhouette. Rows of chosen settings "
+            "are one run each; every setting tried stands in screening.csv."
+        )
+    return said
+
+
+def _with_prior(own: pd.DataFrame) -> str:
+    return ", methods that use prior knowledge" if own["uses_prior"].any() else ""
 
 
 def machine_of(statuses: Iterable[Block]) -> str:

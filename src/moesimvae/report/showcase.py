@@ -164,13 +164,14 @@ def population_picture(
     """
     methods = populations.compared(table, showcase, dataset)
     frame = frame[(frame["dataset"] == dataset) & frame["method"].isin(methods)]
-    frame = frame[frame["split"] == ("all" if "all" in set(frame["split"]) else "test")]
+    frame = frame[frame["split"] == ("test" if "test" in set(frame["split"]) else "all")]
     sizes = frame.groupby("population")["n_cells"].first()
     if len(sizes) < 2 or sizes.max() < populations.RARE * sizes.min():
         return None
-    titles = dict(zip(table["method"], table["title"], strict=True))
     own = table[(table["source"] == "run") & table["method"].isin(methods)]
-    titles |= dict(zip(own["method"], own["title"], strict=True))
+    titles = {r.method: r.title + (" ‡" if r.uses_prior else "") for r in own.itertuples()}
+    prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
+    cells = "test cells" if (frame["split"] == "test").all() else "cells"
     heading = f"Populations by size on {title}"
     mean = frame.groupby(["method", "population"])["f1"].mean()
     smallest = sizes.idxmin()
@@ -182,7 +183,7 @@ def population_picture(
         f"{heading}: F1 of the cluster matched to each population (one to one, as in mean F1 "
         "(Hungarian); 0 where none is), mean and range over seeds. Shown are "
         f"{', '.join(titles[m] for m in methods)}: the showcase method and the best others by "
-        "mean F1. Cells without a true label are not scored.",
+        f"mean F1.{prior} Scores are of {cells} that have a true label.",
         f"Dot plot of F1 for {len(sizes)} populations; the smallest is {smallest} with "
         f"{sizes.min():,} cells, F1 {said}.",
         populations.by_population(frame, methods, titles, colours, heading),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from moesimvae.report import sections, tables
 from moesimvae.report.overview import BOUND
-from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, styled
+from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, cut, styled, wrapped
 
 Block = dict[str, Any]
 
@@ -23,6 +22,7 @@ F_MEASURES = ("f_flowcap", "f1_mean_hungarian")
 BOX, VIOLIN = 5, 5  # values from which a box or a violin says more than the points alone
 BESIDE = 4  # data sets side by side
 IN_ROW = 9  # groups side by side
+LETTERS = 24  # of a method's name below its column
 
 
 def shown_metrics(table: pd.DataFrame) -> list[str]:
@@ -59,27 +59,29 @@ def spread_picture(
         title,
         f"{title}: {what} of every run ({runs} runs): one dot each, the bar their mean; the box, "
         f"from {BOX} runs on, is their quartiles. Red crosses: no run finished.{published}"
-        f"{about(datasets, own)}",
+        f"{_about(own, datasets)}",
         f"Dot plots of {what}, one panel for each data set, one column for each method; the "
         "numbers are in the tables.",
         spread(own, quoted, names, metrics, datasets, colours, title),
     )
 
 
-def about(datasets: Mapping[str, Block], own: pd.DataFrame) -> str:
-    """What a caption must say of simulated and partial data sets."""
-    said = ""
-    for key, word in (("simulated", "Simulated"), ("partial", "Subsets of their data sets")):
-        some = [datasets[d]["title"] for d in dict.fromkeys(own["dataset"]) if datasets[d][key]]
-        if some:
-            said += f" {word}: {', '.join(some) if len(some) <= 8 else f'{len(some)} data sets'}."
-    return said
+def _titles(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
+    """Method → its title, ‡ behind those that use prior knowledge."""
+    rows = own.drop_duplicates("method")
+    return {r.method: cut(r.title, most) + (" ‡" if r.uses_prior else "")
+            for r in rows.itertuples()}  # fmt: skip
+
+
+def _about(own: pd.DataFrame, datasets: Mapping[str, Block]) -> str:
+    held_out = " Scores are of test cells." if (own["split"] == "test").all() else ""
+    prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
+    return held_out + prior + sections.caveats(datasets[d] for d in dict.fromkeys(own["dataset"]))
 
 
 def _contestants(table: pd.DataFrame) -> pd.DataFrame:
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
-    split = own.groupby("dataset")["split"].transform("first")
-    return own[own["split"] == split]
+    return tables.own_settings(tables.of_first_split(own))
 
 
 def _quoted(table: pd.DataFrame, names: Sequence[str], own: pd.DataFrame) -> pd.DataFrame:
@@ -105,11 +107,11 @@ def spread(
 ) -> Figure:
     """One panel for each metric and data set, one column of dots for each method."""
     order = list(dict.fromkeys(own["method"]))
-    titles = own.drop_duplicates("method").set_index("method")["title"]
+    titles = _titles(own)
     where = list(dict.fromkeys(own["dataset"]))
     columns = min(BESIDE, len(where))
     blocks = -(-len(where) // columns)
-    longest = max(len(_cut(titles[m])) for m in order)
+    longest = max(map(len, titles.values()))
     height = 0.7 + blocks * (len(names) * 1.75 + 0.06 * longest + 0.35)
     figure = Figure((WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
@@ -130,7 +132,7 @@ def spread(
             panel.set_ylim(*limits[metric])
             panel.grid(axis="y")
             panel.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6))
-            panel.set_xticks(range(len(order)), [_cut(titles[m]) for m in order] if (
+            panel.set_xticks(range(len(order)), [titles[m] for m in order] if (
                 j == len(names) - 1) else [""] * len(order), rotation=90)  # fmt: skip
             if i % columns:
                 panel.set_yticklabels([])
@@ -138,7 +140,7 @@ def spread(
                 panel.set_ylabel(metrics[metric]["title"])
             if j == 0:
                 panel.set_title(
-                    _wrapped(sections.title_of(dataset, "all", datasets[dataset])), fontsize=8.5
+                    wrapped(sections.title_of(dataset, "all", datasets[dataset]), 23), fontsize=8.5
                 )
     figure.legend(handles=_keys(quoted), loc="outside lower center", ncols=4, handletextpad=0.4)
     return figure
@@ -187,9 +189,10 @@ def _keys(quoted: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], marker="o", markersize=3.6, label="one run", **grey),
         Line2D([], [], marker="_", markersize=8, markeredgewidth=2, label="mean", **grey),
     ]
-    if (~quoted["bound"]).any() if len(quoted) else False:
+    bounds = quoted["bound"].astype(bool)
+    if not bounds.all():
         keys.append(Line2D([], [], marker="D", label="published", **hollow))
-    if quoted["bound"].any() if len(quoted) else False:
+    if bounds.any():
         keys.append(Line2D([], [], marker="^", label="published, lower bound", **hollow))
     return keys
 
@@ -231,7 +234,7 @@ def violins_picture(
         title,
         f"{title}: one dot for each data set (mean over its runs), by group and method; the bar is "
         f"the mean over the group's data sets, and lines join these means. From {VIOLIN} data sets "
-        f"on a violin shows their density. Data sets: {sizes}.{dnf}{about(datasets, own)}",
+        f"on a violin shows their density. Data sets: {sizes}.{dnf}{_about(own, datasets)}",
         f"Violin plots of {what} for {len(groups)} groups of data sets and "
         f"{own['method'].nunique()} methods; the numbers are in by_dataset.csv.",
         violins(own, groups, what, colours, title),
@@ -251,12 +254,11 @@ def violins(
     own: the comparison's rows of one metric.
     """
     order = list(dict.fromkeys(own["method"]))
-    titles = own.drop_duplicates("method").set_index("method")["title"]
+    titles = _titles(own, 34)
     names = list(groups)
     rows = -(-len(names) // IN_ROW)
     per_row = -(-len(names) // rows)
-    labels = {m: _cut(titles[m], 34) for m in order}
-    columns = min(5, int(WIDTH / (0.5 + 0.066 * max(map(len, labels.values())))))
+    columns = min(5, int(WIDTH / (0.5 + 0.066 * max(map(len, titles.values())))))
     keys = -(-len(order) // columns)
     figure = Figure((WIDTH, 0.55 + 2.3 * rows + 0.19 * keys), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
@@ -276,13 +278,13 @@ def violins(
         for edge in range(len(some) - 1):
             panel.axvline(edge + 0.5, color="#E3E3E3", linewidth=0.6)
         panel.set_xlim(-0.5, per_row - 0.5 if rows > 1 else len(some) - 0.5)
-        panel.set_xticks(range(len(some)), [_wrapped(g, 14) for g in some])
+        panel.set_xticks(range(len(some)), [wrapped(g, 14) for g in some])
         panel.tick_params(axis="x", length=0)
         panel.set_ylabel(what)
         panel.grid(axis="y")
     margin = max(0.03, 0.06 * (high - low)) if low <= high else 0.03
     panels[0].set_ylim((low - margin, min(high + margin, max(1.02, high))) if low <= high else None)
-    handles = [Line2D([], [], color=colours[m], linewidth=3, label=labels[m]) for m in order]
+    handles = [Line2D([], [], color=colours[m], linewidth=3, label=titles[m]) for m in order]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
@@ -298,11 +300,3 @@ def _violin(panel: Axes, x: float, values: np.ndarray, slot: float, colour: str)
     if len(values):
         panel.hlines(values.mean(), x - 0.42 * slot, x + 0.42 * slot, color=colour, linewidth=2.2,
                      zorder=4)  # fmt: skip
-
-
-def _cut(title: str, most: int = 24) -> str:
-    return title if len(title) <= most else f"{title[: most - 1].rstrip()}…"
-
-
-def _wrapped(text: str, width: int = 23) -> str:
-    return "\n".join(wrap(text, width))

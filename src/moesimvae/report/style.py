@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -68,6 +69,7 @@ class Picture:
     caption: str
     alt: str
     figure: Figure
+    dpi: int = DPI
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -91,7 +93,7 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
             picture.figure.get_layout_engine().execute(picture.figure)
             picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
             with files.atomic(folder / f"{picture.name}.png") as path:
-                picture.figure.savefig(path, dpi=DPI, metadata={"Software": None})
+                picture.figure.savefig(path, dpi=picture.dpi, metadata={"Software": None})
                 _to_palette(path)
             with files.atomic(folder / f"{picture.name}.pdf") as path:
                 # Each panel with dots keeps an image of the whole figure in memory.
@@ -120,6 +122,14 @@ def _to_palette(path: Path) -> None:
     change = np.asarray(whole, np.int16) - np.asarray(reduced.convert("RGB"), np.int16)
     shows = (np.abs(change).max(axis=2) > VISIBLE).sum() > FEW_PIXELS
     (whole if shows else reduced).save(path, optimize=True)
+
+
+def cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def wrapped(text: str, width: int) -> str:
+    return "\n".join(wrap(text, width))
 
 
 def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:

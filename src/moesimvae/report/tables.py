@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ import pandas as pd
 
 from moesimvae import files, registry
 from moesimvae.errors import UserError
+from moesimvae.evaluation import selection
 
 Block = dict[str, Any]
 
 DIGITS = 3
 FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table
+CRITERION = "silhouette"  # chooses settings without labels; no column of the comparison
+HELD_OUT = ("test", "train")  # the order in which a table shows them
+CHOICES = {"oracle": "oracle", "label-free": "chosen without labels"}
 OF_ALL_CELLS = "of all cells, scored or not"
 NOT_RUN = ("missing", "no run was found in the results folder")
 SHORT = {
@@ -35,11 +40,12 @@ COLUMNS = [
     "dataset", "split", "method", "title", "kind", "source", "metric", "n", "n_planned", "mean",
     "sd", "min", "max", "values", "rank", "status", "reason", "wall_seconds", "peak_memory_mb",
     "device", "deterministic", "uses_prior", "note", "definition", "citation", "quoted_from",
-    "runs",
+    "runs", "base", "choice", "settings",
 ]  # fmt: skip
 TEXT = [
     "dataset", "split", "method", "title", "kind", "source", "metric", "values", "status",
-    "reason", "device", "note", "definition", "citation", "quoted_from", "runs",
+    "reason", "device", "note", "definition", "citation", "quoted_from", "runs", "base", "choice",
+    "settings",
 ]  # fmt: skip
 WHOLE = ["n", "n_planned", "rank"]
 YES_NO = ["deterministic", "uses_prior"]
@@ -58,20 +64,26 @@ def comparison(
 
     scores, runs: contract 4's long tables, several data sets concatenated.
     methods, metrics: the registry's blocks. experiment: the checked block of config.yaml, with
-    `methods` a mapping from method to its seeds. published: rows of `workflow/published/`.
+    `methods` a mapping from method to its seeds and, where settings are screened, `variants` a
+    mapping from each variant to its block. published: rows of `workflow/published/`.
 
     Returns one row for each (dataset, split, method, metric, source) with columns COLUMNS:
     n of n_planned seeds finished, their mean, sample standard deviation (empty for n < 2), min,
     max and the values by seed (JSON); `rank` 1, 2, … among finished methods, compared at the
-    digits shown (controls, oracles and half-failed methods are not ranked); status ok | partial |
-    a failure | mixed | not scored | published | not reported. A failed run gives a row with n = 0
-    and its reason. wall_seconds and peak_memory_mb are means over the finished runs, or over the
-    failed ones where none finished.
+    digits shown (controls, oracles, half-failed methods and those that use prior knowledge are not
+    ranked); status ok | partial | a failure | mixed | not scored | published | not reported. A
+    failed run gives a row with n = 0 and its reason. wall_seconds and peak_memory_mb are means over
+    the finished runs, or over the failed ones where none finished.
+
+    Of cells that were held out, a data set has its test cells first, then the training cells.
+    A screened method has, besides its own row, one for each way in which one of its settings was
+    chosen (`choice`: oracle or label-free; `base`: the method; `settings`: what was chosen); the
+    variants themselves have none.
 
     Raises UserError for a score given twice, a score of a run that did not finish, or a metric or
     method that the registry does not know.
     """
-    names = [*(m for m in experiment["metrics"] if m not in FOUND), *FOUND]
+    names = [*(m for m in experiment["metrics"] if m not in (*FOUND, CRITERION)), *FOUND]
     for name in names:
         registry.block(metrics, name, "metric")
     found = _runs_by_seed(runs)
@@ -86,6 +98,16 @@ def comparison(
         for method, seeds in planned.items()
         for row in _run_rows((dataset, split, method), seeds, methods[method], names, found, values)
     ]
+    if experiment.get("variants"):
+        selected = selection.select(scores, experiment["variants"])
+        rows += [
+            row
+            for dataset in experiment["datasets"]
+            for split in splits[dataset]
+            for row in _choice_rows(
+                (dataset, split), selected, experiment, methods, names, found, values
+            )
+        ]
     if published is not None:
         rows += _published_rows(published, experiment, methods, splits)
     table = _typed(pd.DataFrame(rows, columns=COLUMNS))
@@ -155,7 +177,54 @@ def _planned(experiment: Block, methods: dict[str, Block], found: dict) -> dict[
 
 def _splits(scores: pd.DataFrame, datasets: Iterable[str]) -> dict[str, list[str]]:
     by_dataset = scores.groupby("dataset")["split"].unique() if len(scores) else {}
-    return {d: sorted(by_dataset[d]) if d in by_dataset else ["all"] for d in datasets}
+    return {d: shown_splits(by_dataset[d]) if d in by_dataset else ["all"] for d in datasets}
+
+
+def shown_splits(names: Iterable[str]) -> list[str]:
+    """Test cells, training cells; not both together, which nobody was asked to tell apart."""
+    given = set(names)
+    return [split for split in HELD_OUT if split in given] or sorted(given)
+
+
+def _choice_rows(
+    key: tuple[str, str],
+    selected: pd.DataFrame,
+    experiment: Block,
+    methods: dict[str, Block],
+    names: Sequence[str],
+    found: dict,
+    values: dict,
+) -> Iterable[Block]:
+    """Every screened method with each choice; where none could be made, with what became of its
+    first setting.
+    """
+    dataset, split = key
+    variants = experiment["variants"]
+    mine = selected[selected["dataset"] == dataset].to_dict("records")
+    made = {(row["method"], row["choice"]): row["variant"] for row in mine}
+    first: dict[str, str] = {}
+    for name, block in variants.items():
+        first.setdefault(block["screens"], name)
+    for (method, fallback), choice in product(first.items(), CHOICES):
+        variant = made.get((method, choice), "")
+        block = variants[variant or fallback]
+        told = {
+            "method": choice_name(method, choice),
+            "title": f"{methods[method]['title']}, {CHOICES[choice]}",
+            "base": method,
+            "choice": choice,
+            "settings": registry.in_words(block["settings"]) if variant else "",
+        }
+        if choice == "oracle":
+            told["kind"] = "oracle"
+        where = (dataset, split, variant or fallback)
+        for row in _run_rows(where, [block["seed"]], block, names, found, values):
+            yield row | told
+
+
+def choice_name(method: str, choice: str) -> str:
+    """What the comparison calls a method with chosen settings: kmeans_oracle, kmeans_label_free."""
+    return f"{method}_{choice.replace('-', '_')}"
 
 
 def _run_rows(
@@ -193,6 +262,9 @@ def _run_rows(
         "citation": block.get("reference", ""),
         "quoted_from": "",
         "runs": " ".join(run["run"] for run in by_seed.values() if "run" in run),
+        "base": method,
+        "choice": "",
+        "settings": "",
     }
     for metric in metrics:
         mine = values.get((dataset, split, method, metric), {})
@@ -246,12 +318,16 @@ def _reasons(failed: dict[int, Block]) -> str:
 def _published_rows(
     published: pd.DataFrame, experiment: Block, methods: dict[str, Block], splits: dict
 ) -> Iterable[Block]:
-    """Published numbers under our method's name where the registry maps one to the other."""
+    """Published numbers under our method's name where the registry maps one to the other.
+
+    Those of a screened method are of settings chosen with the true labels, as our oracle's are.
+    """
+    screened = {block["screens"] for block in experiment.get("variants", {}).values()}
     ours: dict[str, str] = {}
     for method in experiment["methods"]:
         names = methods[method].get("published_as", [])  # tables call a method differently
         for name in [names] if isinstance(names, str) else names:
-            ours.setdefault(name, method)
+            ours.setdefault(name, choice_name(method, "oracle") if method in screened else method)
     for row in published.to_dict("records"):
         given = _given(row["value"])
         split = splits.get(row["dataset"], ["all"])
@@ -276,6 +352,9 @@ def _published_rows(
             "citation": _text(row["citation"]),
             "quoted_from": _text(row["source"]),
             "runs": "",
+            "base": "",
+            "choice": "",
+            "settings": "",
         }
 
 
@@ -283,7 +362,8 @@ def _ranks(table: pd.DataFrame, metrics: dict[str, Block]) -> pd.Series:
     ranks = pd.Series(pd.NA, index=table.index, dtype="Int64")
     comparable = table[
         (table["kind"] == "method") & (table["source"] == "run") & (table["status"] == "ok")
-    ]
+        & ~table["uses_prior"]
+    ]  # fmt: skip
     for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
         better = metrics[metric]["better"]
         if better in ("higher", "lower") and len(rows) > 1:
@@ -300,17 +380,27 @@ def to_csv(table: pd.DataFrame) -> str:
 def read_csv(path: str | Path) -> pd.DataFrame:
     """What `to_csv` wrote."""
     text = dict.fromkeys(TEXT, str)
-    return _typed(
-        pd.read_csv(
-            path, keep_default_na=False, na_values=[""], dtype=text, float_precision="round_trip"
-        )
+    table = pd.read_csv(
+        path, keep_default_na=False, na_values=[""], dtype=text, float_precision="round_trip"
     )
+    return _typed(table.reindex(columns=COLUMNS))
 
 
 def read_remark(path: str | Path | list | None) -> str:
     """What workflow/published/ says about a table's numbers in two sentences; "" without a file."""
     paths = [path] if isinstance(path, str | Path) else list(path or [])
     return " ".join(Path(p).read_text(encoding="utf-8").strip() for p in paths)
+
+
+def of_first_split(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the split that each data set shows first: the test cells where some were held out."""
+    first = table.groupby("dataset")["split"].transform("first")
+    return table[table["split"] == first]
+
+
+def own_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of methods as the registry has them, without chosen settings, and of what is quoted."""
+    return table[table["choice"] == ""]
 
 
 def values(row: pd.Series) -> dict[int, float]:
@@ -335,6 +425,12 @@ def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
                 f"{path} is empty, not even a header; score that data set again."
             ) from None
     return pd.concat(frames, ignore_index=True)
+
+
+def read_optional(path: str | Path | list | None) -> pd.DataFrame | None:
+    """A csv that only some experiments have; None without a file."""
+    paths = [path] if isinstance(path, str | Path) else list(path or [])
+    return read_many(paths) if paths else None
 
 
 def _given(value: Any) -> bool:

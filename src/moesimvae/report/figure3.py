@@ -1,0 +1,314 @@
+"""Figure 3, panel by panel as in the paper: the data, the latent space, and every method's labels.
+
+A) principal components of the data; B) to I) one latent space by true label and by the clusters of
+MoE-Sim-VAE and of six other methods; J) scVI's own latent space by true label and by cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from anndata.io import read_elem
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.decomposition import PCA
+
+from moesimvae import files
+from moesimvae.evaluation.metrics import f_flowcap
+from moesimvae.report import FIGURE3, OWN_SPACE, sections, tables
+from moesimvae.report.figures import unavailable
+from moesimvae.report.latent import MAX_POINTS, match, natural
+from moesimvae.report.style import (
+    DARK,
+    NOISE,
+    PALETTE,
+    QUIET,
+    UNSCORED,
+    WIDTH,
+    Picture,
+    cut,
+    styled,
+)
+
+Block = dict[str, Any]
+
+LETTERS = "CDEFGHIJ"  # of the panels of clusters
+PRINT = 300  # dots per inch
+TRANSFORMED = {"lognorm": "log-normalised counts", "arcsinh": "arcsinh values"}
+
+
+def components(features: str | Path) -> pd.DataFrame:
+    """Cells on the first two principal components of their transformed values.
+
+    features: a features.h5ad; its layer lognorm or arcsinh is used where there is one, else X. The
+    components are those of the training cells, where cells were held out. Columns cell, x, y; at
+    most MAX_POINTS cells, drawn at random. attrs: "explained" (two shares of the variance) and
+    "values" (of what).
+    """
+    with h5py.File(features, "r") as file:  # nothing but what is looked at
+        obs = read_elem(file["obs"])
+        layer = next((name for name in TRANSFORMED if f"layers/{name}" in file), None)
+        values = read_elem(file[f"layers/{layer}" if layer else "X"])
+    names = obs.index.to_numpy(str)
+    train = np.ones(len(names), bool)
+    if "split" in obs:
+        train = obs["split"].to_numpy(str) == "train"
+    pca = PCA(2, svd_solver="arpack" if sp.issparse(values) else "randomized", random_state=0)
+    pca.fit(values[train])
+    kept = np.arange(len(names))
+    if len(kept) > MAX_POINTS:
+        kept = np.sort(np.random.default_rng(0).choice(len(kept), MAX_POINTS, replace=False))
+    points = pca.transform(values[kept])
+    points *= np.where(np.abs(points).max(axis=0) == points.max(axis=0), 1, -1)  # one sign for all
+    table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})
+    table.attrs = {
+        "explained": [float(share) for share in pca.explained_variance_ratio_],
+        "values": TRANSFORMED.get(layer, "scaled values"),
+    }
+    return table
+
+
+@dataclass
+class Labelling:
+    """One method's run: (n,) clusters of all cells, -1 = noise; or why there are none."""
+
+    method: str
+    seed: int
+    clusters: np.ndarray | None
+    missing: str = ""
+
+
+@dataclass
+class Figure3:
+    """What the picture shows of one data set; points are (n, 2), not a number where not drawn.
+
+    truth: (n,) labels, "" = unscored; test: (n,) the cells that F is of; labellings: the showcase
+    method's, then FIGURE3's.
+    """
+
+    dataset: str
+    truth: np.ndarray
+    test: np.ndarray
+    data: np.ndarray
+    explained: list[float]
+    values: str
+    latent: np.ndarray
+    axes: str
+    own: np.ndarray
+    labellings: list[Labelling]
+
+
+def read_figure3(
+    dataset: str,
+    labels: str | Path,
+    components: str | Path,
+    runs: Iterable[str | Path],
+    projections: Iterable[str | Path],
+    showcase: str,
+) -> Figure3:
+    """Put one data set's runs, projections and true labels side by side, by cell.
+
+    labels: labels.parquet; components: file of `components`; runs: folders
+    …/<data set>/<method>/seed<seed>, and projections: files of `latent.projection` named alike, of
+    which those of other data sets and methods are passed over.
+    """
+    truth = pd.read_parquet(labels).set_index("cell")
+    data = pd.read_parquet(components)
+    views = {Path(path).parts[-2]: pd.read_parquet(path) for path in projections
+             if Path(path).parts[-3] == dataset}  # fmt: skip
+    mine = {Path(run).parts[-2]: Path(run) for run in runs if Path(run).parts[-3] == dataset}
+    held_out = (truth["split"] == "test").to_numpy()
+    latent = views.get(showcase, pd.DataFrame())
+    return Figure3(
+        dataset,
+        truth["label"].where(truth["scored"], "").to_numpy(str),
+        held_out if held_out.any() else np.ones(len(truth), bool),
+        _points(data, truth.index),
+        data.attrs["explained"],
+        data.attrs["values"],
+        _points(latent, truth.index),
+        latent.attrs.get("axes", "UMAP"),
+        _points(views.get(OWN_SPACE, pd.DataFrame()), truth.index),
+        [_labelling(method, mine.get(method), truth.index) for method in (showcase, *FIGURE3)],
+    )
+
+
+def _points(view: pd.DataFrame, cells: pd.Index) -> np.ndarray:
+    if view.empty:
+        return np.full((len(cells), 2), np.nan)
+    return view.set_index("cell")[["x", "y"]].reindex(cells).to_numpy(float)
+
+
+def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
+    if run is None:
+        return Labelling(method, 0, None, "not run here")
+    seed = int(run.name.removeprefix("seed"))
+    status = files.read_json(run / "status.json")
+    if status["status"] != "ok":
+        why = tables.SHORT.get(status["status"], status["status"])
+        return Labelling(method, seed, None, f"DNF: {why}")
+    found = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
+    return Labelling(method, seed, found.loc[cells].to_numpy(int))
+
+
+def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
+    """The picture with its caption; methods: the registry's blocks; facts: dataset.json."""
+    title = sections.title_of(shown.dataset, "all", facts)
+    heading = f"Figure 3 on {title}"
+    name = f"figure3_{shown.dataset}"
+    first = shown.labellings[0]
+    if np.isnan(shown.latent).all():
+        why = f" ({first.missing})" if first.missing else ""
+        reason = f"{_title(methods, first.method)} left no latent space{why}."
+        said = f"{heading} cannot be shown. {reason}"
+        return Picture(name, shown.dataset, heading, said, said, unavailable(heading, reason))
+    drawn = int((~np.isnan(shown.latent[:, 0])).sum())
+    n, of_test = len(shown.truth), int(shown.test.sum())
+    held_out = of_test < n
+    some = f"{drawn:,} of {n:,} cells, drawn at random" if drawn < n else f"All {n:,} cells"
+    some += ", training and test cells together" if held_out else ""
+    which = f"its {of_test:,} test cells" if held_out else "these cells"
+    panels = {letter: _title(methods, found.method)
+              for letter, found in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
+    listed = "; ".join(f"{letter}) {said}" for letter, said in panels.items() if letter < "J")
+    prior = any(methods.get(found.method, {}).get("uses_prior") for found in shown.labellings)
+    lost = [f"{_title(methods, f.method)} ({f.missing})" for f in shown.labellings if f.missing]
+    fs = [f"{_title(methods, f.method)} {_f(shown, f):.3f}" for f in shown.labellings
+          if f.clusters is not None]  # fmt: skip
+    caption = [
+        f"{heading}. A) First two principal components of the {shown.values}"
+        + (", computed on the training cells," if held_out else "")
+        + f" with true labels. B) {shown.axes} of the latent space of "
+        f"{_title(methods, first.method)} (seed {first.seed}) with true labels; the same points "
+        f"coloured by the clusters of {listed}. J) The latent space of "
+        f"{_title(methods, OWN_SPACE)} with true labels (left) and its clusters (right).",
+        f"{some}. Above a panel: F (FlowCAP) of the run that is shown, the first seed, on {which}, "
+        "and the number of clusters. A cluster has the colour of the population it is matched to "
+        "(one to one, most cells in agreement); further clusters have other colours, and noise is "
+        "dark grey.",
+        "Every method has its default settings, whereas the paper shows those that its test cells "
+        "chose.",
+        "‡ uses prior knowledge about the cells." if prior else "",
+        f"No clusters: {', '.join(lost)}." if lost else "",
+        "Distances between groups in a UMAP mean little.",
+        sections.caveats([facts]).strip(),
+    ]
+    return Picture(
+        name,
+        shown.dataset,
+        heading,
+        " ".join(filter(None, caption)),
+        f"Eleven scatter plots of the same cells in three spaces. F of the runs: {', '.join(fs)}.",
+        figure3(shown, {found.method: _title(methods, found.method) for found in shown.labellings}),
+        PRINT,
+    )
+
+
+def _title(methods: Mapping[str, Block], method: str) -> str:
+    block = methods.get(method, {})
+    return f"{block.get('title', method)}{' ‡' if block.get('uses_prior') else ''}"
+
+
+def _f(shown: Figure3, found: Labelling) -> float:
+    scored = shown.test & (shown.truth != "")
+    return f_flowcap(shown.truth[scored], found.clusters[scored])
+
+
+@styled
+def figure3(shown: Figure3, titles: Mapping[str, str]) -> Figure:
+    """Eleven panels and a legend in three rows of four; titles: method → what it is called."""
+    names = sorted(set(shown.truth) - {""}, key=natural)
+    colour = {name: DARK[i % len(DARK)] for i, name in enumerate(names)}
+    by_truth = np.array([colour.get(name, UNSCORED) for name in shown.truth])
+    figure = Figure((WIDTH, 6.45), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
+    panels = list(figure.subplots(3, 4).ravel())
+    legend = panels.pop()
+    shares = [f"{100 * share:.0f} %" for share in shown.explained]
+    _panel(panels[0], "A", "Data\ntrue labels", shown.data, by_truth)
+    panels[0].set(xlabel=f"PC 1 ({shares[0]})", ylabel=f"PC 2 ({shares[1]})")
+    ours = titles[shown.labellings[0].method]
+    _panel(panels[1], "B", f"{ours}\ntrue labels", shown.latent, by_truth)
+    further, of = False, "" if shown.test.all() else "test "
+    for panel, letter, found in zip(panels[2:], LETTERS, shown.labellings, strict=False):
+        points, mark = shown.latent, letter
+        if found.method == OWN_SPACE:
+            points, mark = shown.own, ""
+            _panel(panels[9], letter, f"{titles[found.method]}\ntrue labels", points, by_truth)
+            panel = panels[10]  # noqa: PLW2901
+        if found.clusters is None:
+            _panel(panel, mark, f"{titles[found.method]}\n{found.missing}", None, None)
+            continue
+        shades, more = _cluster_colours(shown.truth, found.clusters, colour)
+        further |= more
+        n = len(set(found.clusters) - {-1})
+        said = f"{of}F {_f(shown, found):.3f}, {n} cluster{'' if n == 1 else 's'}"
+        _panel(panel, mark, f"{titles[found.method]}\n{said}", points, shades)
+    for panel in (panels[1], panels[9]):  # the others show the same points
+        panel.set(xlabel=f"{shown.axes} 1", ylabel=f"{shown.axes} 2")
+    noisy = any((f.clusters == -1).any() for f in shown.labellings if f.clusters is not None)
+    _legend(legend, shown.truth, colour, further, noisy)
+    return figure
+
+
+def _cluster_colours(
+    truth: np.ndarray, clusters: np.ndarray, colour: Mapping[str, str]
+) -> tuple[np.ndarray, bool]:
+    """(n,) colours, and whether there are clusters beyond those matched to a population."""
+    matched = {c: name for c, (name, first) in match(truth, clusters).items() if first}
+    sizes = pd.Series(clusters[clusters >= 0]).value_counts()
+    others = [int(c) for c in sizes.index if c not in matched]
+    tones = [c for c in PALETTE if c not in colour.values()]
+    shade = {-1: NOISE} | {c: colour[name] for c, name in matched.items()}
+    shade |= {c: tones[i % len(tones)] for i, c in enumerate(others)}
+    return np.array([shade[c] for c in clusters]), bool(others)
+
+
+def _panel(
+    panel: Axes, letter: str, title: str, points: np.ndarray | None, colours: np.ndarray | None
+) -> None:
+    panel.set(xticks=[], yticks=[])
+    panel.set_box_aspect(1)
+    panel.xaxis.label.set_fontsize(7)
+    panel.yaxis.label.set_fontsize(7)
+    panel.xaxis.labelpad = panel.yaxis.labelpad = 1.5
+    for spine in panel.spines.values():
+        spine.set(visible=True, color="#CFCFCF", linewidth=0.6)
+    head, below = title.split("\n")
+    left = 0.14 if letter else 0.0
+    panel.text(0, 1.035, letter, transform=panel.transAxes, weight="bold", fontsize=12, va="bottom")
+    panel.text(left, 1.035, f"{cut(head, 25)}\n{below}", transform=panel.transAxes, fontsize=7.6,
+               va="bottom", linespacing=1.15)  # fmt: skip
+    if points is None or np.isnan(points).all():
+        panel.text(0.5, 0.5, "nothing to show", transform=panel.transAxes, ha="center",
+                   color=QUIET)  # fmt: skip
+        return
+    drawn = np.flatnonzero(~np.isnan(points[:, 0]))
+    order = np.random.default_rng(0).permutation(drawn)  # no population hides another
+    size = float(np.clip(5_000 / len(order), 0.5, 8))
+    panel.scatter(*points[order].T, s=size, c=colours[order], linewidths=0, rasterized=True)
+
+
+def _legend(
+    panel: Axes, truth: np.ndarray, colour: Mapping[str, str], further: bool, noisy: bool
+) -> None:
+    entries = [(c, cut(name.replace("_", " "), 22)) for name, c in colour.items()]
+    tones = [c for c in PALETTE if c not in colour.values()]
+    entries += [(tones[0], "other colours:\nfurther clusters")] if further else []
+    entries += [(NOISE, "noise")] if noisy else []
+    entries += [(UNSCORED, "no true label")] if (truth == "").any() else []
+    panel.axis("off")
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=6, color=c, label=text)
+        for c, text in entries
+    ]
+    panel.legend(handles=handles, loc="center left", bbox_to_anchor=(0.02, 0.5), fontsize=8,
+                 handletextpad=0.3, labelspacing=0.55 if len(entries) < 12 else 0.25)  # fmt: skip

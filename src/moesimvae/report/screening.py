@@ -1,0 +1,82 @@
+"""Every setting tried of every screened method, as people read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from moesimvae import registry
+from moesimvae.evaluation import selection
+from moesimvae.report import sections, tables
+
+Block = dict[str, Any]
+
+METRICS = (*selection.CRITERIA.values(), "nmi_arithmetic")
+
+
+@dataclass
+class ScreeningTable:
+    """One data set; a row is (method, settings, a number for each column, chosen as what)."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, str, list[str], str]]
+
+
+def screening_tables(
+    screened: pd.DataFrame,
+    methods: Mapping[str, Block],
+    metrics: Mapping[str, Block],
+    datasets: Mapping[str, Block],
+) -> list[ScreeningTable]:
+    """The settings of each data set by method, the best by the oracle's criterion first.
+
+    screened: from `selection.screening`.
+    """
+    made = []
+    for dataset, rows in screened.groupby("dataset", sort=False):
+        columns = _columns(rows)
+        place = {m: i for i, m in enumerate(dict.fromkeys(rows["method"]))}
+        order = rows.assign(place=rows["method"].map(place)).sort_values(
+            ["place", *columns[:1]],
+            ascending=[True, *[False] * len(columns[:1])],
+            na_position="last",
+            kind="stable",
+        )
+        made.append(
+            ScreeningTable(
+                sections.title_of(str(dataset), "all", datasets[str(dataset)]),
+                [_heading(column, metrics) for column in columns],
+                [_row(row, columns, methods) for _, row in order.iterrows()],
+            )
+        )
+    return made
+
+
+def _columns(rows: pd.DataFrame) -> list[str]:
+    """<metric>_<split>, as far as there are values; not of all cells where some are held out."""
+    scored = [c for c in rows if c.startswith(METRICS) and rows[c].notna().any()]
+    splits = tables.shown_splits(c.rpartition("_")[2] for c in scored)
+    return [f"{m}_{s}" for m in METRICS for s in splits if f"{m}_{s}" in scored]
+
+
+def _heading(column: str, metrics: Mapping[str, Block]) -> str:
+    metric, _, split = column.rpartition("_")
+    of = "" if split == "all" else f", {sections.cells_of(split).lower()}"
+    return f"{metrics[metric]['title']}{of}"
+
+
+def _row(
+    row: pd.Series, columns: list[str], methods: Mapping[str, Block]
+) -> tuple[str, str, list[str], str]:
+    numbers = ["–" if pd.isna(row[c]) else sections.fixed(row[c]) for c in columns]
+    settings = registry.in_words(json.loads(row["settings"]))
+    status = (
+        "" if row["status"] == "ok" else f"DNF: {tables.SHORT.get(row['status'], row['status'])}"
+    )
+    chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
+    return methods[row["method"]]["title"], settings, numbers, status or chosen
