@@ -61,7 +61,8 @@ def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
 def test_a_block_with_prior_is_its_preset_and_says_so(blocks, block, preset):
     params = json.loads(json.dumps(blocks[block]["params"]))
     assert params.pop("prior") == "signature"
-    assert params == settings(preset)
+    own = {"refinements": 0} if params.pop("spread_prior", False) else {}  # it stays what it is
+    assert params == settings(preset) | own
 
 
 def test_only_methods_that_use_the_prior_are_given_one(blocks):

@@ -126,3 +126,35 @@ def test_one_fine_community_is_one_group():
 def test_together_is_the_share_of_partitions():
     groups = np.array([[0, 0], [0, 1], [1, 1]])
     assert graphs.together(groups).tolist() == [[1, 0.5, 0], [0.5, 1, 0.5], [0, 0.5, 1]]
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.99])
+def test_spread_groups_solve_their_equation(alpha):
+    points, _ = two_groups(40, apart=2)
+    graph = shared_neighbours(points)
+    groups = np.full(40, -1)
+    groups[:12] = np.arange(12) % 3
+    groups[0] = 1
+    weights = graph.toarray()
+    root = 1 / np.sqrt(weights.sum(axis=1))
+    y = (groups[:, None] == np.arange(3)) / np.bincount(groups[groups >= 0])
+    f = np.linalg.solve(np.eye(40) - alpha * root[:, None] * weights * root, y)
+    assert (graphs.spread_groups(graph, groups, alpha) == f.argmax(axis=1)).all()
+
+
+def test_spread_groups_reach_all_and_overrule_what_contradicts_the_neighbours():
+    points, group = two_groups(200)
+    groups = np.full(200, -1)
+    groups[:100] = group[:100]
+    groups[:10] = 1 - group[:10]
+    assert (graphs.spread_groups(shared_neighbours(points), groups) == group).all()
+
+
+def test_spread_groups_leave_what_is_not_connected_with_a_known_cell():
+    points, group = two_groups(60)
+    groups = np.where(np.arange(60) == 3, 4, -1)
+    found = graphs.spread_groups(shared_neighbours(points), groups)
+    assert set(found[group == 1]) == {4}
+    assert set(found[group == 0]) == {-1}
+    nothing = np.full(60, -1)
+    assert (graphs.spread_groups(shared_neighbours(points), nothing) == nothing).all()

@@ -378,3 +378,11 @@ def test_communities_do_not_mind_the_names_of_groups(cells):
     s = whole(build("communities", points), 100)
     found = similarity.consensus(s + np.eye(100), np.ones(100), seed=0)
     assert adjusted_rand_score(group[found >= 0], found) > 0.5
+
+
+def test_a_prior_that_knows_every_cell_is_the_similarity():
+    groups = np.arange(30) % 3
+    found = build("umap_knn", np.zeros((30, 4), np.float32), prior=groups)
+    expected = (groups[:, None] == groups) & ~np.eye(30, dtype=bool)
+    assert (whole(found, 30) == expected).all()
+    assert found.facts["kind"] == "prior"

@@ -20,6 +20,7 @@ def cluster(
     *,
     estimate_clusters: bool = False,
     prior: str | None = None,
+    spread_prior: bool = False,
     **params,
 ) -> Clustering:
     """Cluster with `MoESimVAE(n_clusters, random_state=seed, **params)`, which tells of params.
@@ -28,6 +29,8 @@ def cluster(
     estimate_clusters: estimate their number from the cells and ignore `n_clusters`; at least 2.
     prior: "signature" tells it the groups of the cells that express one group's signature gene
         alone (`groups_by_signature`); None nothing.
+    spread_prior: carry these groups over to the other cells, and overrule those that contradict
+        their neighbours, along the graph of shared neighbours (`graphs.spread_groups`).
     Raises UserError for another prior, and when the cells have no signatures.
     """
     from moesimvae.model.cells import matrix_of
@@ -41,6 +44,9 @@ def cluster(
     if prior is not None:
         groups = groups_by_signature(cells, prior)
         facts["cells_of_known_group"] = int((groups >= 0).sum())
+        if spread_prior:
+            groups = spread(cells, groups, seed)
+            facts["cells_of_spread_group"] = int((groups >= 0).sum())
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells, prior=groups)
 
     def assign(further: AnnData) -> Clustering:
@@ -78,3 +84,16 @@ def groups_by_signature(cells: AnnData, prior: str) -> np.ndarray:
         )
     shown = np.asarray(cells.obsm["signature"], dtype=bool)
     return np.where(shown.sum(axis=1) == 1, shown.argmax(axis=1), -1)
+
+
+def spread(cells: AnnData, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Groups (n_cells,) spread along the graph of 30 nearest neighbours, weighed as PhenoGraph's.
+
+    Distances are those of principal components, 50 where there are more than 100 features.
+    """
+    from moesimvae.model.cells import matrix_of
+    from moesimvae.model.graphs import jaccard_graph, neighbour_graph, spread_groups, symmetric
+    from moesimvae.model.projection import principal_components
+
+    points = principal_components(matrix_of(cells), "auto", seed)
+    return spread_groups(symmetric(jaccard_graph(neighbour_graph(points, 30, seed))), groups)

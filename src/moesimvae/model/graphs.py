@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import igraph
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.sparse import csr_matrix, triu, vstack
+from scipy.sparse import csr_matrix, diags, triu, vstack
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +20,8 @@ BLOCK = 5_000  # cells whose shared neighbours are counted at once
 # of modularity: high enough for communities far smaller than any population of interest,
 # yet some hundred cells each where there are many
 FINE = 50.0
+# spreading of known groups ends when no cell's shares change by more, relative to the largest
+SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
 
 
 # ---------------------------------------------------------------------- neighbours
@@ -77,6 +79,33 @@ def jaccard_graph(graph: csr_matrix) -> csr_matrix:
 def symmetric(graph: csr_matrix) -> csr_matrix:
     """(A + Aᵀ) / 2: a neighbour on one side only counts half."""
     return ((graph + graph.T) / 2).tocsr()
+
+
+def spread_groups(graph: csr_matrix, groups: np.ndarray, alpha: float = 0.99) -> np.ndarray:
+    """Each cell's group by what is known, perhaps wrongly, of it and of cells near it in a graph.
+
+    Label spreading (Zhou et al. 2004, with their α): F ← α D^-½ W D^-½ F + (1 − α) Y until it
+    stands still, then the largest in each row of F. Y holds what is known, each group's with the
+    same sum, so that a group known of many cells does not drown one known of few.
+
+    graph: W, symmetric weights (n_cells, n_cells); groups: (n_cells,) integers, −1 = not known.
+    Returns (n_cells,), −1 for cells that no known one is connected with. What is known of a cell
+    may be overruled by its neighbours.
+    """
+    known = np.flatnonzero(groups >= 0)
+    if not known.size:
+        return groups.copy()
+    y = np.zeros((len(groups), groups.max() + 1))
+    y[known, groups[known]] = 1 / np.bincount(groups[known])[groups[known]]
+    degree = np.asarray(graph.sum(axis=1), dtype=np.float64).ravel()
+    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+    weights = diags(root) @ graph.astype(np.float64) @ diags(root)
+    f = y
+    for _ in range(SPREAD_ROUNDS):
+        before, f = f, alpha * (weights @ f) + (1 - alpha) * y
+        if np.abs(f - before).max() <= SPREAD_TOLERANCE * f.max():
+            break
+    return np.where(f.sum(axis=1) > 0, f.argmax(axis=1), -1).astype(groups.dtype)
 
 
 # ---------------------------------------------------------------------- communities

@@ -176,7 +176,8 @@ def build(
     cells: (n_cells, n_features), dense or CSR, finite; also an encoder's features.
     n_clusters, batch_size: for parameters left to be chosen.
     prior: (n_cells,) integers, groups known beforehand, −1 = unknown. Of two known cells S is 1
-        in the same group and 0 otherwise, whatever the kind says.
+        in the same group and 0 otherwise, whatever the kind says; where it knows all cells, nothing
+        else is computed.
     cache: folder where projections are kept and found again, by a hash of the cells, the
         parameters that matter for them, the seed and the version of the code.
 
@@ -186,6 +187,9 @@ def build(
     n_cells = cells.shape[0]
     if sparse.issparse(spec):
         similarity = _of_matrix(spec, n_cells)
+    elif prior is not None and np.min(prior) >= 0:
+        parse(spec)
+        similarity = Similarity(_no_pairs, (), facts={"kind": "prior"})
     else:
         kind, parameters = parse(spec)
         batch_size = min(batch_size, n_cells)
@@ -540,6 +544,10 @@ def _of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
         return batch.fill_diagonal_(0.0)
 
     return Similarity(pairs, (), facts={"kind": "matrix", "pairs": int(matrix.nnz)})
+
+
+def _no_pairs(index: Tensor) -> Tensor:
+    return torch.zeros((len(index), len(index)), device=index.device)
 
 
 def _with_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Similarity:
