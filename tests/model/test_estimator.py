@@ -101,6 +101,36 @@ def test_reconstructed_and_generated_cells_are_in_the_units_of_the_data(fitted):
     assert fitted.generate(0, 0).shape == (0, 6)
 
 
+def test_codes_are_drawn_with_the_covariance_of_the_cluster(fitted, monkeypatch):
+    drawn = []
+
+    def record(codes, expert):
+        drawn.append(codes)
+        return torch.zeros(len(codes), 6)
+
+    monkeypatch.setattr(fitted.module_, "decode", record)
+    own = fitted.embedding_[fitted.labels_ == 1]
+    wanted = {False: np.cov(own, rowvar=False), True: np.eye(own.shape[1])}
+    for standard, covariance in wanted.items():
+        fitted.generate(1, 40_000, standard=standard)
+        codes = torch.cat(drawn).numpy()
+        drawn.clear()
+        np.testing.assert_allclose(np.cov(codes, rowvar=False), covariance, atol=0.05)
+        np.testing.assert_allclose(codes.mean(0), fitted.cluster_means_[1], atol=0.03)
+
+
+def test_a_model_saved_without_covariances_draws_as_the_paper_says(fitted, tmp_path):
+    fitted.save(tmp_path)
+    damage_config(tmp_path, format_version=2)
+    weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    safetensors.torch.save_file(
+        {k: v for k, v in weights.items() if k != "cluster_covariances"},
+        tmp_path / "model.safetensors",
+    )
+    older = MoESimVAE.load(tmp_path)
+    np.testing.assert_array_equal(older.generate(1, 5), fitted.generate(1, 5, standard=True))
+
+
 def test_a_constant_marker_stays_what_it_is_and_does_not_count(fitted):
     X = blobs()[0]
     assert (X[:, 5] == 2).all()

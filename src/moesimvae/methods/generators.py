@@ -19,7 +19,7 @@ from torch import Tensor
 from moesimvae.errors import UserError
 from moesimvae.methods import vade
 from moesimvae.model import storage
-from moesimvae.model.estimator import MoESimVAE
+from moesimvae.model.estimator import MoESimVAE, covariances, root
 
 BATCH = 2000
 # how many draws one accepted code may cost before a threshold counts as out of reach
@@ -82,19 +82,13 @@ def read(run: str | Path, gaussian: str = FITTED) -> Generator:
 def cluster_gaussians(run: str | Path, model: MoESimVAE) -> tuple[np.ndarray, np.ndarray]:
     """Mean (K, d) and a factor L (K, d, d), L Lᵀ = covariance, of the codes of a run's clusters.
 
-    A cluster of no more cells than dimensions keeps the paper's N(μ_k, I).
+    As the model keeps them, but also for models that were saved before they did. A cluster of no
+    more cells than dimensions keeps the paper's N(μ_k, I).
     """
-    codes = np.load(Path(run) / "embedding.npy").astype(np.float64)
+    codes = np.load(Path(run) / "embedding.npy")
     clusters = pd.read_parquet(Path(run) / "labels.parquet")["label"].to_numpy()
-    means = model.cluster_means_.astype(np.float64).copy()
-    factors = np.tile(np.eye(codes.shape[1]), (model.n_clusters, 1, 1))
-    for k in range(model.n_clusters):
-        own = codes[clusters == k]
-        if len(own) > codes.shape[1]:
-            means[k] = own.mean(axis=0)
-            sizes, axes = np.linalg.eigh(np.cov(own, rowvar=False))
-            factors[k] = axes * np.sqrt(np.maximum(sizes, 0))
-    return means, factors
+    found = covariances(codes, clusters, model.n_clusters)
+    return model.cluster_means_, np.stack([root(covariance) for covariance in found])
 
 
 def generate(

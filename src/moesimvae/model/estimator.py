@@ -92,8 +92,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     ----------------------
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
-    over all cells; history_: term → weighted mean loss per record; n_features_in_;
-    feature_names_in_ where the cells came with names; facts_.
+    over all cells; cluster_covariances_ (n_clusters, n_latent, n_latent), of each cluster's codes
+    (the identity for a cluster of no more cells than dimensions); history_: term → weighted mean
+    loss per record; n_features_in_; feature_names_in_ where the cells came with names; facts_.
     """
 
     def __init__(
@@ -234,6 +235,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.cluster_means_ = losses.em_means(
             torch.from_numpy(self.probabilities_), torch.from_numpy(self.embedding_)
         ).numpy()
+        self.cluster_covariances_ = covariances(self.embedding_, self.labels_, self.n_clusters)
         self.facts_ = {
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
@@ -400,9 +402,13 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
         return self._unscaled(encode_in_batches(decoded, matrix.shape[0]))
 
-    def generate(self, cluster: int, n: int, random_state: int = 0) -> np.ndarray:
-        """n new cells (n, n_features) of a cluster: z ~ N(μ_k, I), decoded by expert k (Eq 1).
+    def generate(
+        self, cluster: int, n: int, random_state: int = 0, standard: bool = False
+    ) -> np.ndarray:
+        """n new cells (n, n_features) of a cluster: z ~ N(μ_k, Σ_k), decoded by expert k.
 
+        Σ_k is the covariance of the cluster's own codes. standard: N(μ_k, I), as the paper says
+        (Eq 1); training only draws Σ_k towards I, and codes off the cluster's own make worse cells.
         Raises UserError when there is no such cluster.
         """
         self._require_fitted()
@@ -411,6 +417,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
         noise = torch.randn(n, self.n_latent, generator=torch.Generator().manual_seed(random_state))
+        if not standard:
+            noise = noise @ torch.from_numpy(root(self.cluster_covariances_[cluster])).T
         z = (torch.from_numpy(self.cluster_means_[cluster]) + noise).to(self._device())
 
         def decoded(index: Tensor) -> Tensor:
@@ -430,6 +438,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self._require_fitted()
         tensors = self.module_.state_dict() | {
             "cluster_means": torch.from_numpy(self.cluster_means_),
+            "cluster_covariances": torch.from_numpy(self.cluster_covariances_),
             "offset": torch.from_numpy(self.offset_),
             "range": torch.from_numpy(self.range_),
         }
@@ -471,16 +480,39 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
         expected |= {
             "cluster_means": (model.n_clusters, model.n_latent),
+            "cluster_covariances": (model.n_clusters, model.n_latent, model.n_latent),
             "offset": (model.n_features_in_,),
             "range": (model.n_features_in_,),
         }
-        tensors = storage.read_weights(folder, expected)
+        identity = np.tile(np.eye(model.n_latent, dtype=np.float32), (model.n_clusters, 1, 1))
+        older = {"cluster_covariances": torch.from_numpy(identity)}
+        tensors = storage.read_weights(folder, expected, older)
         model.cluster_means_ = tensors.pop("cluster_means").numpy()
+        model.cluster_covariances_ = tensors.pop("cluster_covariances").numpy()
         model.offset_ = tensors.pop("offset").numpy()
         model.range_ = tensors.pop("range").numpy()
         model.module_.load_state_dict(tensors)
         model.module_.to(choose_device(device))
         return model
+
+
+def covariances(codes: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Covariance of each cluster's codes, (n_clusters, d, d) float32.
+
+    codes: (n_cells, d); labels: (n_cells,). The identity for no more cells than dimensions.
+    """
+    found = np.tile(np.eye(codes.shape[1], dtype=np.float32), (n_clusters, 1, 1))
+    for cluster in range(n_clusters):
+        own = codes[labels == cluster]
+        if len(own) > codes.shape[1]:
+            found[cluster] = np.cov(own, rowvar=False)
+    return found
+
+
+def root(covariance: np.ndarray) -> np.ndarray:
+    """L (d, d) with L Lᵀ = covariance (d, d), which may be singular."""
+    sizes, axes = np.linalg.eigh(covariance)
+    return axes * np.sqrt(np.maximum(sizes, 0))
 
 
 def _some(n_cells: int, most: int, seed: int) -> np.ndarray:
