@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets \
-	figure4 test lint format lock env-clustpy docs clean
+.PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
+	table3_subsets supplement synthetic verdict test lint format lock env-clustpy docs clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -34,10 +34,18 @@ figure3: ## Figure 3: latent spaces of these organs, a part of table2
 table3: ## Regenerate Table 3 on mass cytometry, 30 seeds
 table3_subsets: ## The same on subsets of three of its data sets, from MIRROR=folder
 figure4: ## Figure 4, S2 Table and S8 Figure on wells of Bodenmiller et al.
+figure2: ## Figure 2: digits that each expert generates
+supplement: ## S2 to S6 Figures: similarity and generation studied
+synthetic: ## S1 Figure: Gaussian mixtures of 1 to 100 components
+verdict: ## Every number of the paper beside those that lie in results/
 
 table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets figure4: setup
 	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
 	@echo "Open results/$(@:figure3=table2)/report.html in a browser."
+
+figure2 supplement synthetic verdict: setup
+	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
+	@echo "Look into results/$@."
 
 test: setup ## Run the tests
 	$(BIN)/pytest $(PYTEST_ARGS)
