@@ -5,6 +5,7 @@ import json
 import anndata
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import make_blobs
 
 from moesimvae import registry
@@ -61,6 +62,9 @@ def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
 def test_a_block_with_prior_is_its_preset_and_says_so(blocks, block, preset):
     params = json.loads(json.dumps(blocks[block]["params"]))
     assert params.pop("prior") == "signature"
+    if preset == "released":
+        assert params.pop("library_size") == 1e6
+        assert blocks[block]["input"] == "counts"
     own = {"refinements": 0} if params.pop("spread_prior", False) else {}  # it stays what it is
     assert params == settings(preset) | own
 
@@ -132,3 +136,24 @@ def test_a_prior_that_is_not_there_is_told():
     del cells.obsm["signature"]
     with pytest.raises(UserError, match="the cells have no signatures; give the data set a"):
         moe_sim_vae.cluster(cells, 3, 0, prior="signature")
+
+
+def test_counts_are_scaled_to_the_library_size_before_fit_and_prediction():
+    counts = np.random.default_rng(0).poisson(4, (40, 6)).astype(np.float32)
+    counts[3] = 0
+    scaled = moe_sim_vae.of_library_size(anndata.AnnData(csr_matrix(counts)), 1e4).X.toarray()
+    totals = counts.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(scaled, 1e4 * counts / np.maximum(totals, 1), rtol=1e-6)
+    quick = {
+        "steps": 4,
+        "batch_size": 20,
+        "encoder_layers": [8],
+        "expert_layers": [8],
+        "progress": False,
+    }
+    shares = anndata.AnnData(scaled)
+    told = moe_sim_vae.cluster(anndata.AnnData(counts), 2, 0, library_size=1e4, **quick)
+    other = moe_sim_vae.cluster(shares, 2, 0, **quick)
+    np.testing.assert_array_equal(told.probabilities, other.probabilities)
+    again = told.assign(anndata.AnnData(counts)).probabilities
+    np.testing.assert_array_equal(again, other.assign(shares).probabilities)

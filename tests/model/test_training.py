@@ -280,3 +280,34 @@ def test_unknown_device_and_schedule_are_told():
 def test_encoding_in_batches_keeps_the_order(n_cells):
     encoded = encode_in_batches(lambda index: index[:, None] * 2.0, n_cells, batch_size=5)
     np.testing.assert_array_equal(encoded, 2.0 * np.arange(n_cells)[:, None])
+
+
+def test_the_best_weights_so_far_come_back_with_adams_moments():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    seen, targets = [], [5.0, 0.5, 4.0, 3.0, 6.0, 7.0]
+
+    def terms(index, step):
+        seen.append(weight.item())
+        return {"loss": targets[step] + 0 * weight.sum() + (weight - weight.detach()).sum()}
+
+    training = Training(
+        [weight],
+        n_cells=4,
+        steps=6,
+        batch_size=2,
+        learning_rate=0.1,
+        generator=torch.Generator().manual_seed(0),
+        schedule="constant",
+        best_every=3,
+    )
+    training.run(terms, "")
+    assert seen[3] == seen[1]  # back after three steps to the weights of the smallest loss
+    assert weight.item() == seen[1]  # and at the end
+    assert training.optimiser.state[weight]["step"].item() == 1
+
+
+def test_without_it_the_last_weights_stay():
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    settings = {"batch_size": 2, "learning_rate": 0.1, "generator": torch.Generator()}
+    Training([weight], 4, 6, **settings).run(lambda index, step: {"loss": weight.sum()}, "")
+    assert weight.item() < 0.8

@@ -21,6 +21,7 @@ def cluster(
     estimate_clusters: bool = False,
     prior: str | None = None,
     spread_prior: bool = False,
+    library_size: float | None = None,
     **params,
 ) -> Clustering:
     """Cluster with `MoESimVAE(n_clusters, random_state=seed, **params)`, which tells of params.
@@ -31,12 +32,16 @@ def cluster(
         alone (`groups_by_signature`); None nothing.
     spread_prior: carry these groups over to the other cells, and overrule those that contradict
         their neighbours, along the graph of shared neighbours (`graphs.spread_groups`).
+    library_size: scale the counts of each cell to this sum first; 1e6 for the released program,
+        whose data are in TPM and not in logarithms.
     Raises UserError for another prior, and when the cells have no signatures.
     """
     from moesimvae.model.cells import matrix_of
     from moesimvae.model.estimator import MoESimVAE
     from moesimvae.model.similarity import estimate_n_clusters
 
+    if library_size is not None:
+        cells = of_library_size(cells, library_size)
     groups, facts = None, {}
     if estimate_clusters:
         n_clusters = max(2, estimate_n_clusters(matrix_of(cells), seed=seed))
@@ -50,6 +55,8 @@ def cluster(
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells, prior=groups)
 
     def assign(further: AnnData) -> Clustering:
+        if library_size is not None:
+            further = of_library_size(further, library_size)
         probabilities = model.predict_proba(further)
         return Clustering(
             probabilities.argmax(axis=1),
@@ -66,6 +73,18 @@ def cluster(
         save=model.save,
         assign=assign,
     )
+
+
+def of_library_size(cells: AnnData, target: float) -> AnnData:
+    """The cells with their values scaled to the sum `target` in each; a sum of 0 stays 0."""
+    from scipy.sparse import csr_matrix, diags
+
+    matrix = csr_matrix(cells.X, dtype=np.float64)
+    totals = np.asarray(matrix.sum(axis=1)).ravel()
+    factors = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
+    scaled = cells.copy()
+    scaled.X = (diags(factors) @ matrix).tocsr().astype(np.float32)
+    return scaled
 
 
 def groups_by_signature(cells: AnnData, prior: str) -> np.ndarray:

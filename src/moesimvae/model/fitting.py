@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from moesimvae.model.estimator import MoESimVAE
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
+# steps after which the released program falls back to the best weights so far
+BACK_TO_THE_BEST = 1000
 
 
 class Fit:
@@ -93,6 +95,7 @@ class Fit:
             schedule=model.schedule,
             betas=tuple(model.adam_betas),
             sampling=None if similar is None else similar.sampling,
+            best_every=BACK_TO_THE_BEST if model.objective == "released" else None,
         )
         if stopped is not None:
             model.module_.load_state_dict(_part(stopped[0], "module"))

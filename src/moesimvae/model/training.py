@@ -3,7 +3,7 @@
 import math
 import random
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -122,9 +122,11 @@ class Training:
         at_another_rate: Sequence[tuple[Iterable[Tensor], float]] = (),
         sampling: np.ndarray | None = None,
         record_every: int = 50,
+        best_every: int | None = None,
     ):
         """schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
         at_another_rate: further parameters, each group with a factor on the learning rate.
+        best_every: after so many steps, and at the end, go back to the `Best` so far.
 
         Raises UserError for another schedule.
         """
@@ -144,6 +146,7 @@ class Training:
         self.batches = Batches(n_cells, batch_size, generator, device, sampling)
         self.step = 0
         self.history: dict[str, list[float]] = {}
+        self.best = None if best_every is None else Best(self.optimiser, best_every)
 
     def run(
         self,
@@ -161,8 +164,12 @@ class Training:
             total = sum(terms.values())
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
+            if self.best is not None:
+                self.best.look(total.item())
             self.optimiser.step()
             self.step += 1
+            if self.best is not None and self.best.is_due(self.step, self.steps):
+                self.best.go_back()
             for name, value in (terms | {"total": total}).items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
             pending += 1
@@ -198,11 +205,15 @@ class Training:
             for name, value in moments.items()
         }
         tensors["epoch_began_at"] = self.batches.epoch_began_at
-        return tensors, {
+        values = {
             "step": self.step,
             "position": self.batches.position,
             "history": self.history,
         }
+        if self.best is not None:
+            tensors |= {f"best.{name}": value for name, value in self.best.kept.items()}
+            values["best_loss"] = self.best.loss
+        return tensors, values
 
     def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over what `state` gave."""
@@ -219,6 +230,46 @@ class Training:
         self.batches.go_to(tensors["epoch_began_at"], values["position"])
         self.step = values["step"]
         self.history = {name: list(course) for name, course in values["history"].items()}
+        if self.best is not None:
+            kept = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
+            self.best.kept, self.best.loss = kept, values["best_loss"]
+
+
+class Best:
+    """Weights and Adam's moments as they were when a single batch had the smallest loss so far.
+
+    The released program keeps these, falls back to them every so often while it plots, which is its
+    default, and ends with them. Without that its loss can run away and not come back.
+    """
+
+    def __init__(self, optimiser: torch.optim.Optimizer, every: int):
+        self.optimiser, self.every = optimiser, every
+        self.loss = math.inf
+        self.kept: dict[str, Tensor] = {}
+
+    def is_due(self, step: int, steps: int) -> bool:
+        return step % self.every == 0 or step == steps
+
+    def look(self, loss: float) -> None:
+        """Keep what is there if this loss, of a batch before its step, is the smallest."""
+        if loss < self.loss:
+            self.loss = loss
+            self.kept = {name: tensor.detach().clone() for name, tensor in self._now()}
+
+    @torch.no_grad()
+    def go_back(self) -> None:
+        for name, tensor in self._now():
+            if name in self.kept:
+                tensor.copy_(self.kept[name])
+            else:  # the best was before the first step
+                tensor.zero_()
+
+    def _now(self) -> Iterator[tuple[str, Tensor]]:
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        for i, parameter in enumerate(parameters):
+            yield f"{i}.weight", parameter
+            for name, moment in self.optimiser.state.get(parameter, {}).items():
+                yield f"{i}.{name}", moment
 
 
 def train(
