@@ -116,7 +116,8 @@ def test_codes_are_drawn_with_the_covariance_of_the_cluster(fitted, monkeypatch)
         codes = torch.cat(drawn).numpy()
         drawn.clear()
         np.testing.assert_allclose(np.cov(codes, rowvar=False), covariance, atol=0.05)
-        np.testing.assert_allclose(codes.mean(0), fitted.cluster_means_[1], atol=0.03)
+        mean = fitted.cluster_means_[1] if standard else own.mean(0)
+        np.testing.assert_allclose(codes.mean(0), mean, atol=0.03)
 
 
 def test_a_model_saved_without_covariances_draws_as_the_paper_says(fitted, tmp_path):
@@ -124,7 +125,7 @@ def test_a_model_saved_without_covariances_draws_as_the_paper_says(fitted, tmp_p
     damage_config(tmp_path, format_version=2)
     weights = safetensors.torch.load_file(tmp_path / "model.safetensors")
     safetensors.torch.save_file(
-        {k: v for k, v in weights.items() if k != "cluster_covariances"},
+        {k: v for k, v in weights.items() if not k.startswith("code_")},
         tmp_path / "model.safetensors",
     )
     older = MoESimVAE.load(tmp_path)

@@ -19,7 +19,7 @@ from torch import Tensor
 from moesimvae.errors import UserError
 from moesimvae.methods import vade
 from moesimvae.model import storage
-from moesimvae.model.estimator import MoESimVAE, covariances, root
+from moesimvae.model.estimator import MoESimVAE, code_gaussians, root
 
 BATCH = 2000
 # how many draws one accepted code may cost before a threshold counts as out of reach
@@ -87,8 +87,8 @@ def cluster_gaussians(run: str | Path, model: MoESimVAE) -> tuple[np.ndarray, np
     """
     codes = np.load(Path(run) / "embedding.npy")
     clusters = pd.read_parquet(Path(run) / "labels.parquet")["label"].to_numpy()
-    found = covariances(codes, clusters, model.n_clusters)
-    return model.cluster_means_, np.stack([root(covariance) for covariance in found])
+    means, covariances = code_gaussians(codes, clusters, model.cluster_means_)
+    return means, np.stack([root(covariance) for covariance in covariances])
 
 
 def generate(

@@ -92,9 +92,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     ----------------------
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
-    over all cells; cluster_covariances_ (n_clusters, n_latent, n_latent), of each cluster's codes
-    (the identity for a cluster of no more cells than dimensions); history_: term → weighted mean
-    loss per record; n_features_in_; feature_names_in_ where the cells came with names; facts_.
+    over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
+    n_latent), of each cluster's own codes, which `generate` draws by; history_: term → weighted
+    mean loss per record; n_features_in_; feature_names_in_ where the cells came with names; facts_.
     """
 
     def __init__(
@@ -235,7 +235,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self.cluster_means_ = losses.em_means(
             torch.from_numpy(self.probabilities_), torch.from_numpy(self.embedding_)
         ).numpy()
-        self.cluster_covariances_ = covariances(self.embedding_, self.labels_, self.n_clusters)
+        self.code_means_, self.code_covariances_ = code_gaussians(
+            self.embedding_, self.labels_, self.cluster_means_
+        )
         self.facts_ = {
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
@@ -405,10 +407,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     def generate(
         self, cluster: int, n: int, random_state: int = 0, standard: bool = False
     ) -> np.ndarray:
-        """n new cells (n, n_features) of a cluster: z ~ N(μ_k, Σ_k), decoded by expert k.
+        """n new cells (n, n_features) of a cluster: z ~ N(m_k, Σ_k), decoded by expert k.
 
-        Σ_k is the covariance of the cluster's own codes. standard: N(μ_k, I), as the paper says
-        (Eq 1); training only draws Σ_k towards I, and codes off the cluster's own make worse cells.
+        m_k and Σ_k are mean and covariance of the cluster's own codes. standard: N(μ_k, I) with
+        μ_k of Eq 6, as the paper says (Eq 1); training only draws Σ_k towards I, and codes off the
+        cluster's own make worse cells.
         Raises UserError when there is no such cluster.
         """
         self._require_fitted()
@@ -417,9 +420,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
         noise = torch.randn(n, self.n_latent, generator=torch.Generator().manual_seed(random_state))
+        mean = self.cluster_means_[cluster]
         if not standard:
-            noise = noise @ torch.from_numpy(root(self.cluster_covariances_[cluster])).T
-        z = (torch.from_numpy(self.cluster_means_[cluster]) + noise).to(self._device())
+            mean = self.code_means_[cluster]
+            noise = noise @ torch.from_numpy(root(self.code_covariances_[cluster])).T
+        z = (torch.from_numpy(mean) + noise).to(self._device())
 
         def decoded(index: Tensor) -> Tensor:
             part = z[index]
@@ -438,7 +443,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         self._require_fitted()
         tensors = self.module_.state_dict() | {
             "cluster_means": torch.from_numpy(self.cluster_means_),
-            "cluster_covariances": torch.from_numpy(self.cluster_covariances_),
+            "code_means": torch.from_numpy(self.code_means_),
+            "code_covariances": torch.from_numpy(self.code_covariances_),
             "offset": torch.from_numpy(self.offset_),
             "range": torch.from_numpy(self.range_),
         }
@@ -480,15 +486,15 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
         expected |= {
             "cluster_means": (model.n_clusters, model.n_latent),
-            "cluster_covariances": (model.n_clusters, model.n_latent, model.n_latent),
+            "code_means": (model.n_clusters, model.n_latent),
+            "code_covariances": (model.n_clusters, model.n_latent, model.n_latent),
             "offset": (model.n_features_in_,),
             "range": (model.n_features_in_,),
         }
-        identity = np.tile(np.eye(model.n_latent, dtype=np.float32), (model.n_clusters, 1, 1))
-        older = {"cluster_covariances": torch.from_numpy(identity)}
-        tensors = storage.read_weights(folder, expected, older)
+        tensors = storage.read_weights(folder, expected, _of_the_paper)
         model.cluster_means_ = tensors.pop("cluster_means").numpy()
-        model.cluster_covariances_ = tensors.pop("cluster_covariances").numpy()
+        model.code_means_ = tensors.pop("code_means").numpy()
+        model.code_covariances_ = tensors.pop("code_covariances").numpy()
         model.offset_ = tensors.pop("offset").numpy()
         model.range_ = tensors.pop("range").numpy()
         model.module_.load_state_dict(tensors)
@@ -496,17 +502,29 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         return model
 
 
-def covariances(codes: np.ndarray, labels: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Covariance of each cluster's codes, (n_clusters, d, d) float32.
+def code_gaussians(
+    codes: np.ndarray, labels: np.ndarray, means: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (n_clusters, d) and covariance (n_clusters, d, d) of each cluster's codes, float32.
 
-    codes: (n_cells, d); labels: (n_cells,). The identity for no more cells than dimensions.
+    codes: (n_cells, d); labels: (n_cells,). A cluster of no more cells than dimensions has its row
+    of `means`, (n_clusters, d), and the identity.
     """
-    found = np.tile(np.eye(codes.shape[1], dtype=np.float32), (n_clusters, 1, 1))
-    for cluster in range(n_clusters):
+    own_means = means.astype(np.float32)
+    covariances = np.tile(np.eye(codes.shape[1], dtype=np.float32), (len(means), 1, 1))
+    for cluster in range(len(means)):
         own = codes[labels == cluster]
         if len(own) > codes.shape[1]:
-            found[cluster] = np.cov(own, rowvar=False)
-    return found
+            own_means[cluster] = own.mean(axis=0)
+            covariances[cluster] = np.cov(own, rowvar=False)
+    return own_means, covariances
+
+
+def _of_the_paper(tensors: storage.Tensors) -> storage.Tensors:
+    """What stands for the Gaussians that a model of version 2 was saved without: N(μ_k, I)."""
+    means = tensors.get("cluster_means", torch.zeros(0, 0))
+    identity = torch.eye(means.shape[1]).repeat(len(means), 1, 1)
+    return {"code_means": means, "code_covariances": identity}
 
 
 def root(covariance: np.ndarray) -> np.ndarray:

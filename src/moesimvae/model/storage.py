@@ -6,6 +6,7 @@ Tensors stand in safetensors files, everything else as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from moesimvae.errors import UserError
 
 FORMAT = "moesimvae-model"
 FORMAT_VERSION = 3
-READABLE = (2, 3)  # without and with the covariances of the clusters
+READABLE = (2, 3)  # without and with the Gaussians of the clusters' codes
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
@@ -51,18 +52,20 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(
-    folder: Path, expected: dict[str, tuple[int, ...]], older: Tensors | None = None
+    folder: Path,
+    expected: dict[str, tuple[int, ...]],
+    older: Callable[[Tensors], Tensors] = lambda tensors: {},
 ) -> Tensors:
     """The tensors of a saved model; UserError when damaged or of other shapes than expected.
 
-    older: what stands for tensors that a model of an older version lacks.
+    older: what there is → what stands for tensors that a model of an older version lacks.
     """
     path = folder / WEIGHTS
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}); save the model again.") from error
-    tensors = (older or {}) | tensors
+    tensors = older(tensors) | tensors
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
