@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -37,3 +38,17 @@ def test_scale(root, tmp_path):
     wanted = {"seconds_similarity", "seconds_epoch", "peak_per_data", "peak_above_imports_per_data"}
     assert all(wanted <= run.keys() for run in result["runs"])
     assert {"seconds_similarity", "seconds_epoch", "peak_above_imports"} == result["growth"].keys()
+
+
+def test_ceiling(root, tmp_path):
+    cells = [f"c{i}" for i in range(6)]
+    truth = pd.DataFrame({"cell": cells, "label": list("aaabbb"), "scored": True, "split": "all"})
+    truth.to_parquet(tmp_path / "labels.parquet")
+    (tmp_path / "run").mkdir()
+    found = pd.DataFrame({"cell": cells, "label": [0, 1, 2, 3, 3, 3]})
+    found.to_parquet(tmp_path / "run" / "labels.parquet")
+    command = [sys.executable, root / "bench" / "ceiling.py", tmp_path / "run", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| all, as found | 4 | 0.750 |" in done.stdout
+    assert "| all, joined by majority | 2 | 1.000 | 1.000 | 1.000 |" in done.stdout
