@@ -76,7 +76,7 @@ $(VENV)-clustpy/installed: envs/clustpy.lock
 	@touch $@
 
 docs: ## Copy the results that the README shows from results/ into docs/
-	for name in demo table1 ablation table3_subsets; do \
+	for name in demo table1 ablation table2_semisynthetic table3_subsets figure4; do \
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
 		cp results/$$name/table.{csv,md,tex} docs/$$name/; \
 	done
@@ -84,6 +84,10 @@ docs: ## Copy the results that the README shows from results/ into docs/
 	cp results/demo/figures/scores_simulated_cytof.png docs/demo/
 	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
+	cp results/table2_semisynthetic/{selection.csv,signature.md,figures/figure3_*.png} docs/table2_semisynthetic/
+	cp results/figure4/figures/violins_f_flowcap.png docs/figure4/
+	mkdir -p docs/generation && cp results/supplement/{summary.md,generation.csv,mmd.csv} \
+		results/figure2/figures/figure2_mnist.png results/supplement/figures/s4_accuracy_mnist.png docs/generation/
 	cp results/table3_subsets/figures/{markers_levine_13dim*,populations_levine_13dim*,spread}.png docs/table3_subsets/
 
 clean: ## Remove results (downloads in resources/ stay)

@@ -155,7 +155,7 @@ TABLE2 = {
 def test_the_settings_of_table_2_are_always_among_those_run(checked, root, name):
     benchmark = checked(yaml.safe_load((root / "config.yaml").read_text()))
     variants = benchmark.experiment(name)["variants"]
-    assert 60 <= len(variants) <= 80
+    assert len(variants) >= 20
     for method, settings in TABLE2.items():
         tried = [block["settings"] for block in variants.values() if block["screens"] == method]
         assert settings in tried, method
