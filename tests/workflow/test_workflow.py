@@ -92,7 +92,7 @@ def test_all_leaves_out_what_is_made_on_request(checkout):
     assert "results/scale" not in planned
 
 
-@pytest.mark.parametrize(("target", "screened"), [("demo", 0), ("table2_semisynthetic", 2 * 60)])
+@pytest.mark.parametrize(("target", "screened"), [("demo", 0), ("table2_semisynthetic", 2 * 20)])
 def test_no_clustering_job_has_labels_among_its_inputs(checkout, target, screened):
     printed = checkout.snakemake("--dry-run", target).stdout
     jobs = [job for job in re.split(r"\nrule ", printed) if job.startswith("cluster:")]
