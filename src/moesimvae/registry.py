@@ -12,6 +12,9 @@ from moesimvae.errors import UserError
 
 Block = dict[str, Any]
 
+# how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
+CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
+
 
 def load(path: str | Path) -> dict[str, Block]:
     """Read one registry file: a mapping from name to block.

@@ -27,7 +27,6 @@ os.environ.update(
 from moesimvae import config as configuration, registry
 from moesimvae.data import sets
 from moesimvae.errors import one_sentence
-from moesimvae.evaluation import selection
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
@@ -148,7 +147,7 @@ def method_block(wildcards):
 def metrics_scored(wildcards):
     """The metrics of an experiment's tables, and those by which its settings are chosen."""
     experiment = BENCHMARK.experiment(wildcards.experiment)
-    criteria = selection.CRITERIA.values() if experiment["variants"] else []
+    criteria = registry.CRITERIA.values() if experiment["variants"] else []
     return list(dict.fromkeys([*experiment["metrics"], *criteria]))
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from moesimvae.errors import UserError
+from moesimvae.registry import CRITERIA
 
-CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 SELECTION_COLUMNS = [
     *("dataset", "method", "choice", "variant", "settings", "criterion", "value", "reason")
 ]

@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from moesimvae import registry
-from moesimvae.evaluation import selection
 from moesimvae.report import sections, tables
 
 Block = dict[str, Any]
 
-METRICS = (*selection.CRITERIA.values(), "nmi_arithmetic")
+METRICS = (*registry.CRITERIA.values(), "nmi_arithmetic")
 
 
 @dataclass
