@@ -6,12 +6,13 @@ The workflow says where the files are; nothing here knows a path.
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from moesimvae.errors import UserError
 
 Block = dict[str, Any]
 
+# Layers of values transformed but not scaled, of cytometry and of sequencing; a data set has one
+# of them at most.
+TRANSFORMED = ("arcsinh", "lognorm")
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 
@@ -21,6 +22,8 @@ def load(path: str | Path) -> dict[str, Block]:
 
     Raises UserError when the file is not such a mapping.
     """
+    import yaml  # a method's own environment need not have it
+
     try:
         blocks = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -17,12 +17,13 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
 
+from moesimvae import registry
 from moesimvae.errors import UserError
 
 MAX_CELLS = 5000
 N_COMPONENTS = 50
 SEED = 0
-LAYERS = ("layers/arcsinh", "layers/lognorm", "X")  # the first that there is
+LAYERS = (*(f"layers/{name}" for name in registry.TRANSFORMED), "X")  # the first that there is
 LOWEST = -1.0
 
 

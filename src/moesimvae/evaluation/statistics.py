@@ -7,7 +7,6 @@ data set, paired differences over seeds get a bootstrap interval and effect size
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -35,6 +34,7 @@ CONFIDENCE = 0.95
 ACROSS, WITHIN = "across data sets", "within one data set"
 COLUMNS = [
     *("level", "dataset", "split", "metric", "better", "method_a", "method_b", "n"),
+    *("rank_a", "rank_b"),
     *("difference", "low", "high", "hedges_g", "cliffs_delta", "statistic", "p", "p_holm"),
     *("different", "note"),
 ]
@@ -290,14 +290,11 @@ def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Blo
         return [here | {"method_a": "", "method_b": "", "note": refusal}]
     values = table.to_numpy()
     test = friedman(values, better)
-    ranks = dict(zip(table.columns, (round(float(r), 4) for r in test.ranks), strict=True))
-    left_out = [m for m in names if m not in table]
-    note = f"average ranks: {json.dumps(ranks)}"
-    if left_out:
-        note += f"; left out, not scored on every data set: {', '.join(left_out)}"
+    missing = ", ".join(m for m in names if m not in table)
+    left_out = f"left out, not scored on every data set: {missing}" if missing else ""
     first = {
         **(here | {"method_a": "", "method_b": "", "statistic": test.f, "p": test.p_f}),
-        **{"different": "yes" if test.p_f <= ALPHA else "no", "note": note},
+        **{"different": "yes" if test.p_f <= ALPHA else "no", "note": left_out},
     }
     pairs = wilcoxon_holm(values)
     smallest = min(1.0, len(pairs) * 2.0 ** (1 - n))
@@ -311,6 +308,8 @@ def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Blo
         | {
             "method_a": table.columns[pair.a],
             "method_b": table.columns[pair.b],
+            "rank_a": float(test.ranks[pair.a]),
+            "rank_b": float(test.ranks[pair.b]),
             "difference": float((values[:, pair.a] - values[:, pair.b]).mean()),
             "statistic": pair.statistic,
             "p": pair.p,

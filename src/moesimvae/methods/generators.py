@@ -12,14 +12,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from moesimvae.errors import UserError
 from moesimvae.methods import vade
 from moesimvae.model import storage
-from moesimvae.model.estimator import MoESimVAE, code_gaussians, root
+from moesimvae.model.estimator import MoESimVAE, root
 
 BATCH = 2000
 # how many draws one accepted code may cost before a threshold counts as out of reach
@@ -70,25 +69,12 @@ def read(run: str | Path, gaussian: str = FITTED) -> Generator:
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
-        model = MoESimVAE.load(folder, device="cpu")
-        return _moe_sim_vae(model, None if gaussian == STANDARD else cluster_gaussians(run, model))
+        return _moe_sim_vae(MoESimVAE.load(folder, device="cpu"), gaussian)
     if (folder / vade.SIZES).is_file():
         return _vade(folder)
     raise UserError(
         f"{folder} holds no model that generates; take a run of MoE-Sim-VAE or VaDE that ended ok."
     )
-
-
-def cluster_gaussians(run: str | Path, model: MoESimVAE) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (K, d) and a factor L (K, d, d), L Lᵀ = covariance, of the codes of a run's clusters.
-
-    As the model keeps them, but also for models that were saved before they did. A cluster of no
-    more cells than dimensions keeps the paper's N(μ_k, I).
-    """
-    codes = np.load(Path(run) / "embedding.npy")
-    clusters = pd.read_parquet(Path(run) / "labels.parquet")["label"].to_numpy()
-    means, covariances = code_gaussians(codes, clusters, model.cluster_means_)
-    return means, np.stack([root(covariance) for covariance in covariances])
 
 
 def generate(
@@ -145,11 +131,13 @@ def generate(
     )
 
 
-def _moe_sim_vae(model: MoESimVAE, gaussians: tuple[np.ndarray, np.ndarray] | None) -> Generator:
-    if gaussians is None:
-        identity = np.tile(np.eye(model.n_latent), (model.n_clusters, 1, 1))
-        gaussians = model.cluster_means_, identity
-    means, factors = (torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in gaussians)
+def _moe_sim_vae(model: MoESimVAE, gaussian: str) -> Generator:
+    if gaussian == STANDARD:
+        means = torch.from_numpy(model.cluster_means_)
+        factors = torch.eye(model.n_latent).repeat(model.n_clusters, 1, 1)
+    else:
+        means = torch.from_numpy(model.code_means_)
+        factors = torch.from_numpy(np.stack([root(c) for c in model.code_covariances_]))
     scale, offset = model.range_, model.offset_
 
     def draw(cluster: int, n: int, random: torch.Generator) -> Tensor:

@@ -77,13 +77,12 @@ def cluster(
 
 def of_library_size(cells: AnnData, target: float) -> AnnData:
     """The cells with their values scaled to the sum `target` in each; a sum of 0 stays 0."""
-    from scipy.sparse import csr_matrix, diags
+    from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import normalize
 
-    matrix = csr_matrix(cells.X, dtype=np.float64)
-    totals = np.asarray(matrix.sum(axis=1)).ravel()
-    factors = np.divide(target, totals, out=np.zeros_like(totals), where=totals > 0)
     scaled = cells.copy()
-    scaled.X = (diags(factors) @ matrix).tocsr().astype(np.float32)
+    shares = normalize(csr_matrix(cells.X, dtype=np.float64), norm="l1")
+    scaled.X = (shares * target).astype(np.float32)
     return scaled
 
 

@@ -491,7 +491,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             "offset": (model.n_features_in_,),
             "range": (model.n_features_in_,),
         }
-        tensors = storage.read_weights(folder, expected, _of_the_paper)
+        tensors = storage.read_weights(folder, expected)
         model.cluster_means_ = tensors.pop("cluster_means").numpy()
         model.code_means_ = tensors.pop("code_means").numpy()
         model.code_covariances_ = tensors.pop("code_covariances").numpy()
@@ -518,13 +518,6 @@ def code_gaussians(
             own_means[cluster] = own.mean(axis=0)
             covariances[cluster] = np.cov(own, rowvar=False)
     return own_means, covariances
-
-
-def _of_the_paper(tensors: storage.Tensors) -> storage.Tensors:
-    """What stands for the Gaussians that a model of version 2 was saved without: N(μ_k, I)."""
-    means = tensors.get("cluster_means", torch.zeros(0, 0))
-    identity = torch.eye(means.shape[1]).repeat(len(means), 1, 1)
-    return {"code_means": means, "code_covariances": identity}
 
 
 def root(covariance: np.ndarray) -> np.ndarray:

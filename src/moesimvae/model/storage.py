@@ -6,7 +6,6 @@ Tensors stand in safetensors files, everything else as JSON. Nothing is pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from moesimvae.errors import UserError
 
 FORMAT = "moesimvae-model"
 FORMAT_VERSION = 3
-READABLE = (2, 3)  # without and with the Gaussians of the clusters' codes
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
@@ -42,30 +40,21 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({error}); save the model again.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise UserError(f"{path} is not the configuration of a MoE-Sim-VAE model.")
-    if config.get("format_version") not in READABLE:
+    if config.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {config.get('format_version')}, but this program reads "
-            f"versions {READABLE[0]} to {READABLE[-1]}; fit the model again or use the program "
-            "that wrote it."
+            f"version {FORMAT_VERSION}; fit the model again or use the program that wrote it."
         )
     return config
 
 
-def read_weights(
-    folder: Path,
-    expected: dict[str, tuple[int, ...]],
-    older: Callable[[Tensors], Tensors] = lambda tensors: {},
-) -> Tensors:
-    """The tensors of a saved model; UserError when damaged or of other shapes than expected.
-
-    older: what there is → what stands for tensors that a model of an older version lacks.
-    """
+def read_weights(folder: Path, expected: dict[str, tuple[int, ...]]) -> Tensors:
+    """The tensors of a saved model; UserError when damaged or of other shapes than expected."""
     path = folder / WEIGHTS
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be read ({error}); save the model again.") from error
-    tensors = older(tensors) | tensors
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):

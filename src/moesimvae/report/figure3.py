@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
-from moesimvae import files
+from moesimvae import files, registry
 from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.report import FIGURE3, OWN_SPACE, sections, tables
 from moesimvae.report.figures import unavailable
@@ -42,7 +42,7 @@ Block = dict[str, Any]
 
 LETTERS = "CDEFGHIJ"  # of the panels of clusters
 PRINT = 300  # dots per inch
-TRANSFORMED = {"lognorm": "log-normalised counts", "arcsinh": "arcsinh values"}
+VALUES = {"arcsinh": "arcsinh values", "lognorm": "log-normalised counts"}
 
 
 def components(features: str | Path) -> pd.DataFrame:
@@ -55,7 +55,7 @@ def components(features: str | Path) -> pd.DataFrame:
     """
     with h5py.File(features, "r") as file:  # nothing but what is looked at
         obs = read_elem(file["obs"])
-        layer = next((name for name in TRANSFORMED if f"layers/{name}" in file), None)
+        layer = next((name for name in registry.TRANSFORMED if f"layers/{name}" in file), None)
         values = read_elem(file[f"layers/{layer}" if layer else "X"])
     names = obs.index.to_numpy(str)
     train = np.ones(len(names), bool)
@@ -71,7 +71,7 @@ def components(features: str | Path) -> pd.DataFrame:
     table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})
     table.attrs = {
         "explained": [float(share) for share in pca.explained_variance_ratio_],
-        "values": TRANSFORMED.get(layer, "scaled values"),
+        "values": VALUES.get(layer, "scaled values"),
     }
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +47,11 @@ def _of(table: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def ranks_of(part: pd.DataFrame) -> dict[str, float]:
-    """Average ranks, which the row of Friedman's test holds."""
-    note = part["note"].iloc[0].removeprefix("average ranks: ")
-    return json.JSONDecoder().raw_decode(note)[0]
+    """Average ranks, which the rows of pairs hold."""
+    pairs = part.iloc[1:]
+    return dict(zip(pairs["method_a"], pairs["rank_a"], strict=True)) | dict(
+        zip(pairs["method_b"], pairs["rank_b"], strict=True)
+    )
 
 
 def _diagram_picture(
