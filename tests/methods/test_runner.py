@@ -106,6 +106,7 @@ def test_a_good_run_leaves_everything_the_contract_names(run, out, features):
     assert 0.1 < status["cpu_seconds"] < 60
     assert 30 < status["peak_memory_mb"] < 4000
     assert status["peak_gpu_memory_mb"] is None
+    assert status["energy_j"] is None or status["energy_j"] > 0
     assert status["device"] == "cpu"
     assert status["features_sha256"] == sha256(features)
     assert status["packages"]["numpy"] == np.__version__

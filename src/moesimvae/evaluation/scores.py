@@ -22,7 +22,9 @@ POPULATION_COLUMNS = [
     *("dataset", "method", "seed", "split", "population", "n_cells"),
     *("f1", "precision", "recall", "cluster", "run"),
 ]
-COST_COLUMNS = ["wall_seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb"]
+COST_COLUMNS = [
+    *("wall_seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", "energy_j"),
+]
 RUN_COLUMNS = [
     *("dataset", "method", "seed", "status", "reason"),
     *COST_COLUMNS,

@@ -31,6 +31,7 @@ import psutil
 import moesimvae
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
+from moesimvae.methods import energy
 
 LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
@@ -48,6 +49,7 @@ class Cost:
 
     stopped: "timeout" or "out-of-memory" when the supervisor ended it, else "".
     exit_code: as in subprocess, -n when signal n ended it.
+    energy_j: of the whole machine meanwhile, J; None where it does not tell.
     """
 
     wall_seconds: float = 0.0
@@ -55,6 +57,7 @@ class Cost:
     peak_memory_mb: float = 0.0
     stopped: str = ""
     exit_code: int = 0
+    energy_j: float | None = None
 
 
 def run(
@@ -113,7 +116,8 @@ def run(
                 "params": params,
             }
             environment = worker_environment(seed, threads, gpu=block["gpu"])
-            cost = supervise(python, job, environment, folder, mem_mb, runtime_minutes * 60)
+            meter = energy.Meter(gpu=block["gpu"])
+            cost = supervise(python, job, environment, folder, mem_mb, runtime_minutes * 60, meter)
             status |= account(cost, folder, mem_mb, runtime_minutes)
         if status["status"] != "ok":
             clear_results(folder)
@@ -191,6 +195,7 @@ def blank_status(
         "cpu_seconds": None,
         "peak_memory_mb": None,
         "peak_gpu_memory_mb": None,
+        "energy_j": None,
         "device": "cpu",
         "threads": threads,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -282,6 +287,7 @@ def supervise(
     folder: Path,
     mem_mb: float,
     seconds: float,
+    meter: energy.Meter,
 ) -> Cost:
     """Run the worker to its end, or end it; nothing of it is alive afterwards."""
     own_peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
@@ -299,7 +305,7 @@ def supervise(
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(json.dumps(job).encode() + b"\n")
                 worker.stdin.flush()
-            cost, usage = watch(worker.pid, mem_mb, started + seconds)
+            cost, usage = watch(worker.pid, mem_mb, started + seconds, meter)
             worker.returncode = cost.exit_code
         finally:
             kill_tree(worker.pid)
@@ -309,13 +315,16 @@ def supervise(
                 worker.wait()
     cost.wall_seconds = time.monotonic() - started
     cost.cpu_seconds = usage.ru_utime + usage.ru_stime
+    cost.energy_j = meter.joules()
     # Linux hands the supervisor's own peak on to its child: only what lies above it is the run's.
     if peak_rss_bytes(usage) > own_peak:
         cost.peak_memory_mb = max(cost.peak_memory_mb, peak_rss_bytes(usage) / MB)
     return cost
 
 
-def watch(pid: int, mem_mb: float, deadline: float) -> tuple[Cost, resource.struct_rusage]:
+def watch(
+    pid: int, mem_mb: float, deadline: float, meter: energy.Meter
+) -> tuple[Cost, resource.struct_rusage]:
     """Wait for the worker, sampling its tree's memory; kill the tree over memory or time."""
     cost = Cost()
     next_sample = 0.0
@@ -326,6 +335,7 @@ def watch(pid: int, mem_mb: float, deadline: float) -> tuple[Cost, resource.stru
             return cost, usage
         if time.monotonic() >= next_sample and not cost.stopped:
             cost.peak_memory_mb = max(cost.peak_memory_mb, tree_rss_bytes(pid) / MB)
+            meter.sample()
             next_sample = time.monotonic() + SECONDS_BETWEEN_SAMPLES
             if cost.peak_memory_mb > mem_mb:
                 cost.stopped = "out-of-memory"
@@ -413,6 +423,7 @@ def account(cost: Cost, folder: Path, mem_mb: float, runtime_minutes: float) -> 
         "wall_seconds": round(cost.wall_seconds, 3),
         "cpu_seconds": round(cost.cpu_seconds, 3),
         "peak_memory_mb": round(cost.peak_memory_mb, 1),
+        "energy_j": cost.energy_j,
         "packages": report.get("packages", {}),
     }
     measured = ("clusters_found", "noise_share", "facts", "device", "peak_gpu_memory_mb")
