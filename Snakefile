@@ -15,6 +15,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/methods.smk"
 include: "workflow/rules/scores.smk"
 include: "workflow/rules/wells.smk"
+include: "workflow/rules/own.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/verdict.smk"
 include: "workflow/rules/generation.smk"
@@ -23,6 +24,7 @@ include: "workflow/rules/generation.smk"
 localrules:
     all,
     demo,
+    own,
     table1,
     ablation,
     table2,
@@ -52,6 +54,12 @@ rule demo:
     """Embedded and simulated data: tables, figures and report in a few minutes, no network."""
     input:
         experiment_outputs("demo"),
+
+
+rule own:
+    """Your own cells: --config data=FILE label=COLUMN; without a label, label-free scores."""
+    input:
+        own_outputs,
 
 
 rule table1:
@@ -103,7 +111,7 @@ rule figure4:
 
 
 rule scale:
-    """Time and memory of every method on simulated cells of Samusik_all's size."""
+    """Time and memory against the number of cells, 10,000 to 1,000,000 simulated ones."""
     input:
         experiment_outputs("scale"),
 
