@@ -60,12 +60,13 @@ format: setup ## Format Python and Snakemake files
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 
-lock: ## Write requirements.lock anew from pyproject.toml, in a clean environment
+lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 ".[dev]"
 	{ sed '/^[^#]/d' requirements.lock; $(VENV)-lock/bin/pip freeze --quiet --exclude moesimvae \
 		| sed 's/+cpu$$//'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	$(VENV)-lock/bin/python envs/write.py
 	rm -rf $(VENV)-lock
 
 env-clustpy: $(VENV)-clustpy/installed ## Make ClustPy's own environment, for the cross-check

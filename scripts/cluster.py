@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesimvae import files
 from moesimvae.errors import logged
 from moesimvae.methods import runner
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
+    n_clusters = snakemake.params.n_clusters
+    if n_clusters is None:  # the user's own cells: it was estimated from them
+        n_clusters = files.read_json(snakemake.input.clusters)["n_clusters"]
     status = runner.run(
         features=Path(snakemake.input.features),
         out=Path(snakemake.output.run),
@@ -18,7 +22,7 @@ with logged(snakemake.log[0]):
         method=snakemake.wildcards.method,
         block=snakemake.params.block,
         seed=int(snakemake.wildcards.seed),
-        n_clusters=snakemake.params.n_clusters,
+        n_clusters=n_clusters,
         params=snakemake.params.params,
         threads=snakemake.threads,
         mem_mb=snakemake.resources.limit_mb,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moesimvae import files
 from moesimvae.errors import logged
 from moesimvae.methods.controls import write_controls
 
@@ -10,9 +11,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
+    n_clusters = snakemake.params.n_clusters
+    if n_clusters is None:  # the user's own cells: it was estimated from them
+        n_clusters = files.read_json(snakemake.input.clusters)["n_clusters"]
     write_controls(
         Path(snakemake.input.labels),
-        snakemake.params.n_clusters,
+        n_clusters,
         snakemake.params.seeds,
         Path(snakemake.output.runs),
     )

@@ -7,23 +7,36 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.report import tables
 from moesimvae.report.page import page
+from moesimvae.report.spaces import spaces
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    found = snakemake.input
+    found, params = snakemake.input, snakemake.params
+    runs, facts = tables.read_many(found.runs), tables.read_facts(found.datasets)
+    results = Path(snakemake.output.report).parents[1]
+    methods = registry.load(found.methods)
+    views = spaces(
+        found.projections,
+        found.labels,
+        {name: [results / run for run in runs] for name, runs in params.clustered.items()},
+        methods,
+        {name: fact["title"] for name, fact in facts.items()},
+    )
     html = page(
         tables.read_csv(found.table),
-        tables.read_many(found.runs),
-        [files.read_json(Path(run, "status.json")) for run in found.run_dirs],
-        snakemake.params.experiment,
-        tables.read_facts(found.datasets),
-        registry.load(found.methods),
+        runs,
+        {run: files.read_json(results / run / "status.json") for run in runs["run"]},
+        params.experiment,
+        facts,
+        methods,
         registry.load(found.metrics),
-        found.figures,
+        [found.figures, found.significance],
+        views,
         tables.read_remark(found.get("remark")),
         tables.read_optional(found.get("signature")),
         tables.read_optional(found.get("screening")),
+        tables.read_optional(found.quality),
     )
     files.write_text(snakemake.output.report, html)

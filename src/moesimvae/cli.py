@@ -101,7 +101,9 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'] and the "
         f"settings in uns['{KEY}']) and {MODEL}/ for `predict` and `generate`."
     )
-    parser.add_argument("cells", help=".h5ad, .csv, .tsv (also .gz) or .fcs")
+    parser.add_argument(
+        "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
+    )
     _out(parser, "folder for the results")
     parser.add_argument(
         "--clusters",
@@ -164,7 +166,9 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
         "transformed as those of the model were."
     )
     parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
-    parser.add_argument("cells", help=".h5ad, .csv, .tsv (also .gz) or .fcs")
+    parser.add_argument(
+        "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
+    )
     _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
     parser.add_argument("--backed", action="store_true", help="as of `cluster`")
     _common(parser)
@@ -302,7 +306,8 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
     """Groups of the cells, −1 = unknown, from a column of the file or from a csv."""
     import pandas as pd
 
-    from moesimvae.data.cells import SUFFIXES, first_line, suffix
+    from moesimvae.data.cells import first_line
+    from moesimvae.data.formats import SUFFIXES, suffix
     from moesimvae.scverse import known_groups
 
     if given in file.cells.obs:

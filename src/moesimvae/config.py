@@ -21,6 +21,15 @@ from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
 MANY = 60
+OWN = "own"  # the experiment on the user's own cells
+OWN_SETTINGS = (
+    *("label", "clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep"),
+    "genes",
+)
+# what the workflow makes paths of
+FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")
+NUMBERS = {"boolean", "integer", "number"}
+LABEL_FREE = ("silhouette", "stability", "agreement")
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,10 @@ def check(
     if error is not None:
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
+    _require_plain_names(config)
+    metric_defaults = schema["properties"]["experiments"]["additionalProperties"]["properties"]
+    _add_own(config, datasets, metric_defaults["metrics"]["default"])
+    _add_own_methods(config, methods)
 
     families = _families(datasets)
     named = {**datasets, **families}
@@ -132,6 +145,51 @@ def check(
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
     return Benchmark(config, datasets, methods | _expand(config, methods))
+
+
+def _add_own(config: dict[str, Any], datasets: dict[str, Block], with_labels: list[str]) -> None:
+    """The experiment on the user's own cells, where there are any.
+
+    with_labels: metrics that take labels, with which those that take none come last.
+    """
+    if config["data"] is None:
+        return
+    (name,) = [name for name, block in datasets.items() if "own" in block]
+    methods = config["methods"]
+    config["experiments"][OWN] = {
+        "title": f"Own data: {datasets[name]['title']}",
+        "datasets": [name],
+        "methods": methods,
+        "seeds": config["seeds"],
+        "metrics": [*(with_labels if config["label"] else ()), *LABEL_FREE],
+        "published": None,
+        "screening": {},
+        "showcase": "moe_sim_vae" if "moe_sim_vae" in methods else methods[0],
+        "on_request": True,
+    }
+
+
+def _add_own_methods(config: dict[str, Any], methods: dict[str, Block]) -> None:
+    """The user's own methods run in every experiment."""
+    own = [name for name, block in methods.items() if "files_sha256" in block]
+    for experiment in config["experiments"].values():
+        wanted = experiment["methods"]
+        more = [name for name in own if name not in wanted]
+        if isinstance(wanted, dict):
+            experiment["methods"] = wanted | dict.fromkeys(more)
+        else:
+            experiment["methods"] = [*wanted, *more]
+
+
+def _require_plain_names(config: dict[str, Any]) -> None:
+    """Names of folders become parts of paths and of messages: one line that can be printed."""
+    for key in FOLDERS:
+        name = config[key]
+        if isinstance(name, str) and (not name.isprintable() or set(name) & set("{}")):
+            raise UserError(
+                f"config key '{key}': the name {name!r} holds a brace, a line break or another "
+                "sign that cannot be printed; give another folder."
+            )
 
 
 def _families(datasets: dict[str, Block]) -> dict[str, list[str]]:
@@ -246,6 +304,8 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "maximum" | "exclusiveMaximum":
             bound = "at most" if error.validator == "maximum" else "less than"
             return f"{start}: {found!r} is too large; it must be {bound} {error.validator_value}."
+        case "enum":
+            return f"{start}: {found!r} is unknown; {_choice(found, error.validator_value)}."
         case "type" | "oneOf":
             kinds = error.validator_value
             if error.validator == "oneOf":
@@ -256,8 +316,8 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "pattern" | "not" | "propertyNames":
             return (
                 f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
-                "and _, and none of: all, data, figure2, generation, logs, projections, repeats, "
-                "runs, supplement, verdict."
+                "and _, and none of: all, data, figure2, generation, logs, own, projections, "
+                "repeats, runs, supplement, verdict."
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
@@ -270,9 +330,17 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
     """
     if "$ref" in schema:
         schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
-    if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
+    kinds = schema.get("type", ())
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
+    if value == "null" and "null" in kinds:
+        return None
+    if isinstance(value, str) and NUMBERS.intersection(kinds):
         parsed = yaml.safe_load(value)
         return parsed if isinstance(parsed, bool | int | float) else value
+    if isinstance(value, int | float) and not isinstance(value, bool) and "string" in kinds:
+        return str(value)  # a column or a file may be called 7
+    if isinstance(value, str) and "array" in kinds:
+        return [value]
     if isinstance(value, list):
         return [_from_words(item, schema.get("items", {}), definitions) for item in value]
     if not isinstance(value, dict):

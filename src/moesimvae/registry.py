@@ -1,8 +1,14 @@
 """A registry block as plain data: what exists, one block each, as the YAML files say.
 
 The workflow says where the files are; nothing here knows a path.
+
+A block of methods that names a `command`, or as `module` a file .py, is of a user's own method; its
+files lie beside the file with the block (`docs/own_method.md`).
 """
 
+import hashlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +16,142 @@ from moesimvae.errors import UserError
 
 Block = dict[str, Any]
 
-# Layers of values transformed but not scaled, of cytometry and of sequencing; a data set has one
-# of them at most.
-TRANSFORMED = ("arcsinh", "lognorm")
+# Layers of values transformed but not scaled, of cytometry, of sequencing, and of a user's own file
+# whose values are taken as they are; a data set has one of them at most.
+TRANSFORMED = ("arcsinh", "lognorm", "values")
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 
 
-def load(path: str | Path) -> dict[str, Block]:
-    """Read one registry file: a mapping from name to block.
+# What the block of a user's own method need not say.
+METHOD_DEFAULTS: Block = {
+    "environment": "base",
+    "input": "scaled",
+    "uses_n_clusters": True,
+    "uses_prior": False,
+    "stochastic": True,
+    "gpu": False,
+    "threads": 1,
+    "mem_mb": 8000,
+    "runtime": 60,
+    "params": {},
+    "reference": "Own method.",
+}
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# What a command may have in braces, besides the names of its params.
+PLACES = ("features", "labels", "n_clusters", "seed", "threads")
+FORMATS = ("csv", "mtx")
 
-    Raises UserError when the file is not such a mapping.
+
+def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
+    """Read registry files: one mapping from name to block of all of them.
+
+    Raises UserError when a file is not such a mapping, or names what another one names.
     """
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    blocks: dict[str, Block] = {}
+    for path in paths:
+        more = _load(Path(path))
+        if twice := blocks.keys() & more:
+            raise UserError(f"{path} names '{min(twice)}', as another file does; rename one.")
+        blocks |= more
+    return blocks
+
+
+def _load(path: Path) -> dict[str, Block]:
     import yaml  # a method's own environment need not have it
 
     try:
-        blocks = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML ({error}); mend that line.") from error
+        blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{path} is not valid YAML ({said}); mend that line.") from error
     if not isinstance(blocks, dict) or not all(isinstance(b, dict) for b in blocks.values()):
         raise UserError(f"{path} must map names to blocks of settings, one block each.")
-    return blocks
+    return {
+        name: _own_method(name, block, path) if _is_own(block) else block
+        for name, block in blocks.items()
+    }
+
+
+def own_methods(folder: str | Path | None) -> list[Path]:
+    """The files in a user's folder that hold blocks of methods; UserError where there is none."""
+    if folder is None:
+        return []
+    found = sorted(Path(folder).glob("*.yaml")) if Path(folder).is_dir() else []
+    if not found:
+        raise UserError(
+            f"config key 'own_methods': {folder} is no folder with a block of a method in it; make "
+            "one with `moesimvae new-method NAME`."
+        )
+    for path in found:
+        for name, block in _load(path).items():
+            if not _is_own(block):
+                raise UserError(
+                    f"{path}: the method '{name}' needs 'module' (a file .py beside it) or "
+                    "'command'; give one."
+                )
+    return found
+
+
+def _is_own(block: Block) -> bool:
+    return "command" in block or str(block.get("module", "")).endswith(".py")
+
+
+def _own_method(name: str, block: Block, path: Path) -> Block:
+    """A user's own method with what its block does not say, its files found beside the block.
+
+    `folder` is where its files are, `files_sha256` what they hold, so that runs are made again when
+    they change.
+    """
+    where = f"{path}: the method '{name}'"
+    block = METHOD_DEFAULTS | {"title": name} | block
+    if not NAME.fullmatch(str(name)):
+        raise UserError(f"{where} must be called by lower-case letters, digits and _; rename it.")
+    if ("command" in block) == ("module" in block):
+        raise UserError(f"{where} needs one of 'module' (a file .py) and 'command'; give one.")
+    kinds = {"title": str, "params": dict, "threads": int, "mem_mb": int, "runtime": int | float}
+    for key, kind in kinds.items():
+        if not isinstance(block[key], kind) or isinstance(block[key], bool):
+            raise UserError(f"{where} has {key}: {block[key]!r}, which is of the wrong kind.")
+    if "module" in block:
+        module = path.parent / block["module"]
+        if not module.is_file():
+            raise UserError(f"{where} names the module {module}, which is not there; write it.")
+        return block | {"module": str(module), "files_sha256": _hash([module])}
+    words = _words(block, where)
+    there = [path.parent / word for word in words if (path.parent / word).is_file()]
+    own = {"module": "external", "folder": str(path.parent), "files_sha256": _hash(there)}
+    return block | own
+
+
+def _words(block: Block, where: str) -> list[str]:
+    """The words of a command; UserError for what cannot be run or has unknown places."""
+    import shlex
+
+    try:
+        words = shlex.split(str(block["command"]))
+    except ValueError as error:
+        raise UserError(f"{where} has a command that cannot be read ({error}).") from error
+    places = set(re.findall(r"{(.*?)}", " ".join(words)))
+    allowed = [*PLACES, *block["params"]]
+    if unknown := sorted(places - set(allowed)):
+        raise UserError(
+            f"{where} has {{{unknown[0]}}} in its command; what may stand there is "
+            f"{', '.join(f'{{{place}}}' for place in allowed)}."
+        )
+    if lacking := sorted({"features", "labels", *block["params"]} - places):
+        raise UserError(f"{where} lacks {{{lacking[0]}}} in its command; say where it goes.")
+    if block.setdefault("format", "csv") not in FORMATS:
+        raise UserError(f"{where} has format {block['format']!r}; give {' or '.join(FORMATS)}.")
+    return words
+
+
+def _hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def block(blocks: dict[str, Block], name: str, kind: str) -> Block:

@@ -136,7 +136,7 @@ def test_damaged_bytes(tmp_path):
 
 def test_other_files(tmp_path):
     assert "does not exist" in error(read_cells, tmp_path / "none.csv")
-    assert "not a file" in error(read_cells, tmp_path)
+    assert "holds no matrix.mtx" in error(read_cells, tmp_path)
     assert "endings" in error(read_cells, write_csv(tmp_path / "a.xlsx", "x"))
     assert "only format" in error(read_cells, write_csv(tmp_path / "a.csv", "x\n1"), on_disk=True)
 

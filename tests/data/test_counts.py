@@ -47,7 +47,6 @@ def archive(path, tables=TABLES, **texts):
         for name, text in contents.items():
             members.writestr(f"FACS/{name}-counts.csv", text)
         members.writestr("__MACOSX/FACS/._Liver-counts.csv", "hidden")
-        members.writestr("../../outside.csv", "never unpacked")
     return {"counts": path}
 
 

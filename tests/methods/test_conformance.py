@@ -23,13 +23,13 @@ METHODS = registry.load(ROOT / "workflow" / "registry" / "methods.yaml")
 BASE = [
     name
     for name, block in METHODS.items()
-    if block["environment"] == "base" and not block.get("control")
+    if block["environment"] != "clustpy" and not block.get("control")
 ]
 KEYS = {
     *("title", "module", "environment", "input", "uses_n_clusters", "uses_prior", "stochastic"),
     *("gpu", "threads", "mem_mb", "runtime", "params", "reference"),
 }
-OPTIONAL = {"control", "published_as"}
+OPTIONAL = {"control", "embedding", "published_as"}
 N_CELLS, N_FEATURES, N_CLUSTERS = 200, 12, 3
 SMALL_NETWORK = {"hidden": [16], "batch_size": 64, "pretraining_steps": 30}
 # Parameters that make a method quick on tiny data, by module.
@@ -89,7 +89,7 @@ def disturb(seed):
 def test_block_is_complete(name):
     block = METHODS[name]
     assert set(block) - OPTIONAL == KEYS
-    assert block["environment"] in ("base", "clustpy")
+    assert (ROOT / "envs" / f"{block['environment']}.yaml").exists()
     assert block["input"] in ("scaled", "transformed", "counts")
     for key in ("uses_n_clusters", "uses_prior", "stochastic", "gpu"):
         assert isinstance(block[key], bool), key

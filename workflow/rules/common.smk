@@ -7,26 +7,29 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
+# Where this file lies, and not the Snakefile that was called: another workflow may use this one as
+# a module.
+ROOT = Path(str(workflow.current_basedir)).parent.parent
 REGISTRY = ROOT / "workflow" / "registry"
 PUBLISHED = ROOT / "workflow" / "published"
 
 # The library is used from this checkout, by this process and by the jobs in their environments.
-sys.path.insert(0, str(ROOT / "src"))
+# Snakemake would take PYTHONPATH away from jobs in conda environments, where nothing else leads
+# to the library; so it stays, and then holds the library alone.
+WITH_CONDA = bool(workflow.deployment_settings.deployment_method)
+workflow.deployment_settings.conda_not_block_search_path_envvars = True
+LIBRARY = str(ROOT / "src")
+sys.path.insert(0, LIBRARY)
+others = "" if WITH_CONDA else dict(os.environ).get("PYTHONPATH", "")
 os.environ.update(
     PYTHONPATH=os.pathsep.join(
-        dict.fromkeys(
-            [
-                str(ROOT / "src"),
-                *filter(None, dict(os.environ).get("PYTHONPATH", "").split(os.pathsep)),
-            ]
-        )
+        dict.fromkeys([LIBRARY, *filter(None, others.split(os.pathsep))])
     )
 )
 
 from moesimvae import config as configuration, registry
 from moesimvae.data import sets
-from moesimvae.errors import one_sentence
+from moesimvae.errors import UserError, one_sentence
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
@@ -36,11 +39,15 @@ with one_sentence():
         {"downloads": SCHEMA["properties"]["downloads"]["default"], **config},
     )
     METRICS = registry.load(REGISTRY / "metrics.yaml")
+    METHOD_FILES = [
+        REGISTRY / "methods.yaml",
+        *registry.own_methods(config.get("own_methods")),
+    ]
     BENCHMARK = configuration.check(
         config,
         schema=SCHEMA,
         datasets=DATASETS,
-        methods=registry.load(REGISTRY / "methods.yaml"),
+        methods=registry.load(METHOD_FILES),
         metrics=METRICS,
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
@@ -137,11 +144,17 @@ def run_folders(wildcards):
 
 def method_block(wildcards):
     """What of a method's block decides its labels; changing the rest runs nothing again."""
-    keys = ("module", "environment", "input", "gpu")
+    keys = ("module", "input", "gpu")
     block = METHODS[wildcards.method]
+    if "files_sha256" in block:  # the user's own: what its files hold counts, too
+        keys += tuple(
+            k for k in ("files_sha256", "command", "folder", "format") if k in block
+        )
     # only where it is so: without this key a method does not see the prior
     prior = {"uses_prior": True} if block["uses_prior"] else {}
-    return {key: block[key] for key in keys} | prior
+    # of one lock, all environments are the same: moving a method between them runs nothing again
+    lock = family(wildcards.method) if own_lock(wildcards.method) else "base"
+    return {key: block[key] for key in keys} | {"environment": lock} | prior
 
 
 def metrics_scored(wildcards):
@@ -235,23 +248,31 @@ def of_datasets(pattern):
     return paths
 
 
+def family(method):
+    """The family of methods that a method's environment is for."""
+    return METHODS[method].get("environment", "base")
+
+
+def own_lock(method):
+    """Whether a method needs other packages than requirements.lock has."""
+    return (ROOT / "envs" / f"{family(method)}.lock").exists()
+
+
 def environment(wildcards):
     """Conda environment file of a method's family."""
-    name = METHODS[wildcards.method].get("environment", "base")
-    return str(ROOT / "envs" / f"{name}.yaml")
+    return str(ROOT / "envs" / f"{family(wildcards.method)}.yaml")
 
 
 def interpreter(wildcards):
-    """Python for a method whose environment is not the workflow's own; None: the job's Python.
+    """Python for a method that does not run in the workflow's own; None: the job's Python.
 
     With conda, the job itself already runs in the right environment.
     """
-    name = METHODS[wildcards.method].get("environment", "base")
-    if name == "base" or workflow.deployment_settings.deployment_method:
+    name = family(wildcards.method)
+    if WITH_CONDA:
         return None
-    return BENCHMARK.config["interpreters"].get(
-        name, str(ROOT / f".venv-{name}/bin/python")
-    )
+    own = str(ROOT / f".venv-{name}/bin/python") if own_lock(wildcards.method) else None
+    return BENCHMARK.config["interpreters"].get(name, own)
 
 
 def screening_file(wildcards):
@@ -296,6 +317,28 @@ def figure3_projections(wildcards):
     return [
         run.replace(f"{RESULTS}/runs/", f"{RESULTS}/projections/", 1) + ".parquet"
         for run in runs
+    ]
+
+
+def first_runs(wildcards):
+    """Data set → the run of each method with its first seed, of the data sets shown in detail."""
+    experiment = BENCHMARK.experiment(wildcards.experiment)
+    return {
+        dataset: [
+            f"runs/{dataset}/{method}/seed{seeds[0]}"
+            for method, seeds in experiment["methods"].items()
+        ]
+        for dataset in experiment["datasets"][:IN_DETAIL]
+    }
+
+
+def latent_spaces(wildcards):
+    """Two-dimensional views of the runs among these that leave a latent space."""
+    return [
+        f"{RESULTS}/{run.replace('runs', 'projections', 1)}.parquet"
+        for runs in first_runs(wildcards).values()
+        for run in runs
+        if METHODS[Path(run).parent.name].get("embedding")
     ]
 
 

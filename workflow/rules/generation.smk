@@ -12,7 +12,7 @@ rule judge:
     log:
         f"{RESULTS}/logs/generation/judge.{{dataset}}.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     params:
         epochs=GENERATION["epochs"],
     script:
@@ -33,7 +33,7 @@ rule generate_images:
     log:
         f"{RESULTS}/logs/generation/images.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     params:
         images=GENERATION["images"],
         thresholds=GENERATION["thresholds"],
@@ -52,7 +52,7 @@ rule latent_distances:
     log:
         f"{RESULTS}/logs/generation/distances.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     script:
         "../../scripts/gen_distances.py"
 
@@ -70,7 +70,7 @@ rule generate_cells:
     log:
         f"{RESULTS}/logs/generation/cells.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     script:
         "../../scripts/gen_cells.py"
 
@@ -82,14 +82,14 @@ rule generation_figure2:
             "generation/images/{dataset}/{method}/seed{seed}", ["runs"]
         ),
         judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         figures=directory(f"{RESULTS}/figure2/figures"),
         table=f"{RESULTS}/figure2/table.csv",
     log:
         f"{RESULTS}/logs/generation/figure2.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     script:
         "../../scripts/gen_figure2.py"
 
@@ -113,7 +113,7 @@ rule generation_supplement:
         labels=f"{RESULTS}/data/{GENERATION['dataset']}/labels.parquet",
         cells=generated_cells(),
         judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
         published=PUBLISHED / "text.csv",
     output:
         figures=directory(f"{RESULTS}/supplement/figures"),
@@ -126,7 +126,7 @@ rule generation_supplement:
     log:
         f"{RESULTS}/logs/generation/supplement.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     params:
         similarity=list(GENERATION["similarity"]),
     script:
@@ -142,13 +142,13 @@ if "synthetic" in BENCHMARK.experiments():
                 f"{RESULTS}/synthetic/scores/{dataset}.csv"
                 for dataset in BENCHMARK.experiment("synthetic")["datasets"]
             ],
-            methods=REGISTRY / "methods.yaml",
+            methods=METHOD_FILES,
         output:
             figures=directory(f"{RESULTS}/synthetic/s1"),
         log:
             f"{RESULTS}/logs/generation/synthetic.log",
         conda:
-            "../../envs/base.yaml"
+            "../../envs/deep.yaml"
         params:
             datasets={
                 name: DATASETS[name]

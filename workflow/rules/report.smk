@@ -23,7 +23,7 @@ rule reconstruct:
     log:
         f"{RESULTS}/logs/reconstruct/{{dataset}}.{{method}}.{{seed}}.log",
     conda:
-        "../../envs/base.yaml"
+        "../../envs/deep.yaml"
     script:
         "../../scripts/reconstruct.py"
 
@@ -72,7 +72,7 @@ rule table:
         run_dirs=all_run_folders,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
         published=published_file,
         remark=published_remark,
     output:
@@ -114,7 +114,7 @@ rule figures:
         figure3_projections=figure3_projections,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         report(
             directory(f"{RESULTS}/{{experiment}}/figures"),
@@ -144,9 +144,13 @@ rule page:
         signature=signature_file,
         screening=screening_file,
         figures=f"{RESULTS}/{{experiment}}/figures",
+        significance=f"{RESULTS}/{{experiment}}/significance",
+        quality=f"{RESULTS}/{{experiment}}/quality.csv",
+        projections=latent_spaces,
+        labels=in_detail(of_datasets("{results}/data/{dataset}/labels.parquet")),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         report=report(
             f"{RESULTS}/{{experiment}}/report.html",
@@ -159,5 +163,6 @@ rule page:
         "../../envs/base.yaml"
     params:
         experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        clustered=first_runs,
     script:
         "../../scripts/page.py"

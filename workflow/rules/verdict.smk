@@ -11,7 +11,7 @@ rule significance:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         csv=f"{RESULTS}/{{experiment}}/significance.csv",
         md=f"{RESULTS}/{{experiment}}/significance.md",
@@ -39,7 +39,7 @@ rule quality:
         run_dirs=all_run_folders,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         csv=f"{RESULTS}/{{experiment}}/quality.csv",
         md=f"{RESULTS}/{{experiment}}/quality.md",
@@ -63,7 +63,7 @@ rule verdict:
         published=sorted(PUBLISHED.glob("*.csv")),
         comparison=PUBLISHED / "comparison.yaml",
         metrics=REGISTRY / "metrics.yaml",
-        methods=REGISTRY / "methods.yaml",
+        methods=METHOD_FILES,
     output:
         csv=f"{RESULTS}/verdict/verdict.csv",
         tex=f"{RESULTS}/verdict/verdict.tex",

@@ -1,4 +1,4 @@
-"""A user's own cells from one file: h5ad, csv or tsv (also .gz), FCS.
+"""A user's own cells from one file: h5ad, csv or tsv (also .gz), FCS, npz, 10x (folder or .h5).
 
 h5ad   X, layers, obs, … as they are; sparse stays sparse. A file of more than `BACKED_BYTES`, or
        any when asked for, stays on disk: then `cells` holds names and annotation only, and
@@ -10,6 +10,12 @@ table  One line for each cell below a line of names. The separator is the one of
 FCS    Versions 2.0 to 3.1. A channel is named by its $PnS (the marker) or, where that is empty or
        not unique, by its $PnN. Values are those of the file, scaled by gain and time step as its
        header says; nothing is compensated (see `fcs`). Cells are numbered from 0.
+npz    `X` (cells × features) beside, as far as they are there, `cells` and `features`, their names,
+       and further arrays of one value for each cell, which become obs; or one sparse matrix as
+       `scipy.sparse.save_npz` writes it. Nothing pickled is read.
+10x    A folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv (each also .gz), or the
+       .h5 file of Cell Ranger (`tenx`). Counts, sparse; genes are called by their symbols or, where
+       these are not unique, by their ids.
 """
 
 import csv
@@ -20,32 +26,28 @@ import anndata
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
-from moesimvae.data.content import opened
+from moesimvae.data import hdf5, tenx
+from moesimvae.data.content import archive, opened
 from moesimvae.data.fcs import Fcs, read_fcs
+from moesimvae.data.formats import format_of
+from moesimvae.data.named import near
 from moesimvae.errors import UserError
 
 BACKED_BYTES = 4 << 30
 CELL_COLUMNS = frozenset(
     {"barcode", "barcodes", "cell", "cell_barcode", "cell_id", "cell_name", "cellid", "index"}
 )
-SUFFIXES = {
-    ".h5ad": "h5ad",
-    ".csv": "table",
-    ".csv.gz": "table",
-    ".tsv": "table",
-    ".tsv.gz": "table",
-    ".fcs": "fcs",
-}
 
 
 @dataclass(frozen=True)
 class CellFile:
     """What a file holds. `cells`: n_cells × features, float32 for tables and FCS.
 
-    kind: "h5ad", "table" or "fcs". on_disk: `cells` has no X, the values are still in the file.
-    fluorescence: an FCS file that has scatter channels. compensation: the keyword that holds its
-    compensation matrix. version: its version.
+    kind: "h5ad", "table", "fcs", "npz" or "10x". on_disk: `cells` has no X, the values are still in
+    the file. fluorescence: an FCS file that has scatter channels. compensation: the keyword that
+    holds its compensation matrix. version: its version.
     """
 
     path: Path
@@ -70,33 +72,21 @@ def read_cells(path: str | Path, on_disk: bool = False, may_be_empty: bool = Fal
     names two cells or two features alike.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; check the name of the file.")
-    if not path.is_file():
-        raise UserError(f"{path} is not a file; give one of {', '.join(SUFFIXES)}.")
-    kind = SUFFIXES.get(suffix(path))
-    if kind is None:
-        raise UserError(
-            f"{path} has none of the endings {', '.join(SUFFIXES)}, by which formats are told "
-            "apart; rename or convert it."
-        )
+    kind = format_of(path)
     if on_disk and kind != "h5ad":
         raise UserError(f"{path} is no h5ad, the only format that can stay on disk; convert it.")
     if kind == "h5ad":
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
+    elif kind == "fcs":
+        file = from_fcs(path, read_fcs(path))
     else:
-        file = _table(path) if kind == "table" else from_fcs(path, read_fcs(path))
+        read = {"table": _table, "npz": _npz, "10x": _tenx}[kind]
+        file = CellFile(path, kind, read(path))
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
     require_unique(file.cells.obs_names, f"{path}: the cell name")
     require_unique(file.cells.var_names, f"{path}: the feature name")
     return file
-
-
-def suffix(path: str | Path) -> str:
-    """The ending that tells the format, in lower case, with .gz where there is one."""
-    *_, before, last = ["", "", *Path(path).suffixes]
-    return (before + last if last.lower() == ".gz" else last).lower()
 
 
 def require_unique(names: pd.Index, what: str) -> None:
@@ -111,11 +101,54 @@ def require_unique(names: pd.Index, what: str) -> None:
         )
 
 
+# ---------------------------------------------------------------------- columns
+
+
+def find_column(file: CellFile, name: str, what: str) -> int:
+    """The column of X of a marker or channel; UserError with the nearest names of the file."""
+    cells = file.cells
+    for names in (cells.var_names, *([cells.var["channel"]] if "channel" in cells.var else [])):
+        (found,) = np.nonzero(np.asarray(names) == name)
+        if len(found) == 1:
+            return int(found[0])
+    raise UserError(
+        f"{file.path} has no {what} '{name}'; {near(name, [*cells.var_names, *cells.obs])}."
+    )
+
+
+def column_as_text(file: CellFile, name: str) -> np.ndarray:
+    """The values of a column that tells groups of cells, as text, numbers as whole numbers.
+
+    Of h5ad, npz and 10x a column of obs, else any. "" where there is no value. Raises UserError
+    where there is no such column, and for numbers that are not whole.
+    """
+    if name in file.cells.obs:
+        column = file.cells.obs[name]
+        if column.dtype.kind not in "fc":
+            column = column.astype(object)
+            return column.where(column.notna(), "").to_numpy(dtype=str)
+        values = column.to_numpy()
+    elif file.kind in ("table", "fcs"):
+        values = file.cells.X[:, find_column(file, name, "label column")]
+    else:
+        raise UserError(
+            f"{file.path} has no column '{name}' in obs; {near(name, list(file.cells.obs))}."
+        )
+    gated = np.isfinite(values)
+    if (values[gated] != np.round(values[gated])).any():
+        raise UserError(
+            f"{file.path}: the label column '{name}' holds {values[gated][0]:g} and other numbers "
+            "that are not whole; name the column that tells the populations."
+        )
+    return np.where(gated, np.where(gated, values, 0).astype(np.int64).astype(str), "")
+
+
 # ---------------------------------------------------------------------- h5ad
 
 
 def _h5ad(path: Path, on_disk: bool) -> CellFile:
     try:
+        hdf5.require_plain(path)
         if on_disk:
             with h5py.File(path) as stored:
                 obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
@@ -124,17 +157,21 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
             cells = anndata.AnnData(obs=obs, var=var, uns=uns)
         else:
             cells = anndata.read_h5ad(path)
+    except UserError:
+        raise
     except Exception as error:  # of a damaged file h5py and anndata raise all kinds
         raise UserError(
             f"{path} is not a readable h5ad file ({first_line(error)}); write it again."
         ) from error
+    for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
+        hdf5.require_whole(path, name, matrix)
     return CellFile(path, "h5ad", cells, on_disk=on_disk)
 
 
 # ---------------------------------------------------------------------- csv, tsv
 
 
-def _table(path: Path) -> CellFile:
+def _table(path: Path) -> anndata.AnnData:
     try:
         names, separator = _head(path)
         named = names[0] == "" or names[0].lower() in CELL_COLUMNS
@@ -162,12 +199,11 @@ def _table(path: Path) -> CellFile:
     text = table.loc[:, ~numbers]
     with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
         values = table.loc[:, numbers].to_numpy(dtype=np.float32)
-    cells = anndata.AnnData(
+    return anndata.AnnData(
         values,
         obs=text.astype(str).where(text.notna(), ""),
         var=pd.DataFrame(index=names[numbers]),
     )
-    return CellFile(path, "table", cells)
 
 
 def _head(path: Path) -> tuple[list[str], str]:
@@ -192,6 +228,72 @@ def _head(path: Path) -> tuple[list[str], str]:
 
 def _all_different_text(column: pd.Series) -> bool:
     return column.dtype == object and len(column) > 0 and column.notna().all() and column.is_unique
+
+
+# ---------------------------------------------------------------------- npz
+
+
+def _npz(path: Path) -> anndata.AnnData:
+    try:
+        with archive(path), np.load(path, allow_pickle=False) as stored:
+            if "indptr" in stored:
+                matrix = sp.csr_matrix(sp.load_npz(path))
+                hdf5.require_whole(path, "X", matrix)
+                matrix = matrix.astype(np.float32)
+                return anndata.AnnData(matrix, *map(_numbered, matrix.shape))
+            arrays = {name: stored[name] for name in stored.files}
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file NumPy raises all kinds
+        raise UserError(
+            f"{path} is not a readable npz file ({first_line(error)}); write it again, without "
+            "objects."
+        ) from error
+    return _of_arrays(path, arrays)
+
+
+def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> anndata.AnnData:
+    matrix = arrays.pop("X", None)
+    if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
+        held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
+        what = "no array X" if matrix is None else f"X {matrix.shape} of {matrix.dtype}"
+        raise UserError(
+            f"{path} has {what}; it needs numbers X (cells × features), and holds {held} besides."
+        )
+    tables = []
+    for name, n in zip(("cells", "features"), matrix.shape, strict=True):
+        names = arrays.pop(name, None)
+        if names is not None and names.shape != (n,):
+            raise UserError(
+                f"{path}: {name} has the shape {names.shape} for {n:,} {name}; give each a name."
+            )
+        table = _numbered(n) if names is None else pd.DataFrame(index=names.astype(str))
+        tables.append(table.rename_axis(None))
+    for name, array in arrays.items():
+        if array.shape == (len(matrix),) and array.dtype.kind in "biufUS":
+            values = array.astype(str) if array.dtype.kind in "US" else array
+            tables[0][name] = values
+    with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
+        return anndata.AnnData(matrix.astype(np.float32), *tables)
+
+
+def _numbered(n: int) -> pd.DataFrame:
+    return pd.DataFrame(index=pd.RangeIndex(n).astype(str))
+
+
+# ---------------------------------------------------------------------- 10x
+
+
+def _tenx(path: Path) -> anndata.AnnData:
+    try:
+        return tenx.read_folder(path) if path.is_dir() else tenx.read_h5(path)
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file h5py and scipy raise all kinds
+        raise UserError(
+            f"{path} holds no counts as Cell Ranger writes them ({first_line(error)}); export them "
+            "again."
+        ) from error
 
 
 # ---------------------------------------------------------------------- FCS

@@ -27,6 +27,10 @@ UNKNOWN = "unknown"
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
+# More than so many bytes, and more than so many times the packed ones, is what nobody meant to
+# unpack: tables of counts, mostly zeros, unpack to some 20 times their size.
+UNPACKED, RATIO = 64 << 20, 200
+UNPACKED_ARCHIVE = 64 << 30  # bytes of all members of a zip archive together
 
 
 def source_record(path: str | Path) -> Path:
@@ -45,11 +49,16 @@ def is_gzip(path: str | Path) -> bool:
 def opened(path: str | Path) -> Iterator[BinaryIO]:
     """The content as a binary stream, unpacked on the way if it is gzip.
 
-    Raises UserError when the file cannot be read, also when that shows only inside the block.
+    Raises UserError when the file cannot be read or explodes when unpacked, also when that shows
+    only inside the block.
     """
     try:
-        with (gzip.open if is_gzip(path) else open)(path, "rb") as stream:
-            yield stream
+        if is_gzip(path):
+            with _Gzip(path) as stream:
+                yield stream
+        else:
+            with open(path, "rb") as stream:
+                yield stream
     except _GZIP_ERRORS as error:
         raise UserError(
             f"{path} is a truncated or damaged gzip file ({error}); delete it and fetch it again."
@@ -60,19 +69,68 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
         ) from error
 
 
+class _Gzip(gzip.GzipFile):
+    """A gzip file that stops where it has given far more bytes than it has itself."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path, "rb")
+        self.path, self.most = path, max(UNPACKED, RATIO * Path(path).stat().st_size)
+
+    def _counted(self, given: bytes) -> bytes:
+        if self.tell() > self.most:
+            raise UserError(
+                f"{self.path} unpacks to more than {RATIO} times its size; if that is what it "
+                "should do, unpack it yourself and give the unpacked file."
+            )
+        return given
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size >= 0:
+            return self._counted(super().read(size))
+        pieces = []
+        while piece := self._counted(super().read(_PIECE)):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(super().read1(size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return self._counted(super().readline(size))
+
+
 @contextmanager
 def archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
     """The zip archive; UserError when it is none or is damaged, also when that shows only inside.
 
-    A member that is opened gives no more bytes than the archive says it has, and is checked.
+    A member that is opened gives no more bytes than the archive says it has, and is checked. An
+    archive that says it explodes, or that names places outside of itself, is refused; nothing is
+    ever unpacked into files.
     """
     try:
         with zipfile.ZipFile(path) as members:
+            _require_harmless(path, members.infolist())
             yield members
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
         raise UserError(
             f"{path} is not a readable zip archive ({error}); delete it and fetch it again."
         ) from error
+
+
+def _require_harmless(path: str | Path, members: list[zipfile.ZipInfo]) -> None:
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        if name.startswith("/") or ":" in name.split("/")[0] or ".." in name.split("/"):
+            raise UserError(
+                f"{path} names the member {member.filename!r}, a place outside of the archive; "
+                "give one that was made in the usual way."
+            )
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(UNPACKED, RATIO * Path(path).stat().st_size) or unpacked > UNPACKED_ARCHIVE:
+        raise UserError(
+            f"{path} unpacks to {unpacked:,} bytes, more than {RATIO} times its size or more than "
+            f"{UNPACKED_ARCHIVE:,}; give the archive as published."
+        )
 
 
 def expected_hashes(file: Block) -> dict[str, str]:

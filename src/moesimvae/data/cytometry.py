@@ -22,7 +22,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data.cells import CellFile, from_fcs, read_cells
+from moesimvae.data.cells import CellFile, column_as_text, find_column, from_fcs, read_cells
 from moesimvae.data.content import archive
 from moesimvae.data.fcs import read_fcs
 from moesimvae.data.named import listed, near
@@ -61,7 +61,7 @@ def cytometry(block: Block, raw_files: Raw) -> Cells:
     """Cells of the files in the order of their roles, with the populations of a column."""
     panel = _panel(block)
     files = [read_cells(path) for path in raw_files.values()]
-    labels = [_names(_column(file, panel.label), panel, file) for file in files]
+    labels = [_names(column_as_text(file, panel.label), panel, file) for file in files]
     return _data_set(files, np.concatenate(labels), panel)
 
 
@@ -125,7 +125,7 @@ def _known_names(panel: Panel) -> list[str]:
 def _choose(file: CellFile, panel: Panel) -> list[int]:
     """Columns of the markers to cluster."""
     wanted = panel.markers or panel.not_markers
-    columns = [_find(file, name, "marker or channel") for name in wanted]
+    columns = [find_column(file, name, "marker or channel") for name in wanted]
     if panel.markers:
         return columns
     left_out = set(columns)
@@ -134,31 +134,7 @@ def _choose(file: CellFile, panel: Panel) -> list[int]:
     return [column for column in range(file.cells.n_vars) if column not in left_out]
 
 
-def _find(file: CellFile, name: str, what: str) -> int:
-    """The column of a marker or channel; UserError with the nearest names of the file."""
-    cells = file.cells
-    for names in (cells.var_names, *([cells.var["channel"]] if "channel" in cells.var else [])):
-        (found,) = np.nonzero(np.asarray(names) == name)
-        if len(found) == 1:
-            return int(found[0])
-    raise UserError(f"{file.path} has no {what} '{name}'; {near(name, list(cells.var_names))}.")
-
-
 # ---------------------------------------------------------------------- populations
-
-
-def _column(file: CellFile, name: str) -> np.ndarray:
-    """The values of the label column, numbers as whole numbers, all as text."""
-    if name in file.cells.obs:
-        return file.cells.obs[name].to_numpy(dtype=str)
-    values = file.cells.X[:, _find(file, name, "label column")]
-    gated = np.isfinite(values)
-    if (values[gated] != np.round(values[gated])).any():
-        raise UserError(
-            f"{file.path}: the label column '{name}' holds {values[gated][0]:g} and other numbers "
-            "that are not whole; name the column that tells the populations."
-        )
-    return np.where(gated, np.where(gated, values, 0).astype(np.int64).astype(str), "")
 
 
 def _names(labels: np.ndarray, panel: Panel, file: CellFile) -> np.ndarray:

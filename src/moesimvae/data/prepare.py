@@ -46,7 +46,7 @@ def prepare(
     ]
     cells, labels = readers.read(block, raw_files)
     _count(name, block.get("expects") or {}, cells, labels)
-    _check_cells(name, cells, labels)
+    check_cells(name, cells, labels)
     if "split" in block:
         labels["split"] = split(cells.n_obs, **block["split"])
         cells.obs[SPLIT] = pd.Categorical(labels["split"], [TEST, TRAIN])
@@ -55,10 +55,17 @@ def prepare(
     above = signature.above_average(cells, genes, f"the data set {name}") if genes else None
     steps = block.get("preprocessing", [])
     cells = preprocess(cells, steps)
-    _check_values(name, cells)
+    check_values(name, cells)
     if above is not None:
         signature.attach(cells, above, genes)
     cells.uns |= {"dataset": name, "preprocessing": json.dumps(steps)}
+    return write(out_dir, cells, labels, _facts(block, name, cells, labels, sources))
+
+
+def write(
+    out_dir: str | Path, cells: AnnData, labels: pd.DataFrame, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Put the three files of a data set into a folder, all or none; return the facts with hash."""
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".prepare.", dir=out_dir) as folder:
@@ -66,7 +73,6 @@ def prepare(
         # gzip at its lightest: MNIST takes 26 MB instead of 222 and is read in a second
         cells.write_h5ad(temporary / FEATURES, compression="gzip", compression_opts=1)
         labels[LABEL_COLUMNS].to_parquet(temporary / LABELS, index=False)
-        facts = _facts(block, name, cells, labels, sources)
         facts["features_sha256"] = files.sha256(temporary / FEATURES)
         files.write_json(temporary / FACTS, facts)
         (out_dir / FACTS).unlink(missing_ok=True)
@@ -119,7 +125,7 @@ def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.Dat
         )
 
 
-def _check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
+def check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
     """Hold what a reader gave to contract 1."""
     if len(cells.obs.columns) or not cells.obs_names.is_unique:
         raise UserError(
@@ -133,7 +139,7 @@ def _check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
         )
 
 
-def _check_values(name: str, cells: AnnData) -> None:
+def check_values(name: str, cells: AnnData) -> None:
     """Hold what the steps gave to contract 1."""
     values = cells.X.data if sp.issparse(cells.X) else cells.X
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)

@@ -81,12 +81,22 @@ def load(folder: Path) -> Recipe | None:
 # ---------------------------------------------------------------------- which features
 
 
+def as_options(kind: str, names: Sequence[str]) -> str:
+    """How a user of the command line says which columns to take or to leave out."""
+    return f"--{kind} {shlex.join(names)}"
+
+
 def choose(
-    file: CellFile, features: Sequence[str] = (), drop: Sequence[str] = (), use_rep: str = ""
+    file: CellFile,
+    features: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    use_rep: str = "",
+    said: Callable[[str, Sequence[str]], str] = as_options,
 ) -> list[str]:
     """Names of the features to cluster, in the file's order.
 
     features, drop: names or patterns (`CD*`) of those to take, all by default, and to leave out.
+    said: what a user types to leave columns out, (features | drop, names) → text, for errors.
     Raises UserError for a name that matches nothing, for a column of text, and, unless `features`
     says so, for channels of cytometry that are no markers (Time, DNA, …).
     """
@@ -97,7 +107,7 @@ def choose(
                 f"'{use_rep}'; leave one of them out."
             )
         return list(_stored_names(file, use_rep))
-    tabular = file.kind != "h5ad"
+    tabular = file.kind in ("table", "fcs")
     columns = [*file.cells.var_names, *(file.cells.obs.columns if tabular else ())]
     taken = set(_matching(features, columns, file)) if features else set(columns)
     taken -= set(_matching(drop, columns, file))
@@ -107,15 +117,16 @@ def choose(
         example = file.cells.obs[text[0]].iloc[0]
         raise UserError(
             f"{file.path} has columns that are not numbers ({_list(text)}; the first cell has "
-            f"'{example}' in {text[0]}); leave them out with --drop {shlex.join(text)}, or name "
-            "the features with --features."
+            f"'{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
+            f"features to take with {said('features', ['NAME'])}."
         )
     if tabular and not features:
         suspects = [name for name in chosen if _no_marker(name)]
         if suspects:
             raise UserError(
                 f"{file.path} has columns that look like no markers; leave them out with "
-                f"--drop {shlex.join(suspects)}, or say with --features what to cluster ('*': all)."
+                f"{said('drop', suspects)}, or say what to cluster with "
+                f"{said('features', ['*'])} (all) or names."
             )
     if not chosen:
         raise UserError(f"no feature of {file.path} is left to cluster; choose at least one.")
@@ -204,7 +215,7 @@ def _automatic(
         return "arcsinh", cofactor, " (automatic: FCS with scatter channels, so fluorescence)"
     if file.kind == "fcs":
         return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
-    if file.kind == "h5ad" and not use_rep and _counts(file, layer):
+    if file.kind in ("h5ad", "10x") and not use_rep and _counts(file, layer):
         return "counts", cofactor, " (automatic: non-negative integers, so counts)"
     return "none", cofactor, " (automatic: values are taken as they are)"
 

@@ -8,6 +8,8 @@ the label of its cells.
 A block with the key `grid` is a family of simulated sets, one for each value of a parameter of the
 simulator, called <family>_<value>.
 
+The file that a user names with the config key `data` is a data set of the family `own`.
+
 The keys under `instead` replace a block's own where the user has all the files that they name.
 """
 
@@ -17,9 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from moesimvae.data.formats import files_of, format_of, suffix
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
 
+OWN = "own"
 NAMED = "<inhibitor>_<population>_<well>.fcs"
 NAME = re.compile(r"(?P<inhibitor>.+)_(?P<population>[^_]+)_(?P<well>[A-Za-z]\d{1,2})\.fcs", re.I)
 
@@ -27,8 +31,8 @@ NAME = re.compile(r"(?P<inhibitor>.+)_(?P<population>[^_]+)_(?P<well>[A-Za-z]\d{
 def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str, Block]:
     """The registry with every family in its wells, and with what the user has `instead`.
 
-    config: `mirror` and `downloads` are searched for the files of `instead`; the value under a
-    family's name is the user's folder of its files. A well's block has `family`, `inhibitor`,
+    config: `data` is the user's own file; `mirror` and `downloads` are searched for the files of
+    `instead`; the value under a family's name is the user's folder of its files. A well's block has `family`, `inhibitor`,
     `well` and, with a folder of the user's, `local`, its path.
     Raises UserError for a folder that holds no such files or one of another name.
     """
@@ -42,6 +46,8 @@ def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str,
             resolved |= _grid(name, block)
         else:
             resolved[name] = _instead(name, block, folders)
+    if isinstance(config.get("data"), str):
+        resolved |= _own(config["data"])
     return resolved
 
 
@@ -62,7 +68,7 @@ def _instead(name: str, block: Block, folders: Iterable[Path]) -> Block:
 
 
 def _grid(family: str, block: Block) -> dict[str, Block]:
-    """One data set for each value; `n_clusters` may name the parameter and then is the value."""
+    """One data set for each value; `n_clusters` or `cells` may name the parameter and then is it."""
     ((parameter, values),) = block["grid"].items()
     common = {key: value for key, value in block.items() if key != "grid"} | {"family": family}
     grid: dict[str, Block] = {}
@@ -71,10 +77,32 @@ def _grid(family: str, block: Block) -> dict[str, Block]:
             "title": block["title"].format_map({parameter: value}),
             "simulate": block["simulate"] | {parameter: value},
         }
-        if block["n_clusters"] == parameter:
-            own["n_clusters"] = value
+        own |= {key: value for key in ("n_clusters", "cells") if block[key] == parameter}
         grid[f"{family}_{value}"] = common | own
     return grid
+
+
+def _own(path: str) -> dict[str, Block]:
+    """The data set that a user's file becomes; its name is harmless whatever the file is called.
+
+    `own` is the path, `reads` the files there. Raises UserError for a file that is not there, of
+    another format, or called with control characters.
+    """
+    if not path.isprintable():
+        raise UserError(
+            f"config key 'data': the name {path!r} holds a line break or another sign that cannot "
+            "be printed; rename the file."
+        )
+    try:
+        format_of(path)
+        reads = [str(part) for part in files_of(path)]
+    except UserError as error:
+        raise UserError(f"config key 'data': {error}") from None
+    stem = Path(path).resolve().name
+    stem = stem[: len(stem) - len(suffix(stem))] if Path(path).is_file() else stem
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "cells"
+    block = {"title": Path(path).resolve().name, "family": OWN, "own": path, "reads": reads}
+    return {f"{OWN}_{name}": block | {"n_clusters": None}}
 
 
 def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:

@@ -109,8 +109,9 @@ def _checked(truth: ArrayLike, clusters: ArrayLike) -> tuple[np.ndarray, np.ndar
 
 
 # Metric name → function of the table of counts; the same names are keys of metrics.yaml, which has
-# those of LABEL_FREE besides: they look at clusters and features, not at the truth.
-LABEL_FREE = ("silhouette",)
+# those of LABEL_FREE besides: they look at features or at other runs, not at the truth.
+CONCORDANCE = ("stability", "agreement")
+LABEL_FREE = ("silhouette", *CONCORDANCE)
 METRICS: dict[str, Callable[[Counts], float]] = {}
 
 

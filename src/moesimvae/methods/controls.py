@@ -21,7 +21,7 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
     labels_path: labels.parquet in the folder of its data set, whose name the runs carry.
     `one_cluster` and `true_labels` run with the first seed alone. Cells without a label (never
     scored) are noise, -1, among the true labels. `random_labels` draws each cell's cluster
-    uniformly from `n_clusters`.
+    uniformly from `n_clusters`. Where no cell has a label there are no true labels.
     """
     from pandas import read_parquet
 
@@ -33,7 +33,8 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
             "random_labels": np.random.default_rng(seed).integers(n_clusters, size=len(cells))
         }
         if seed == seeds[0]:
-            labels |= {"one_cluster": np.zeros(len(cells), dtype=int), "true_labels": true}
+            labels["one_cluster"] = np.zeros(len(cells), dtype=int)
+            labels |= {"true_labels": true} if (true >= 0).any() else {}
         for method, values in labels.items():
             status = blank_status(labels_path.parent.name, method, seed, {}, n_clusters, threads=1)
             status |= found(values) | {

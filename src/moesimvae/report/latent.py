@@ -171,7 +171,7 @@ def latent(
     by_truth = np.array([colour.get(name, UNSCORED) for name in truth])
     shade = {-1: NOISE}
     for cluster, (name, first) in matched.items():
-        shade[cluster] = colour[name] if first else _lighter(colour[name])
+        shade[cluster] = colour[name] if first else lighter(colour[name])
     by_cluster = np.array([shade.get(c, UNSCORED) for c in clusters])
 
     short = all(len(name) <= 3 for name in names)  # so that they fit on the picture
@@ -181,7 +181,7 @@ def latent(
     if (clusters == -1).any():
         entries.append((NOISE, "noise (right)"))
     if not all(first for _, first in matched.values()):
-        entries.append((_lighter("#0072B2"), "lighter: further cluster"))
+        entries.append((lighter("#0072B2"), "lighter: further cluster"))
     columns = max(1, min(5, int(WIDTH / (0.32 + 0.058 * max(len(e[1]) for e in entries)))))
     rows = -(-len(entries) // columns)
 
@@ -259,7 +259,7 @@ def _apart(places: np.ndarray, width: float = 0.06, height: float = 0.045) -> np
     return places
 
 
-def _lighter(colour: str) -> str:
+def lighter(colour: str) -> str:
     return mpl.colors.to_hex(0.45 * np.array(to_rgb(colour)) + 0.55)
 
 

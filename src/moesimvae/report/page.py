@@ -3,55 +3,69 @@
 from __future__ import annotations
 
 import base64
-import struct
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from moesimvae import files
-from moesimvae.report import IN_DETAIL, overview, screening, sections, signatures, tables
+from moesimvae.report import IN_DETAIL, overview, records, screening, sections, signatures, tables
+from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
+from moesimvae.report.verdicts import MARKS, checked
+from moesimvae.report.widgets import widgets
 
 Block = dict[str, Any]
 
-MANY_RUNS = 1000
+MOST_BYTES = 3_000_000  # of all pictures of a page together
+CITE = (
+    "Kopf A., Fortuin V., Somnath V. R., Claassen M. (2021) Mixture-of-Experts Variational "
+    "Autoencoder for clustering and generating from similarity-based representations on single "
+    "cell data. PLoS Comput. Biol. 17(6): e1009086.",
+    "https://doi.org/10.1371/journal.pcbi.1009086",
+)
 
 
 def page(
     table: pd.DataFrame,
     runs: pd.DataFrame,
-    statuses: Iterable[Block],
+    statuses: Mapping[str, Block],
     experiment: Block,
     datasets: Mapping[str, Block],
     methods: dict[str, Block],
     metrics: dict[str, Block],
-    figures: str | Path,
+    figures: Sequence[str | Path],
+    views: Sequence[Block] = (),
     remark: str = "",
     signature: pd.DataFrame | None = None,
     screened: pd.DataFrame | None = None,
+    checks: pd.DataFrame | None = None,
 ) -> str:
     """The report of one experiment as HTML.
 
-    table: from `tables.comparison`; runs: contract 4's table; statuses: the status.json of its
-    runs; datasets: name → dataset.json; figures: folder written by `style.write`;
+    table: from `tables.comparison`; runs: contract 4's table; statuses: path of each run,
+    relative to the results folder → its status.json; datasets: name → dataset.json; figures:
+    folders written by `style.write`; views: from `spaces.spaces`;
     remark: on the published numbers, as for `overview.overviews`; signature: from
     `signature.table`; screened: from `selection.screening`, whose variants stand in
-    experiment["variants"]. Of many data sets only the first
-    IN_DETAIL have a section, and of many runs only those that did not finish are listed. Links to
-    run folders and to the table's other formats are relative to results/<experiment>/.
+    experiment["variants"]; checks: from `quality.check`. Of many data sets only the first
+    IN_DETAIL have a section and their runs listed, of the others those that did not finish. Links
+    to run folders and to the table's other formats are relative to results/<experiment>/.
     """
-    statuses = list(statuses)
-    machine = sections.machine_of(statuses)
+    machine = sections.machine_of(s for s in statuses.values() if s.get("machine"))
     own = table[table["source"] == "run"]
     methods = methods | experiment.get("variants", {})
     shown = {run for paths in own["runs"] for run in paths.split()}
     mine = runs[runs["run"].isin(shown) | runs["method"].isin(experiment.get("variants", {}))]
     used = [m for m in methods if m in set(own["method"])]
-    listed = mine if len(mine) <= MANY_RUNS else mine[mine["status"] != "ok"]
+    listed = records.records(table, runs, statuses, metrics, datasets)
+    paths = [seed["path"] for part in listed for group in part["groups"] for seed in group["seeds"]]
     return render(
         "report.html.j2",
+        **widgets(leaderboard([("", table, datasets)], metrics), views),
         experiment=experiment,
         summary=summary(table, metrics, datasets, screened),
         best=best_by_metric(table, metrics, datasets),
@@ -61,18 +75,24 @@ def page(
         screening=()
         if screened is None
         else screening.screening_tables(screened, methods, metrics, datasets),
-        figures=_figures(Path(figures)),
+        figures=pictures_of(figures),
         published=published_values(table, metrics),
         metrics={m: metrics[m] for m in dict.fromkeys(own["metric"])},
         datasets=datasets,
         methods={m: methods[m] for m in used},
-        runs=_runs(listed, methods, datasets),
+        records=listed,
+        unfinished=records.unfinished(mine, paths, methods, list(datasets)),
         n_runs=len(mine),
+        environments=records.environments(statuses)[0],
+        checks=None if checks is None else checked(experiment["name"], checks),
+        marks=MARKS,
+        cite=CITE,
+        newest_code=newest_code(statuses.values()),
         in_detail=IN_DETAIL,
-        provenance=provenance(statuses),
         letter=sections.letter,
-        short=tables.SHORT,
+        anchor=records.anchor,
         range_of=range_of,
+        in_words=records.in_words,
     )
 
 
@@ -216,21 +236,10 @@ def published_values(table: pd.DataFrame, metrics: dict[str, Block]) -> list[Blo
     ]
 
 
-def provenance(statuses: list[Block]) -> Block:
-    """What made the runs: each different value with the number of runs it holds for."""
-    packages: dict[str, dict[str, None]] = {}
-    for status in statuses:
-        for name, version in status["packages"].items():
-            packages.setdefault(name, {})[version] = None
-    started = sorted(status["started"] for status in statuses)
-    return {
-        "code": _tally(status["code_sha256"] for status in statuses),
-        "version": _tally(status["version"] for status in statuses),
-        "machine": _tally(sections.machine_of([status]) for status in statuses),
-        "device": _tally(status["device"] for status in statuses),
-        "started": (started[0], started[-1]) if started else None,
-        "packages": {name: ", ".join(found) for name, found in sorted(packages.items())},
-    }
+def newest_code(statuses: Iterable[Block]) -> str:
+    """The hash of the code that made the latest of these runs."""
+    made = [(s["started"], s["code_sha256"]) for s in statuses if s.get("code_sha256")]
+    return max(made)[1] if made else ""
 
 
 def range_of(metric: Block) -> str:
@@ -238,50 +247,43 @@ def range_of(metric: Block) -> str:
     return f"{low} to {'no limit' if high is None or high == float('inf') else high}"
 
 
-def _tally(values: Iterable[str]) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return list(counts.items())
+def pictures_of(folders: Iterable[str | Path]) -> dict[str, list[Block]]:
+    """Data set → its pictures, each with its bytes as a data URI and its size in pixels.
 
-
-def _runs(
-    runs: pd.DataFrame, methods: dict[str, Block], datasets: Mapping[str, Block]
-) -> list[Block]:
-    """The runs, failed ones first in each data set, with what the page prints of them."""
-    order = {name: i for i, name in enumerate(datasets)}
-    rows = runs.assign(
-        where=runs["dataset"].map(order),
-        ok=runs["status"] == "ok",
-        title=[methods[m]["title"] for m in runs["method"]],
-    ).sort_values(["where", "ok", "title", "seed"], kind="stable")
-    return [
-        {
-            **row,
-            "reason": row["reason"] if isinstance(row["reason"], str) else "",
-            "seconds": sections.seconds(row["wall_seconds"]),
-            "memory": "" if pd.isna(row["peak_memory_mb"]) else f"{row['peak_memory_mb']:,.0f}",
-        }
-        for row in rows.to_dict("records")
-    ]
-
-
-def _figures(folder: Path) -> dict[str, list[Block]]:
-    """Data set → its pictures, each with its bytes as a data URI and its size in pixels."""
+    They are as sharp as on disk where all of them together stay below MOST_BYTES, and smaller by
+    one factor for all where they would not. `pdf` is relative to results/<experiment>/.
+    """
+    said = [(Path(f), p) for f in folders for p in files.read_json(Path(f) / "figures.json")]
+    drawn = [_webp(folder / picture["file"]) for folder, picture in said]
+    whole = sum(len(data) for data, _ in drawn)
+    if whole > MOST_BYTES:
+        drawn = [_webp(folder / p["file"], MOST_BYTES / whole) for folder, p in said]
     by_dataset: dict[str, list[Block]] = {}
-    for picture in files.read_json(folder / "figures.json"):
-        png = (folder / picture["file"]).read_bytes()
-        width, height = struct.unpack(">II", png[16:24])  # the PNG header
+    for (folder, picture), (data, size) in zip(said, drawn, strict=True):
         by_dataset.setdefault(picture["dataset"], []).append(
             {
                 **picture,
-                "uri": f"data:image/png;base64,{base64.b64encode(png).decode()}",
-                "width": width,
-                "height": height,
+                "uri": f"data:image/webp;base64,{base64.b64encode(data).decode()}",
+                "width": size[0],
+                "height": size[1],
+                "reduced": whole > MOST_BYTES,
                 "pdf": f"{folder.name}/{Path(picture['file']).with_suffix('.pdf')}",
             }
         )
     return by_dataset
+
+
+def _webp(path: Path, share: float = 1) -> tuple[bytes, tuple[int, int]]:
+    """A picture's bytes, without loss or in some `share` of them, and its size on the page."""
+    with Image.open(path) as image:
+        whole, written = image.convert("RGB"), io.BytesIO()
+    if share == 1:
+        whole.save(written, "WEBP", lossless=True, quality=60, method=4)
+    else:
+        side = max(0.5, share**0.5)
+        small = whole.resize([round(side * n) for n in whole.size], Image.Resampling.LANCZOS)
+        small.save(written, "WEBP", quality=70, method=4)
+    return written.getvalue(), whole.size
 
 
 def _counted(number: int, noun: str) -> str:

@@ -32,13 +32,14 @@ PRIOR = "‡ uses prior knowledge about the cells, which the other methods are n
 @dataclass(frozen=True)
 class Cell:
     """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
-    notes: numbers of its footnotes.
+    notes: numbers of its footnotes; run: path of a run that it comes from.
     """
 
     text: str = ""
     below: str = ""
     rank: int = 0
     notes: tuple[int, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,8 @@ def _run_row(
     why = (note(notes, failed),) if failed else ()
     dnf = None
     if finished == 0:
-        dnf = Cell(f"DNF: {tables.SHORT.get(first['status'], first['status'])}", notes=why)
+        said = f"DNF: {tables.SHORT.get(first['status'], first['status'])}"
+        dnf = Cell(said, notes=why, run=first["runs"].partition(" ")[0])
     spent = seconds(first["wall_seconds"])
     return Row(
         f"{first['title']}: {first['settings']}" if first["settings"] else first["title"],
@@ -255,10 +257,11 @@ def score_cell(
 
     tell: put the reason of runs that did not finish at this cell, for want of another place.
     """
+    run = row["runs"].partition(" ")[0]
     if row["n"] == 0:
         if finished == 0:
-            return Cell("DNF", notes=_own_note(row, notes) if tell else ())
-        return Cell("–", notes=_own_note(row, notes))
+            return Cell("DNF", notes=_own_note(row, notes) if tell else (), run=run)
+        return Cell("–", notes=_own_note(row, notes), run=run)
     count, varies = metric == "clusters_found", row["n"] > 1 and row["min"] < row["max"]
     number = _count if count else fixed
     text, below = number(row["mean"]), ""
@@ -271,7 +274,7 @@ def score_cell(
         text += " ± 0"
     rank = 0 if pd.isna(row["rank"]) else int(row["rank"])
     lacking = row["n"] < (row["n_planned"] if tell else finished)
-    return Cell(text, below, rank, _own_note(row, notes) if lacking else ())
+    return Cell(text, below, rank, _own_note(row, notes) if lacking else (), run)
 
 
 def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) -> Cell:

@@ -83,7 +83,9 @@ def comparison(
     Raises UserError for a score given twice, a score of a run that did not finish, or a metric or
     method that the registry does not know.
     """
-    names = [*(m for m in experiment["metrics"] if m not in (*FOUND, CRITERION)), *FOUND]
+    # the criterion of a screening is a column only where nothing is screened by it
+    left_out = (*FOUND, CRITERION) if experiment.get("variants") else FOUND
+    names = [*(m for m in experiment["metrics"] if m not in left_out), *FOUND]
     for name in names:
         registry.block(metrics, name, "metric")
     found = _runs_by_seed(runs)

@@ -192,7 +192,7 @@ def page(
         meaning=MEANING,
         intervals=INTERVALS,
         groups=groups(table, metrics),
-        checks=[_checked(name, part) for name, part in checks.items()],
+        checks=[checked(name, part) for name, part in checks.items()],
         marks=MARKS,
     )
 
@@ -204,7 +204,8 @@ def _counts(table: pd.DataFrame) -> list[Block]:
     ]
 
 
-def _checked(experiment: str, part: pd.DataFrame) -> Block:
+def checked(experiment: str, part: pd.DataFrame) -> Block:
+    """What of an experiment's checks fired, what is green, and what was not checked."""
     told = part.where(part.notna(), "").to_dict("records")
     wrong = [row for row in told if row["level"] in (quality.RED, quality.AMBER)]
     return {
@@ -272,7 +273,7 @@ def _missing(told: list[Block]) -> list[str]:
 
 def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
     """The checks of one experiment: the verdict over all, what fired, and what did not."""
-    told = _checked(name, part)
+    told = checked(name, part)
     head = f"{'#' * level} Quality control of {name}: {MARKS[told['level']]} {told['level']}"
     lines = [head, ""]
     if told["wrong"]:

@@ -1,0 +1,74 @@
+"""HDF5 files of users, looked at before anything of them is read into memory.
+
+Nothing in HDF5 as h5py reads it is run as code. But a file may point at other files, promise more
+values than any memory holds in a few bytes, and hold sparse matrices whose indices lie outside.
+"""
+
+from pathlib import Path
+
+import h5py
+import psutil
+import scipy.sparse as sp
+
+from moesimvae.errors import UserError
+
+UNPACKED = 1 << 30  # bytes; below, a file may promise as many times its own size as it likes
+RATIO = 200  # of values in memory to bytes on disk; counts pack to a tenth or so
+
+
+def require_plain(path: str | Path) -> None:
+    """UserError for an HDF5 file that refers to other files or explodes when it is read.
+
+    Raises OSError where it is no HDF5 file.
+    """
+    total = 0
+    with h5py.File(path, "r") as file:
+        for name, item in _items(path, file):
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.external or item.is_virtual:
+                raise UserError(
+                    f"{path}: the values of '{name}' lie in another file, which is not read; write "
+                    "them into this one."
+                )
+            total += item.nbytes
+    size = Path(path).stat().st_size
+    if total > max(UNPACKED, RATIO * size):
+        raise UserError(
+            f"{path} has {size:,} bytes but promises {total:,} bytes of values, more than {RATIO} "
+            "times as many; write it again without compression."
+        )
+    if total > (memory := psutil.virtual_memory().total):
+        raise UserError(
+            f"{path} holds {total:,} bytes of values, more than the {memory:,} bytes of memory "
+            "that this machine has; give a part of the cells, or a larger machine."
+        )
+
+
+def _items(path: str | Path, group: h5py.Group):
+    """(name, group or dataset) below a group; links that leave the file are refused."""
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise UserError(
+                f"{path}: '{group.name.rstrip('/')}/{name}' is a link to the file "
+                f"{link.filename!r}, which is not followed; write what it means into this file."
+            )
+        if isinstance(link, h5py.SoftLink):
+            continue  # leads to another place of this file, or nowhere
+        item = group[name]
+        yield item.name, item
+        if isinstance(item, h5py.Group):
+            yield from _items(path, item)
+
+
+def require_whole(path: str | Path, name: str, matrix: object) -> None:
+    """UserError for a sparse matrix whose indices do not fit it; compiled code trusts them."""
+    if not sp.issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise UserError(
+            f"{path}: the sparse matrix '{name}' is damaged ({error}); write the file again."
+        ) from error

@@ -1,0 +1,206 @@
+"""A user's own file as a data set of the benchmark, without any registry.
+
+The file is read as by the command line (`cells`), features are chosen and transformed as there
+(`recipe`), and the column of labels, if one is named, is split off here: what clusters never sees
+it. Cells without a label are clustered and not scored; without any label, no accuracy can be told,
+and the runs are compared by metrics that need none.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from moesimvae import files
+from moesimvae.data import recipe as recipes
+from moesimvae.data.cells import CellFile, column_as_text, read_cells
+from moesimvae.data.cytometry import UNGATED
+from moesimvae.data.formats import files_of
+from moesimvae.data.prepare import check_cells, check_values, write
+from moesimvae.data.preprocessing import preprocess
+from moesimvae.errors import UserError
+
+LEAST_CELLS = 100  # below, chance alone moves the controls further than they may go
+UNLABELLED = tuple(text for text in UNGATED if text != "0")
+LAYERS = {"arcsinh": "arcsinh", "log1p": "lognorm", "": "values"}  # by the last step
+
+
+def prepare_own(
+    name: str,
+    path: str | Path,
+    out_dir: str | Path,
+    estimate: Callable[[np.ndarray | sp.csr_matrix], int],
+    label: str | None = None,
+    clusters: int | None = None,
+    transform: str = "auto",
+    cofactor: float | None = None,
+    features: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    layer: str = "",
+    use_rep: str = "",
+    genes: int | None = 2000,
+) -> dict[str, Any]:
+    """Write features.h5ad, labels.parquet and dataset.json of a user's file; return the facts.
+
+    label: the column that tells the group of each cell. clusters: how many to ask for; without,
+    what `estimate` says of the transformed values, which are all that it is given. genes: of
+    counts, so many of largest variance (log-normalised) are kept; None: all. The others are those
+    of `recipe.choose` and `recipe.make`.
+    Raises UserError as the readers do, for fewer than LEAST_CELLS cells, for labels that name one
+    group or nearly each cell, and where no number of clusters can be estimated.
+    """
+    file = read_cells(path)
+    if file.cells.n_obs < LEAST_CELLS:
+        raise UserError(
+            f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
+            f"{LEAST_CELLS}, or cluster them with `moesimvae cluster`."
+        )
+    groups = _groups(file, label)
+    drop = [*drop, label] if label in _columns(file) else drop
+    chosen = recipes.choose(file, features, drop, use_rep, as_config)
+    recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep)
+    cells, steps = _transformed(file, recipe, genes)
+    values = cells.layers[_kept(recipe)]
+    number = _number(estimate, values, path) if clusters is None else clusters
+    cells = preprocess(cells, [{"step": "minmax"}])
+    check_values(name, cells)
+    cells.uns |= {"dataset": name, "preprocessing": json.dumps([*steps, {"step": "minmax"}])}
+    labels = pd.DataFrame(
+        {"cell": cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
+    )
+    check_cells(name, cells, labels)
+    said = [
+        f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
+        f"{number} clusters: " + ("as asked for" if clusters else "estimated without labels"),
+    ]
+    if file.spillover:
+        said.append("the file's compensation matrix is not applied")
+    facts = _facts(name, file, cells, labels, number) | {
+        "note": f"{'; '.join(said)}.",
+        "n_clusters_estimated": clusters is None,
+    }
+    return write(out_dir, cells, labels, facts)
+
+
+def as_config(kind: str, names: Sequence[str]) -> str:
+    """How the workflow's user says which columns to take or to leave out."""
+    return f"--config '{kind}={json.dumps(list(names), ensure_ascii=False)}'"
+
+
+def _columns(file: CellFile) -> list[str]:
+    """What `choose` chooses from: of tables and FCS also the columns of text."""
+    tabular = file.kind in ("table", "fcs")
+    return [*file.cells.var_names, *(file.cells.obs if tabular else ())]
+
+
+def _groups(file: CellFile, label: str | None) -> np.ndarray:
+    """The group of each cell as text, "" for none, which all cells have without a label column."""
+    n = file.cells.n_obs
+    if label is None:
+        return np.full(n, "", dtype=object)
+    found = column_as_text(file, label)
+    plain = np.char.lower(np.char.strip(found.astype(str)))
+    groups = np.where(np.isin(plain, UNLABELLED), "", found).astype(object)
+    many = len(set(groups) - {""})
+    if many < 2 or many > n / 2:
+        what = "no group" if many == 0 else "one group" if many == 1 else f"{many:,} groups"
+        raise UserError(
+            f"{file.path}: the column '{label}' tells {what} of {n:,} cells; name the column of "
+            "the labels, or leave the label out."
+        )
+    return groups
+
+
+def _transformed(
+    file: CellFile, recipe: recipes.Recipe, genes: int | None
+) -> tuple[anndata.AnnData, list[dict[str, Any]]]:
+    """Transformed cells with the layers that methods may ask for, and the steps that led there."""
+    counts = any(step["step"] == "library_size" for step in recipe.steps)
+    cells = _prepared(file, recipe)
+    if counts:
+        raw = recipes.Recipe(recipe.features, [], [], recipe.layer, recipe.use_rep)
+        cells.layers["counts"] = sp.csr_matrix(_prepared(file, raw).X)
+    steps: list[dict[str, Any]] = []
+    if counts and genes is not None and cells.n_vars > genes:
+        steps.append({"step": "select_features", "n_top": genes})
+    steps.append({"step": "keep", "layer": _kept(recipe)})
+    if file.kind == "fcs":
+        instrument = "fluorescence" if file.fluorescence else "mass"
+        cells.uns |= {"instrument": instrument, "panel": json.dumps(_panel(file, cells))}
+    return preprocess(cells, steps), [*recipe.steps, *steps]
+
+
+def _kept(recipe: recipes.Recipe) -> str:
+    return LAYERS[recipe.steps[-1]["step"] if recipe.steps else ""]
+
+
+def _prepared(file: CellFile, recipe: recipes.Recipe) -> anndata.AnnData:
+    if not file.on_disk:
+        return recipes.prepared(file, recipe)
+    parts = list(recipes.pieces(file, recipe))
+    stack = sp.vstack if sp.issparse(parts[0].X) else np.concatenate
+    matrix = stack([part.X for part in parts])
+    return anndata.AnnData(
+        matrix, obs=pd.DataFrame(index=file.cells.obs_names), var=parts[0].var.copy()
+    )
+
+
+def _number(estimate: Callable[..., int], values: Any, path: str | Path) -> int:
+    number = int(estimate(values))
+    if number < 2:
+        raise UserError(
+            f"{path}: no gap between groups of cells was found; say how many clusters to ask for: "
+            "--config clusters=NUMBER."
+        )
+    return number
+
+
+def _panel(file: CellFile, cells: anndata.AnnData) -> dict[str, Any]:
+    taken = set(cells.var_names)
+    return {
+        "files": 1,
+        "fcs_versions": [file.version],
+        "compensation": [file.compensation] if file.compensation else [],
+        "left_out": [name for name in file.cells.var_names if name not in taken],
+        "constant_markers": list(cells.var_names[np.ptp(cells.X, axis=0) == 0]),
+    }
+
+
+def _facts(
+    name: str, file: CellFile, cells: anndata.AnnData, labels: pd.DataFrame, n_clusters: int
+) -> dict[str, Any]:
+    scored = labels["scored"]
+    every = "all cells" if scored.all() else "cells with a label" if scored.any() else "no cell"
+    facts = {
+        "name": name,
+        "title": file.path.name,
+        "n_cells": cells.n_obs,
+        "n_features": cells.n_vars,
+        "n_clusters": n_clusters,
+        "n_scored": int(scored.sum()),
+        "n_populations": int(labels.loc[scored, "label"].nunique()),
+        "scored": every,
+        "simulated": False,
+        "partial": False,
+        "citation": "none: the user's own file",
+        "licence": "the user's own",
+        "sources": [_source(path) for path in files_of(file.path)],
+    }
+    if "panel" in cells.uns:
+        panel: Mapping[str, Any] = json.loads(cells.uns["panel"])
+        facts |= {"instrument": cells.uns["instrument"], "panel": panel}
+    return facts
+
+
+def _source(path: Path) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "url_or_path": str(path),
+        "sha256": files.sha256(path),
+        "bytes": path.stat().st_size,
+    }

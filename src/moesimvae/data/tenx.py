@@ -1,0 +1,120 @@
+"""Counts as Cell Ranger (10x Genomics) writes them: a folder of three files, or one .h5 file.
+
+Read here in a few lines and not by scanpy, which takes seconds to import and is no dependency of
+the library. Of several kinds of features, gene expression alone is taken.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.io
+import scipy.sparse as sp
+
+from moesimvae.data import hdf5
+from moesimvae.data.content import is_gzip, opened
+from moesimvae.data.formats import tenx_parts
+from moesimvae.errors import UserError
+
+GENES = "Gene Expression"
+LEAST_BYTES = 4  # of an entry of matrix.mtx
+MOST_PACKED = 1100  # how many times its size gzip can unpack to
+
+
+def read_folder(folder: Path) -> anndata.AnnData:
+    """Counts (n_cells, n_genes), CSR float32; UserError where the three files do not fit."""
+    files = tenx_parts(folder)
+    rows = {part: _rows(files[part]) for part in ("cells", "genes")}
+    shape = len(rows["genes"]), len(rows["cells"])
+    with opened(files["matrix"]) as stream:
+        # the head says how much memory will be taken, so it is held to what else is known
+        stated = scipy.io.mminfo(io.BytesIO(_head(stream)))
+    size = files["matrix"].stat().st_size * (MOST_PACKED if is_gzip(files["matrix"]) else 1)
+    if tuple(stated[:2]) != shape or stated[2] * LEAST_BYTES > size:
+        raise UserError(
+            f"{files['matrix']} says that it has {stated[0]:,} genes × {stated[1]:,} cells and "
+            f"{stated[2]:,} entries, but there are {shape[0]:,} genes and {shape[1]:,} cells in "
+            f"{files['genes'].name} and {files['cells'].name}; export the three files again."
+        )
+    with opened(files["matrix"]) as stream:
+        counts = scipy.io.mmread(stream)
+    ids, names, kinds = (_column(rows["genes"], i) for i in range(3))
+    barcodes = _column(rows["cells"], 0)
+    return _cells(sp.csr_matrix(counts.T), barcodes, ids, names or ids, kinds)
+
+
+def read_h5(path: Path) -> anndata.AnnData:
+    """Counts (n_cells, n_genes), CSR float32, from the file of Cell Ranger 3 on, or of one genome
+    from one of the versions before.
+    """
+    hdf5.require_plain(path)
+    with h5py.File(path, "r") as file:
+        if "matrix" in file:
+            group, features = file["matrix"], file["matrix/features"]
+            keys = ("id", "name", "feature_type")
+        else:
+            genomes = [name for name in file if "gene_names" in file[name]]
+            if len(genomes) != 1:
+                raise UserError(
+                    f"{path} holds {', '.join(file) or 'nothing'} instead of 'matrix' or the counts"
+                    " of one genome; give an .h5 file as Cell Ranger writes it."
+                )
+            group = features = file[genomes[0]]
+            keys = ("genes", "gene_names", "")
+        ids, names, kinds = ([] if key not in features else _text(features[key]) for key in keys)
+        arrays = tuple(group[name][:] for name in ("data", "indices", "indptr"))
+        genes, cells = map(int, group["shape"][:])
+        barcodes = _text(group["barcodes"])
+    if (genes, cells) != (len(ids), len(barcodes)):
+        raise UserError(
+            f"{path} says that it has {genes:,} genes × {cells:,} cells, but names {len(ids):,} "
+            f"genes and {len(barcodes):,} cells; export it again."
+        )
+    # cell by cell, so as the rows of the transposed matrix
+    counts = sp.csr_matrix(arrays, (cells, genes))
+    return _cells(counts, barcodes, ids, names, kinds, path)
+
+
+def _cells(
+    counts: sp.csr_matrix,
+    barcodes: list[str],
+    ids: list[str],
+    names: list[str],
+    kinds: list[str],
+    path: str | Path = "",
+) -> anndata.AnnData:
+    hdf5.require_whole(path, "matrix", counts)
+    symbols = pd.Series(names, dtype=object)
+    twice = symbols.duplicated(keep=False)
+    var = pd.DataFrame({"gene_id": ids}, index=symbols.where(~twice, pd.Series(ids)).to_numpy())
+    cells = anndata.AnnData(
+        counts.astype(np.float32), obs=pd.DataFrame(index=pd.Index(barcodes)), var=var
+    )
+    genes = np.array([kind == GENES for kind in kinds], dtype=bool)
+    return cells[:, genes].copy() if genes.any() else cells
+
+
+def _head(stream: io.BufferedIOBase) -> bytes:
+    """The lines of a matrix market file up to the one with its size, which is the last of them."""
+    lines = [stream.readline(1 << 16)]
+    while not lines[-1][:1].isdigit() and lines[-1] and len(lines) < 1000:
+        lines.append(stream.readline(1 << 16))
+    return b"".join(lines)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with opened(path) as stream:
+        text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+        return [row for row in csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
+
+
+def _column(rows: list[list[str]], i: int) -> list[str]:
+    return [row[i] for row in rows] if rows and all(len(row) > i for row in rows) else []
+
+
+def _text(values: h5py.Dataset) -> list[str]:
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values[:]]

@@ -1,0 +1,110 @@
+"""The leaderboard: every row of the comparison as the data that the page's own table shows.
+
+The page sorts and filters them in the browser with DataTables, which itables brings along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.report import records, sections, tables
+from moesimvae.report.overview import BOUND
+
+Block = dict[str, Any]
+
+STATISTICS = ("mean", "median", "min", "max")
+SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
+
+
+def leaderboard(
+    comparisons: Iterable[tuple[str, pd.DataFrame, Mapping[str, Block]]], metrics: dict[str, Block]
+) -> Block:
+    """What the page's script needs: metrics, data sets, cells, and one row for each method there.
+
+    comparisons: (where the page of the runs lies, "" for this page; table from
+    `tables.comparison`; data set → dataset.json), one for each experiment. A row has
+    `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
+    number is all of them. `href` leads to the list of its runs.
+    """
+    every = list(comparisons)
+    rows = [row for where, table, facts in every for row in _rows(where, table, facts)]
+    shown = dict.fromkeys(m for row in rows for m in row["scores"])
+    own = dict.fromkeys(m for row in rows if row["kind"] != "published" for m in row["scores"])
+    return {
+        "metrics": [
+            {
+                "name": name,
+                "title": sections.metric_title(name, metrics),
+                "better": metrics.get(name, {}).get("better", "higher"),
+                "digits": 1 if name == "clusters_found" else tables.DIGITS,
+                "published": name not in own,
+            }
+            for name in (*own, *(m for m in shown if m not in own))
+        ],
+        "datasets": list(dict.fromkeys(row["dataset"] for row in rows)),
+        "cells": list(dict.fromkeys(row["cells"] for row in rows)),
+        "rows": rows,
+    }
+
+
+def _rows(where: str, table: pd.DataFrame, datasets: Mapping[str, Block]) -> Iterable[Block]:
+    detailed = records.in_detail(table)
+    for (dataset, split, _, source), rows in table.groupby(
+        ["dataset", "split", "method", "source"], sort=False
+    ):
+        first = rows.iloc[0]
+        bounded = rows["metric"].str.endswith(BOUND)  # a value goes before a bound of it
+        ordered = pd.concat([rows[bounded], rows[~bounded]])
+        scores = {r["metric"].removesuffix(BOUND): _score(r) for _, r in ordered.iterrows()}
+        scores = {metric: score for metric, score in scores.items() if score}
+        if source == "published" and not scores:
+            continue
+        finished = rows["n"].max() if source == "run" else pd.NA
+        yield {
+            "method": _title(first),
+            "marks": sections.marks(first) if source == "run" else "",
+            "kind": "published" if source == "published" else first["kind"],
+            "prior": bool(first["uses_prior"]),
+            "dataset": sections.title_of(dataset, "all", datasets.get(dataset)),
+            "cells": sections.cells_of(split),
+            "n": _seeds(finished, first),
+            "dnf": _short(first) if source == "run" and finished == 0 else "",
+            "seconds": _number(first["wall_seconds"], 1),
+            "memory": _number(first["peak_memory_mb"], 0),
+            "href": where + records.href(first["runs"], dataset in detailed),
+            "bounds": sorted(
+                set(rows["metric"][bounded].str.removesuffix(BOUND)) - set(rows["metric"])
+            ),
+            "scores": scores,
+        }
+
+
+def _title(row: pd.Series) -> str:
+    return f"{row['title']}: {row['settings']}" if row["settings"] else str(row["title"])
+
+
+def _seeds(finished: Any, row: pd.Series) -> str:
+    if pd.isna(finished):
+        return ""
+    planned = int(row["n_planned"])
+    return str(planned) if finished == planned else f"{finished} of {planned}"
+
+
+def _short(row: pd.Series) -> str:
+    return f"DNF: {tables.SHORT.get(row['status'], row['status'])}"
+
+
+def _score(row: pd.Series) -> list[float | None] | None:
+    if np.isnan(row["mean"]):
+        return None
+    values = list(tables.values(row).values()) or [row["mean"]]
+    numbers = (row["mean"], np.median(values), min(values), max(values), row["sd"])
+    return [_number(value, SHARP) for value in numbers]
+
+
+def _number(value: float, digits: int) -> float | None:
+    return None if np.isnan(value) else round(float(value), digits)

@@ -1,0 +1,186 @@
+"""Conda environments: equal to the lock, and holding what their family's code imports."""
+
+import ast
+import os
+import re
+import runpy
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+METHODS = yaml.safe_load((ROOT / "workflow/registry/methods.yaml").read_text())
+ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
+STAND_IN = ROOT / "tests" / "conda" / "bin"
+# ClustPy's methods never ask for a UMAP projection, which the code around them could make.
+NOT_CALLED = {"clustpy": {"umap", "numba", "pynndescent"}}
+
+
+def pins(name):
+    content = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
+    (found,) = [d["pip"] for d in content["dependencies"] if isinstance(d, dict)]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in found)
+    return found
+
+
+def test_environment_files_are_what_the_lock_says():
+    written = runpy.run_path(str(ROOT / "envs" / "write.py"))["environment_files"]()
+    assert sorted(written) == ENVIRONMENTS
+    for name, text in written.items():
+        stale = f"envs/{name}.yaml is stale; run `.venv/bin/python envs/write.py`"
+        assert (ROOT / "envs" / f"{name}.yaml").read_text() == text, stale
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_pin_is_a_line_of_the_lock(name):
+    lock = ROOT / ("envs/clustpy.lock" if name == "clustpy" else "requirements.lock")
+    assert set(pins(name)) <= set(lock.read_text().splitlines())
+
+
+# What a script or a method can come to import, and what its environment has
+
+
+def module_file(module):
+    path = SRC / Path(*module.split("."))
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def imported(path):
+    """Modules that a file imports anywhere but for type checkers, and that it cannot do without.
+
+    The package's own __init__ imports the estimator only when it is asked for.
+    """
+    todo = [ast.parse(path.read_text())]
+    while todo:
+        for node in ast.iter_child_nodes(todo.pop()):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                continue
+            if isinstance(node, ast.FunctionDef) and path == SRC / "moesimvae/__init__.py":
+                continue
+            if isinstance(node, ast.Try) and "ImportError" in map(ast.unparse, caught(node)):
+                continue
+            todo.append(node)
+            if isinstance(node, ast.ImportFrom):
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+
+
+def caught(node):
+    return [handler.type for handler in node.handlers if handler.type]
+
+
+def reached(files):
+    """Names of the libraries that files import, themselves or through this project's modules."""
+    todo, seen, libraries = list(files), set(), set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for module in imported(path):
+            parts = module.split(".")
+            if parts[0] == "moesimvae":
+                steps = (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+                todo += filter(None, map(module_file, steps))
+            elif parts[0] not in sys.stdlib_module_names | {"snakemake"}:
+                libraries.add(parts[0])
+    return libraries
+
+
+def given(name):
+    """Names that can be imported in an environment, from the pins of its file."""
+    packages = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins(name)}
+    names = {
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if packages & {re.sub(r"[-_.]+", "-", d).lower() for d in distributions}
+    }
+    return names | packages
+
+
+def jobs():
+    """(environment, script) of every rule."""
+    for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        for rule in re.split(r"\n\s*rule ", file.read_text())[1:]:
+            script = re.search(r'script:\s+"(?:\.\./)+(scripts/\w+\.py)"', rule)
+            conda = re.search(r'conda:\s+"(?:\.\./)+envs/(\w+)\.yaml"', rule)
+            if script and conda:
+                yield conda[1], script[1]
+
+
+@pytest.mark.parametrize(("environment", "script"), sorted(set(jobs())))
+def test_a_job_imports_what_its_environment_has(environment, script):
+    assert reached([ROOT / script]) <= given(environment)
+
+
+def test_every_job_has_an_environment():
+    scripts = re.findall(
+        r'script:\s+"(?:\.\./)+scripts/(\w+)\.py"',
+        "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk")),
+    )
+    with_file = {Path(script).stem for _, script in jobs()}
+    assert set(scripts) - with_file == {"cluster"}, "`cluster` chooses by its method"
+
+
+def families():
+    return sorted({(block["environment"], block["module"]) for block in METHODS.values()})
+
+
+@pytest.mark.parametrize(("environment", "module"), families())
+def test_a_run_imports_what_its_environment_has(environment, module):
+    around = [ROOT / "scripts/cluster.py", module_file("moesimvae.methods.worker")]
+    # controls are made by a job of the workflow, not by a run
+    wanted = reached([*around, module_file(f"moesimvae.methods.{module}")])
+    assert wanted - NOT_CALLED.get(environment, set()) <= given(environment)
+
+
+@pytest.fixture
+def with_stand_in(tmp_path):
+    """Environment variables under which Snakemake finds the stand-in for conda."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTHON"))}
+    path = os.pathsep.join([str(STAND_IN), kept["PATH"]])
+    return kept | {"PATH": path, "CONDA_STAND_IN_LOG": str(tmp_path / "conda.log")}
+
+
+def test_dry_run_of_everything_with_conda(with_stand_in, tmp_path):
+    targets = ["all", "table2_semisynthetic", "table3_subsets", "scale", "figure2", "supplement"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--use-conda", "--dry-run"]
+    command += ["--nolock", *targets, "synthetic", "verdict", "--config", f"results={tmp_path}/r"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=with_stand_in, text=True, capture_output=True, check=False
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    named = set(re.findall(r"Conda environment envs/(\w+)\.yaml will be created", printed))
+    assert named == set(ENVIRONMENTS) - {"clustpy"}, "only the cross-check needs ClustPy's"
+
+
+def test_the_stand_in_refuses_what_it_does_not_know(with_stand_in):
+    done = subprocess.run(
+        ["conda", "install", "x"], env=with_stand_in, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: the stand-in for conda knows no `conda install x`.\n"
+
+
+def test_the_stand_in_reads_an_environment_file(root):
+    read = runpy.run_path(str(STAND_IN / "conda"))["read"]
+    conda, found = read(root / "envs" / "clustpy.yaml")
+    assert conda == {"python": "3.11", "pip": None, "c-compiler": None}
+    assert found == pins("clustpy")
+
+
+def test_jobs_in_conda_environments_find_the_library_and_nothing_else(root):
+    """Snakemake takes PYTHONPATH away from such jobs unless it is told not to."""
+    common = (root / "workflow/rules/common.smk").read_text()
+    assert "conda_not_block_search_path_envvars = True" in common
