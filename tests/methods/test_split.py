@@ -273,6 +273,14 @@ def test_distances_are_those_between_principal_components_of_the_training_cells(
     np.testing.assert_array_equal(assign(further).labels, labels[:40])
 
 
+def test_leiden_of_more_cells_than_scanpy_compares_one_by_one():
+    random = np.random.default_rng(0)
+    group = np.arange(4200) % 3
+    points = random.normal(size=(4200, 4)) + 9 * np.eye(4)[group]
+    labels = scvi_leiden.leiden(points.astype(np.float32), 15, 0.02, 0)
+    assert len(set(zip(labels, group, strict=True))) == 3
+
+
 def test_scvi_calls_cells_without_counts_noise():
     counts = np.random.default_rng(0).poisson(3, (60, 12)).astype(np.float32)
     empty = [0, 17, 59]

@@ -120,10 +120,16 @@ def leiden(points: np.ndarray, n_neighbors: int, resolution: float, seed: int) -
     """Communities of UMAP's graph of nearest neighbours of the points, (n_points,) numbers."""
     import scanpy
     from anndata import AnnData
+    from sklearn.neighbors import KNeighborsTransformer
 
     graph = AnnData(points)
+    # exact in any number of cells; Scanpy's own choice above 4,096 cannot read what pynndescent 0.7
+    # gives
+    nearest = KNeighborsTransformer(
+        n_neighbors=min(n_neighbors, len(points) - 1), algorithm="kd_tree"
+    )
     with quiet():
-        scanpy.pp.neighbors(graph, n_neighbors=n_neighbors, use_rep="X", random_state=seed)
+        scanpy.pp.neighbors(graph, use_rep="X", random_state=seed, transformer=nearest)
         scanpy.tl.leiden(graph, resolution=resolution, random_state=seed, flavor="leidenalg")
     return graph.obs["leiden"].astype(int).to_numpy()
 
