@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
-	table3_subsets supplement synthetic verdict test lint format lock env-clustpy docs clean
+	table3_subsets supplement synthetic scale verdict index test lint format lock env-clustpy docs clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -37,15 +37,18 @@ figure4: ## Figure 4, S2 Table and S8 Figure on wells of Bodenmiller et al.
 figure2: ## Figure 2: digits that each expert generates
 supplement: ## S2 to S6 Figures: similarity and generation studied
 synthetic: ## S1 Figure: Gaussian mixtures of 1 to 100 components
+scale: ## Time and memory on 10,000 to 1,000,000 simulated cells
+index: ## One page that leads to every report in results/
 verdict: ## Every number of the paper beside those that lie in results/
 
-table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets figure4: setup
+table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets figure4 \
+		scale: setup
 	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
 	@echo "Open results/$(@:figure3=table2)/report.html in a browser."
 
-figure2 supplement synthetic verdict: setup
+figure2 supplement synthetic verdict index: setup
 	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
-	@echo "Look into results/$@."
+	@echo "Look into results/$@$(if $(filter index,$@),.html)."
 
 test: setup ## Run the tests
 	$(BIN)/pytest $(PYTEST_ARGS)

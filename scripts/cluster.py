@@ -28,5 +28,7 @@ with logged(snakemake.log[0]):
         mem_mb=snakemake.resources.limit_mb,
         runtime_minutes=snakemake.resources.limit_s / 60,
         interpreter=snakemake.params.interpreter,
+        attempt=snakemake.resources.attempt,
+        attempts=snakemake.resources.attempts,
     )
     print(f"{status['status']}: {status['reason'] or 'labels written'}", file=sys.stderr)

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _cluster_options(commands.add_parser("cluster", help="cluster the cells of a file"))
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
+    _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
     return parser
 
 
@@ -187,6 +188,21 @@ def _generate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _common(parser)
     parser.set_defaults(run=_generate)
+
+
+def _new_method_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes a method that runs as it is, to be changed, into a folder of your own. The "
+        "workflow runs it beside the others with --config own_methods=FOLDER."
+    )
+    parser.add_argument("name", help="lower-case letters, digits and _")
+    parser.add_argument(
+        "--folder", dest="out", type=Path, default=Path("my_methods"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--command", action="store_true", help="a command (any language) instead of Python"
+    )
+    parser.set_defaults(run=_new_method)
 
 
 def _out(parser: argparse.ArgumentParser, help: str) -> None:
@@ -430,6 +446,14 @@ def _generate(options: argparse.Namespace) -> None:
             pd.DataFrame(values, cell, names).to_csv(temporary)
     say(f"generated  {options.n:,} cells of cluster {options.cluster} × {len(names):,} features")
     say(f"wrote      {options.out} ({_size(options.out)})")
+
+
+def _new_method(options: argparse.Namespace) -> None:
+    from moesimvae import newmethod
+
+    for path in newmethod.write(options.name, options.out, options.command):
+        print(f"wrote      {path}")
+    print(f"try it     snakemake --cores 2 demo --config own_methods={options.out}")
 
 
 def _load(options: argparse.Namespace) -> tuple[Any, Recipe | None]:

@@ -135,6 +135,9 @@ def check(
         for method, params in by_method.items():
             allowed = methods[method].get("params", {})
             _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
+            for name, value in params.items():
+                if not isinstance(allowed[name], str):
+                    params[name] = _plain(value)
     _known(config["n_clusters"], named, "n_clusters", "data set")
     generation = config["generation"]
     _known([generation["dataset"]], datasets, "generation.dataset", "data set")
@@ -348,6 +351,19 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
     known, other = schema.get("properties", {}), schema.get("additionalProperties")
     other = other if isinstance(other, dict) else {}
     return {k: _from_words(item, known.get(k, other), definitions) for k, item in value.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A parameter from the command line, where all are words, as it were in a file."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return parsed if isinstance(parsed, bool | int | float | None) else value
 
 
 def _fill_defaults(value: Any, schema: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
+SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -66,7 +67,10 @@ def search_path() -> str:
 
 
 class OneNode:
-    """The cluster, up between `with` and its end; `environment` is what its commands need."""
+    """The cluster, up between `with` and its end; `environment` is what its commands need.
+
+    cpus, memory_mb: what the node says it has, whatever the machine has.
+    """
 
     def __init__(self, folder: Path, cpus: int = 2, memory_mb: int = 60_000):
         self.folder = Path(folder).resolve()
@@ -93,7 +97,7 @@ class OneNode:
         (self.folder / "slurm.conf").write_text(config)
         try:
             self.start_munge()
-            self.start_controller()
+            self.start_controller("-c")
             self.daemon("slurmd", "-c")
             self.until_idle()
         except BaseException:
@@ -118,8 +122,9 @@ class OneNode:
         options = [f"--{option}={self.folder / file}" for option, file in files.items()]
         self.call("munged", "--force", *options)
 
-    def start_controller(self) -> None:
-        self.daemon("slurmctld")
+    def start_controller(self, *options: str) -> None:
+        """-c: forget what an earlier one saved."""
+        self.daemon("slurmctld", *options)
         self.until(lambda: self.call("scontrol", "ping", check=False).returncode == 0)
 
     def restart_controller(self) -> None:

@@ -235,6 +235,26 @@ runner.run(features, out, "toy", "broken", block, 0, 2, {"how": "sleep", "note":
 """
 
 
+def test_what_was_ended_from_outside_is_told_at_the_last_attempt(run, out):
+    runner.temporary_folder(out).mkdir(parents=True)
+    status = run("works", attempt=3, attempts=3)
+    assert (status["status"], status["reason"]) == ("error", runner.ENDED)
+    assert contents(out.parent) == ["seed0"]
+    runner.temporary_folder(out).mkdir()
+    assert run("works", attempt=2, attempts=3)["status"] == "ok"
+    assert run("works", attempt=3, attempts=3)["status"] == "ok", "the attempt before came through"
+
+
+def test_sigterm_leaves_a_mark_for_the_next_attempt(out):
+    with (
+        pytest.raises(SystemExit),
+        runner.marked_when_ended(out, attempts=2),
+        runner.whole_folder(out),
+    ):
+        raise SystemExit(143)
+    assert contents(out.parent) == [".seed0.partial"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_killing_the_runner_leaves_no_child(number, features, out, tmp_path, monkeypatch):
     source = str(Path(runner.__file__).parents[2])

@@ -122,6 +122,12 @@ class Results:
     projections: list[Path]
     published: Path
 
+    def checks(self, path: Path) -> None:
+        """Write quality.csv as `evaluation.quality.check` makes it."""
+        row = {"check": "runs that failed", "level": "red", "dataset": "", "method": "",
+               "rule": "no run failed", "found": "9 of 72 & <more>"}  # fmt: skip
+        pd.DataFrame([row, row | {"check": "controls", "level": "green"}]).to_csv(path, index=False)
+
     def frame(self, name: str) -> pd.DataFrame:
         return pd.concat(
             [pd.read_csv(p, keep_default_na=False, na_values=[""]) for p in getattr(self, name)],

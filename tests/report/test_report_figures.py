@@ -224,3 +224,21 @@ def test_methods_keep_their_colours(made):
     contestants = [m for m, block in made.methods.items() if not block.get("control")]
     assert len({colours[m] for m in contestants}) == len(contestants)
     assert {colours[m] for m in made.methods if m not in contestants} == {style.CONTROL}
+
+
+def test_the_pareto_front_is_of_methods_that_compete():
+    rows = pd.DataFrame(
+        [("method", False, 1.0, 0.5), ("method", False, 2.0, 0.4), ("method", False, 3.0, 0.9),
+         ("method", True, 0.1, 0.99), ("oracle", False, 0.1, 0.99)],
+        columns=["kind", "uses_prior", "wall_seconds", "mean"],
+    )  # fmt: skip
+    assert list(figures.on_front(rows, "higher")) == [True, False, True, False, False]
+    assert list(figures.on_front(rows, "lower")) == [True, True, False, False, False]
+
+
+def test_the_picture_of_quality_and_time_draws_and_names_the_front(drawn):
+    picture = next(p for p in drawn if p.name.startswith("quality_vs_time"))
+    (dashed,) = [line for line in picture.figure.axes[0].lines if line.get_linestyle() == "--"]
+    assert len(dashed.get_xdata()) >= 2
+    assert (np.diff(dashed.get_ydata()) > 0).all()  # slower and on the front: better
+    assert "k-means" in picture.caption

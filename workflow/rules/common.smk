@@ -52,6 +52,7 @@ with one_sentence():
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
 
+ATTEMPTS = 3  # at a run; the last one only gives up
 METHODS = BENCHMARK.methods  # the registry's and the variants of the screening
 RESULTS = BENCHMARK.config["results"]
 DOWNLOADS = BENCHMARK.config["downloads"]
@@ -78,7 +79,7 @@ wildcard_constraints:
 if (
     BENCHMARK.config["rerun_failed"]
     and workflow.is_main_process
-    and not workflow.dryrun
+    and not workflow.output_settings.dryrun
 ):
     from moesimvae.methods.runner import forget_failed
 

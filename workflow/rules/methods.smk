@@ -11,6 +11,8 @@ rule cluster:
         f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
     conda:
         environment
+    # A job that is ended from outside is tried once more; the third attempt writes down why not.
+    retries: ATTEMPTS - 1
     threads: method_threads
     resources:
         # The runner stops a run at its limit and says so; the cluster grants a little more.
@@ -19,6 +21,8 @@ rule cluster:
         runtime=lambda wildcards: int(BENCHMARK.limit(wildcards.method, "runtime")) + 5,
         mem_mb=lambda wildcards: BENCHMARK.limit(wildcards.method, "mem_mb") + 1000,
         gpu=lambda wildcards: int(METHODS[wildcards.method]["gpu"]),
+        attempt=lambda wildcards, attempt: attempt,
+        attempts=ATTEMPTS,
     params:
         block=method_block,
         n_clusters=lambda wildcards: BENCHMARK.n_clusters(wildcards.dataset),

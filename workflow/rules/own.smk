@@ -28,7 +28,7 @@ if OWN:
         wildcard_constraints:
             dataset="|".join(OWN),
         conda:
-            "../../envs/base.yaml"
+            "../../envs/deep.yaml"
         params:
             path=lambda wildcards: DATASETS[wildcards.dataset]["own"],
             settings={key: BENCHMARK.config[key] for key in configuration.OWN_SETTINGS},

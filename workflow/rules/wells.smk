@@ -22,6 +22,8 @@ use rule cluster as cluster_well with:
         runtime=lambda wildcards: int(well_limit(wildcards.method, "runtime")) + 1,
         mem_mb=lambda wildcards: well_limit(wildcards.method, "mem_mb") + 1000,
         gpu=lambda wildcards: int(METHODS[wildcards.method]["gpu"]),
+        attempt=lambda wildcards, attempt: attempt,
+        attempts=ATTEMPTS,
 
 
 use rule controls as controls_well with:

@@ -76,7 +76,7 @@ def prepare_own(
     check_cells(name, cells, labels)
     said = [
         f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
-        f"{number} clusters: " + ("as asked for" if clusters else "estimated without labels"),
+        f"number of clusters {'given' if clusters else 'estimated without labels'}",
     ]
     if file.spillover:
         said.append("the file's compensation matrix is not applied")

@@ -86,12 +86,12 @@ def _own(path: str) -> dict[str, Block]:
     """The data set that a user's file becomes; its name is harmless whatever the file is called.
 
     `own` is the path, `reads` the files there. Raises UserError for a file that is not there, of
-    another format, or called with control characters.
+    another format, or called with signs that a line of text cannot hold.
     """
-    if not path.isprintable():
+    if not path.isprintable() or set(path) & set("{}"):
         raise UserError(
-            f"config key 'data': the name {path!r} holds a line break or another sign that cannot "
-            "be printed; rename the file."
+            f"config key 'data': the name {path!r} holds a brace, which Snakemake would fill in, a "
+            "line break or another sign that cannot be printed; rename the file."
         )
     try:
         format_of(path)

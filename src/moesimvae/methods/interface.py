@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+class Invalid(Exception):
+    """The method's result breaks contract 2, told in one sentence."""
+
+
 @dataclass
 class Clustering:
     """The result of one run.

@@ -37,6 +37,10 @@ LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
 SECONDS_BETWEEN_SAMPLES = 0.2  # of its memory
 MB = 1e6
+ENDED = (
+    "its job was ended from outside at every attempt, as when it is cancelled, or reaches the "
+    "cluster's limit of time or memory, or a node fails"
+)
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"),
     *("NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "LOKY_MAX_CPU_COUNT"),
@@ -73,14 +77,19 @@ def run(
     mem_mb: int,
     runtime_minutes: float,
     interpreter: str | Path | None = None,
+    attempt: int = 1,
+    attempts: int = 1,
 ) -> dict[str, Any]:
     """Cluster the cells of `features` with one method and leave the run in the folder `out`.
 
     block: the method's block of methods.yaml; its module, environment, input, gpu and, where it
-        is true, uses_prior count here.
+        is true, uses_prior count here. A user's own method has files_sha256 besides and, where it
+        is an executable, command, folder and format (see `external`).
     params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
     mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
     interpreter: the Python of the block's environment; this one when None.
+    attempt, attempts: this is the nth of so many. The last of several does not run again what was
+        ended from outside at the attempt before (its temporary folder is still there), but says so.
 
     Returns what it wrote into status.json. A method that fails gives a status other than ok.
     Raises UserError when there is no features file, no such module, or when the features carry
@@ -92,12 +101,16 @@ def run(
     module = module_name(block["module"])
     source = module_source(module, method)
     status = blank_status(dataset, method, seed, params, n_clusters, threads)
-    status |= {"code_sha256": code_sha256(source), "features_sha256": sha256(features)}
+    code = code_sha256(source, of_files=block.get("files_sha256", ""))
+    status |= {"code_sha256": code, "features_sha256": sha256(features)}
 
-    with stopped_by_sigterm(), whole_folder(out) as folder:
+    given_up = attempt == attempts > 1 and temporary_folder(out).exists()
+    with stopped_by_sigterm(), marked_when_ended(out, attempts), whole_folder(out) as folder:
         (folder / "log.txt").touch()
         python = shutil.which(interpreter or sys.executable)
-        if python is None:
+        if given_up:
+            status |= {"status": "error", "reason": ENDED}
+        elif python is None:
             status["status"] = "error"
             name = block["environment"]
             status["reason"] = (
@@ -113,7 +126,7 @@ def run(
                 "uses_prior": block.get("uses_prior", False),
                 "seed": seed,
                 "n_clusters": n_clusters,
-                "params": params,
+                "params": arguments(block, params, threads, folder),
             }
             environment = worker_environment(seed, threads, gpu=block["gpu"])
             meter = energy.Meter(gpu=block["gpu"])
@@ -145,13 +158,34 @@ def forget_failed(runs_root: Path) -> list[Path]:
 # What is run
 
 
+def arguments(
+    block: dict[str, Any], params: dict[str, Any], threads: int, folder: Path
+) -> dict[str, Any]:
+    """Keyword arguments of `cluster`: the method's params, or those of `external` for a command."""
+    if "command" not in block:
+        return params
+    return {
+        "command": block["command"],
+        "place": str(Path(block["folder"]).resolve()),
+        "form": block["format"],
+        "params": params | {"threads": threads},
+        "exchange": str((folder / "exchange").resolve()),
+    }
+
+
 def module_name(module: str) -> str:
-    """A plain name is a module of this folder; a dotted one is imported as it stands."""
+    """A plain name is a module of this folder; a dotted one is imported as it stands, and so is a
+    file .py.
+    """
+    if module.endswith(".py"):
+        return str(Path(module).resolve())
     return module if "." in module else f"moesimvae.methods.{module}"
 
 
 def module_source(module: str, method: str) -> Path:
     """The file of a method's module; UserError when there is none."""
+    if module.endswith(".py"):
+        return Path(module)
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
@@ -164,12 +198,14 @@ def module_source(module: str, method: str) -> Path:
     return Path(spec.origin)
 
 
-def code_sha256(*others: Path) -> str:
-    """Hash of all this package's .py files, names and bytes, and of `others` outside of it."""
+def code_sha256(*others: Path, of_files: str = "") -> str:
+    """Hash of all this package's .py files, names and bytes, of `others` outside of it, and of
+    `of_files`, the hash of further ones.
+    """
     package = Path(moesimvae.__file__).parent
     code = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
     code |= {path.name: path for path in others if not path.is_relative_to(package)}
-    total = hashlib.sha256()
+    total = hashlib.sha256(of_files.encode())
     for name, path in sorted(code.items()):
         total.update(f"{name}\0".encode() + path.read_bytes())
     return total.hexdigest()
@@ -224,6 +260,11 @@ def cpu_name() -> str:
 # The folder
 
 
+def temporary_folder(out: Path) -> Path:
+    """Where a run is made; it stays when the run is ended from outside."""
+    return out.with_name(f".{out.name}.partial")
+
+
 @contextlib.contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside `out` that takes its place when the block succeeds.
@@ -231,7 +272,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     A temporary one that a killed run left behind is cleared first.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.partial")
+    temporary = temporary_folder(out)
     replaced = out.with_name(f".{out.name}.replaced")
     for stale in (temporary, replaced):
         shutil.rmtree(stale, ignore_errors=True)
@@ -244,6 +285,17 @@ def whole_folder(out: Path) -> Iterator[Path]:
     finally:
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def marked_when_ended(out: Path, attempts: int) -> Iterator[None]:
+    """Leave an empty temporary folder when SIGTERM ends a block that may be tried again."""
+    try:
+        yield
+    except SystemExit:
+        if attempts > 1:
+            temporary_folder(out).mkdir(exist_ok=True)
+        raise
 
 
 def clear_results(folder: Path) -> None:

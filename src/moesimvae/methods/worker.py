@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -19,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.files import write_json
 from moesimvae.methods.further_cells import NEIGHBOURS, by_nearest_cells
-from moesimvae.methods.interface import Clustering
+from moesimvae.methods.interface import Clustering, Invalid
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,10 +39,6 @@ PACKAGES = (
     *("hdbscan", "igraph", "scikit-fuzzy", "numba", "flowsom", "clustpy"),
     *("scvi-tools", "leidenalg", "scanpy"),
 )
-
-
-class Invalid(Exception):
-    """The method's result breaks contract 2, told in one sentence."""
 
 
 class LabelsWithinReach(Exception):
@@ -91,7 +89,7 @@ def outcome(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     cells = read_cells(Path(job["features"]), job["input"], job["uses_prior"])
     names = cells.obs_names.to_numpy(copy=True)
-    method = importlib.import_module(job["module"])
+    method = load(job["module"])
     random.seed(job["seed"])
     np.random.seed(job["seed"] % 2**32)  # noqa: NPY002 - libraries without a seed draw from it
     if "torch" in sys.modules:
@@ -108,6 +106,23 @@ def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     write_labels(folder, names, result.labels)
     write_extras(folder, result)
     return found(result.labels) | {"facts": plain(result.facts)}
+
+
+def load(module: str) -> ModuleType:
+    """A method's module: by its name, or from a user's own file, which may import its neighbours.
+
+    Raises UserError when that file has no function `cluster`.
+    """
+    if not module.endswith(".py"):
+        return importlib.import_module(module)
+    path = Path(module)
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    method = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(method)
+    if not callable(getattr(method, "cluster", None)):
+        raise UserError(f"{path.name} has no function 'cluster(cells, n_clusters, seed)'; add it.")
+    return method
 
 
 def cluster_training_cells(

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.errors import UserError
-from moesimvae.model.estimator import MoESimVAE
 from moesimvae.report.latent import MAX_POINTS
 from moesimvae.report.markers import MARKERS
 from moesimvae.report.style import PALETTE, UNSCORED, WIDTH, cut, styled
@@ -46,6 +45,8 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
         cells = cells.to_memory()
     finally:
         cells.file.close()
+    from moesimvae.model.estimator import MoESimVAE  # pictures alone need no torch
+
     labels = pd.read_parquet(run / "labels.parquet")
     if list(labels["cell"]) != list(cells.obs_names):
         raise UserError(

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moesimvae.evaluation.statistics import pareto_front
 from moesimvae.report import sections, tables
 from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, styled
 
@@ -250,7 +251,7 @@ def quality_vs_time(
     """The first metric against wall-clock seconds, mean and range, names beside the picture.
 
     table: the comparison's rows of one data set and split; methods without a finished run,
-    controls and chosen settings are left out.
+    controls and chosen settings are left out. A line of steps is the Pareto front.
     """
     own = _with_own_settings(table)
     metric = own["metric"].iloc[0]
@@ -264,6 +265,9 @@ def quality_vs_time(
         panel.plot([x, x], [row["min"], row["max"]], color=colour, linewidth=1.2, alpha=0.7)
         face = "none" if row["kind"] == "oracle" else colour
         panel.plot(x, row["mean"], "o", color=colour, markerfacecolor=face, markersize=6)
+    front = shown[on_front(shown, metrics[metric]["better"])].sort_values("wall_seconds")
+    panel.step(front["wall_seconds"], front["mean"], where="post", color=QUIET, linewidth=1,
+               linestyle="--", zorder=1)  # fmt: skip
     low = min(0.0, float(shown["min"].min()))
     panel.set_ylim(low, max(1.02, float(shown["max"].max()) + 0.02))
     panel.set(xlabel="Wall-clock time (seconds, mean over seeds)", ylabel=metrics[metric]["title"])
@@ -271,6 +275,17 @@ def quality_vs_time(
     _log_axis(panel)
     _names_at_the_side(panel, shown, colours)
     return figure
+
+
+def on_front(rows: pd.DataFrame, better: str) -> np.ndarray:
+    """Which rows of one metric are on the Pareto front of quality and time: True for those that no
+    other beats in both. Oracles and methods that use prior knowledge do not compete.
+
+    rows: of the comparison, one for each method; better: "higher" | "lower".
+    """
+    competes = (rows["kind"] == "method") & ~rows["uses_prior"]
+    seconds = rows["wall_seconds"].where(competes)
+    return pareto_front(seconds.to_numpy(float), rows["mean"].to_numpy(float), better)
 
 
 def _names_at_the_side(panel: Axes, shown: pd.DataFrame, colours: Mapping[str, str]) -> None:

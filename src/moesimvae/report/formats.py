@@ -342,5 +342,6 @@ def _latex_notes(cell: Cell) -> str:
 
 
 def to_html(parts: Sequence[Section], overviews: Sequence[Overview] = ()) -> str:
-    """A fragment: one `<div class="comparison">` for each table; names are escaped."""
-    return render("table.html.j2", parts=parts, overviews=overviews, letter=letter)
+    """A fragment for Snakemake's own report: a `<div class="comparison">` for each table."""
+    values = {"parts": parts, "overviews": overviews, "letter": letter}
+    return render("table.html.j2", **values, anchor=None)  # no list of runs to lead to

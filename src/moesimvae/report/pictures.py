@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from moesimvae import files
-from moesimvae.report import IN_DETAIL, figures, sections, spread, tables
+from moesimvae.report import IN_DETAIL, figures, scaling, sections, spread, tables
 from moesimvae.report import showcase as shown
 from moesimvae.report.figure3 import Figure3, figure3_picture
 from moesimvae.report.latent import View, latent
@@ -60,6 +60,8 @@ def pictures(
     run_here = [d for d in datasets if d in set(table["dataset"][table["source"] == "run"])]
     if 1 < len(run_here) <= IN_DETAIL:
         yield spread.spread_picture(table, metrics, datasets, colours)
+        if scaling.grows({d: datasets[d] for d in run_here}):
+            yield scaling.scaling_picture(table, datasets, colours)
     if spread.grouped(datasets):
         for metric in spread.shown_metrics(table):
             yield spread.violins_picture(table, metric, metrics, datasets, colours)
@@ -168,15 +170,22 @@ def _cost_picture(
 def _time_picture(
     rows: pd.DataFrame, metrics: dict, colours: dict, dataset: str, title: str, name: str, dnf: str
 ) -> Picture:
-    metric = metrics[rows[rows["source"] == "run"]["metric"].iloc[0]]["title"]
+    name_of_metric = rows[rows["source"] == "run"]["metric"].iloc[0]
+    metric = metrics[name_of_metric]["title"]
+    shown = rows[(rows["source"] == "run") & (rows["metric"] == name_of_metric)]
+    shown = shown[(shown["kind"] != "control") & (shown["choice"] == "") & (shown["n"] > 0)]
+    front = shown[figures.on_front(shown, metrics[name_of_metric]["better"])]
+    best = ", ".join(front.sort_values("wall_seconds")["title"])
     return Picture(
         f"quality_vs_time_{name}",
         dataset,
         f"Quality and time on {title}",
         f"{metric} against time on {title}: mean over the finished seeds, with the range of "
-        f"{metric}. Up and left is better.{_explained(rows, choices=False)}{dnf}",
-        f"Scatter plot of {metric} against wall-clock seconds on {title}, one point a method; the "
-        "numbers are in the table.",
+        f"{metric}. Up and left is better. Dashed: the Pareto front, of methods that no other "
+        f"beats in both ({best}); oracles and methods that use prior knowledge do not compete."
+        f"{_explained(rows, choices=False)}{dnf}",
+        f"Scatter plot of {metric} against wall-clock seconds on {title}, one point a method; on "
+        f"the Pareto front, from quick to slow: {best}. The numbers are in the table.",
         figures.quality_vs_time(rows, metrics, colours, f"{metric} and time on {title}"),
     )
 

@@ -26,7 +26,7 @@ def href(runs: str, detailed: bool) -> str:
     """
     if not runs:
         return ""
-    first = runs.split()[0]
+    first = runs.split(maxsplit=1)[0]
     return f"#{anchor(first)}" if detailed else f"../{first}/status.json"
 
 
@@ -68,6 +68,11 @@ def records(
                 "title": sections.title_of(dataset, "all", datasets[dataset]),
                 "heads": heads,
                 "groups": list(groups.values()),
+                "measured": {
+                    key: title
+                    for key, title in (("gpu", "GPU MB"), ("energy", "Joule"))
+                    if any(seed[key] for group in groups.values() for seed in group["seeds"])
+                },
             }
         )
     return made
@@ -101,8 +106,9 @@ def _group(
                 ],
                 "seconds": _seconds(run["wall_seconds"]),
                 "cpu": _seconds(run["cpu_seconds"]),
-                "memory": _megabytes(run["peak_memory_mb"]),
-                "gpu": _megabytes(run["peak_gpu_memory_mb"]),
+                "memory": _whole(run["peak_memory_mb"]),
+                "gpu": _whole(run["peak_gpu_memory_mb"]),
+                "energy": _whole(run.get("energy_j")),
                 "device": run["device"] if isinstance(run["device"], str) else "",
                 "started": status.get("started", ""),
                 "environment": named.get(path, ""),
@@ -169,7 +175,7 @@ def unfinished(
             "seed": row["seed"],
             "status": tables.SHORT.get(row["status"], row["status"]),
             "seconds": _seconds(row["wall_seconds"]),
-            "memory": _megabytes(row["peak_memory_mb"]),
+            "memory": _whole(row["peak_memory_mb"]),
             "reason": row["reason"] if isinstance(row["reason"], str) else "",
         }
         for row in lost.to_dict("records")
@@ -206,5 +212,5 @@ def _seconds(value: float) -> str:
     return sections.seconds(float(value)) if not pd.isna(value) else ""
 
 
-def _megabytes(value: float) -> str:
+def _whole(value: float | None) -> str:
     return "" if pd.isna(value) else f"{value:,.0f}"

@@ -91,6 +91,7 @@ def _space(
         "title": title,
         "of": len(truth),
         "cells": len(cells),
+        "labelled": bool(names),
         "spaces": [
             {
                 "title": f"{methods[path.parent.name]['title']}, "
@@ -130,6 +131,9 @@ def _by_cluster(
     found = sorted(set(label) - {-1})
     entries = []
     for cluster in found:
+        if not colours:  # nobody knows the populations
+            entries.append((str(cluster), PALETTE[len(entries) % len(PALETTE)]))
+            continue
         name, first = matched.get(cluster, ("", False))
         colour = colours[name] if name else UNSCORED
         entries.append(

@@ -234,6 +234,7 @@ async function viewer() {
     shown = data(`cells-${dataset.value}`);
     fill(space, shown.spaces);
     fill(colour, shown.colours);
+    if (!shown.labelled && colour.selectedIndex === 0) colour.selectedIndex = 1;
     lifted = null;
     draw();
     all();

@@ -1,0 +1,121 @@
+"""A user's own method that is an executable: it reads features, and writes a label for each cell.
+
+The command is run without a shell, in the folder where its block lies, and sees two files:
+
+features  `csv`: a line `cell,<features>`, then a line for each cell, its name first;
+          `mtx`: a sparse matrix (cells × features) in the Matrix Market format, and beside it
+          cells.txt and features.txt with one name a line
+labels    to be written: one whole number a line, in the order of the cells, -1 = noise
+
+Time and memory are limited, and whatever fails is told, as of any other method.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moesimvae.errors import UserError
+from moesimvae.methods.interface import Clustering, Invalid, dense
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MOST_BYTES = 24  # of a line of labels
+
+
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    command: str,
+    place: str,
+    form: str,
+    params: dict[str, Any],
+    exchange: str,
+) -> Clustering:
+    """Run the command on the cells and read its labels.
+
+    command: its words, with {features}, {labels}, {n_clusters}, {seed}, {threads} and the names of
+        the block's params where their values go. place: the folder in which it runs. form: csv or
+        mtx. exchange: a folder for the two files, which is removed.
+
+    Raises UserError when the program cannot be started or fails, Invalid for labels that are
+    missing or none.
+    """
+    folder = Path(exchange)
+    folder.mkdir()
+    labels = folder / "labels.txt"
+    features = write_features(cells, folder, form)
+    values = {"features": features, "labels": labels, "n_clusters": n_clusters, "seed": seed}
+    words = filled(command, values | params)
+    try:
+        ended = subprocess.run(words, cwd=place, stdin=subprocess.DEVNULL, check=False)
+    except OSError as error:
+        raise UserError(
+            f"the program '{words[0]}' of the command cannot be started ({error.strerror}); "
+            "install it, or mend the command."
+        ) from error
+    if ended.returncode:
+        raise UserError(f"the command ended with exit status {ended.returncode}; see its log.")
+    found = read_labels(labels, cells.n_obs)
+    shutil.rmtree(folder)
+    return Clustering(found)
+
+
+def filled(command: str, values: dict[str, Any]) -> list[str]:
+    """The words of a command with values in the places of their names in braces.
+
+    Words are told apart before, so no value can become two of them.
+    """
+    words = []
+    for word in shlex.split(command):
+        for name, value in values.items():
+            word = word.replace(f"{{{name}}}", str(value))  # noqa: PLW2901
+        words.append(word)
+    return words
+
+
+def write_features(cells: AnnData, folder: Path, form: str) -> Path:
+    """The cells as features.csv or features.mtx (with cells.txt and features.txt) in the folder."""
+    import pandas as pd
+    from scipy import io, sparse
+
+    path = folder / f"features.{form}"
+    if form == "csv":
+        table = pd.DataFrame(dense(cells), cells.obs_names, cells.var_names)
+        table.to_csv(path, index_label="cell", float_format="%.9g")
+        return path
+    io.mmwrite(path, sparse.coo_matrix(cells.X))
+    for name, names in (("cells", cells.obs_names), ("features", cells.var_names)):
+        text = "".join(f"{' '.join(str(one).split())}\n" for one in names)
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return path
+
+
+def read_labels(path: Path, n_cells: int) -> np.ndarray:
+    """(n_cells,) integers from one a line; Invalid for anything else."""
+    if not path.is_file():
+        raise Invalid("the command ended well but wrote no labels to the path {labels}.")
+    if path.stat().st_size > MOST_BYTES * max(n_cells, 1):
+        raise Invalid(f"the labels are too long a file for {n_cells:,} cells, one number a line.")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if len(lines) != n_cells:
+        raise Invalid(f"the command wrote {len(lines):,} labels for {n_cells:,} cells.")
+    labels = np.empty(n_cells, dtype=np.int64)
+    for number, line in enumerate(lines):
+        try:
+            labels[number] = int(line)
+        except (ValueError, OverflowError):
+            raise Invalid(
+                f"line {number + 1} of the labels is {line[:40]!r}, expected a whole number, "
+                "-1 for noise."
+            ) from None
+    return labels

@@ -1,0 +1,76 @@
+"""`moesimvae new-method`: files to start a method of one's own from, in a folder of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moesimvae import files
+from moesimvae.errors import UserError
+from moesimvae.registry import NAME
+
+BLOCK = """\
+# A method of your own. All keys that may stand here: docs/own_method.md
+{name}:
+  title: {title}
+  {run}
+  input: scaled            # scaled: [0, 1] | transformed: before scaling | counts
+  uses_n_clusters: true    # for the tables only: does it look at n_clusters?
+  stochastic: true         # false: run once instead of once for each seed
+  runtime: 60              # minutes; a run that takes longer is stopped and told as such
+  mem_mb: 8000
+  reference: Your own method.
+  params: {{}}               # name: default; handed on as {how}
+"""
+
+MODULE = '''\
+"""{title}: what it does, in a sentence."""
+
+import numpy as np
+
+from moesimvae.methods.interface import Clustering, dense
+
+
+def cluster(cells, n_clusters, seed):
+    """cells: AnnData (n_cells, n_features) without any label; returns a label for each cell."""
+    points = dense(cells)  # (n_cells, n_features) float32
+    # Replace this: each cell goes to the nearest of `n_clusters` cells drawn at random.
+    centres = points[np.random.default_rng(seed).choice(len(points), n_clusters, replace=False)]
+    distances = ((points[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2)
+    return Clustering(distances.argmin(axis=1))
+'''
+
+SCRIPT = """\
+# features.csv: a line of names, then a line for each cell: its name, its values.
+# labels: one whole number a line, in the same order, -1 = noise.
+features=$1 labels=$2 n_clusters=$3 seed=$4
+# Replace this: cells go to groups by the size of their first value.
+awk -F, -v k="$n_clusters" 'NR > 1 { g = int($2 * k); print g < k ? g : k - 1 }' \\
+    "$features" > "$labels"
+"""
+
+
+def write(name: str, folder: str | Path, command: bool) -> list[Path]:
+    """Write the block of a method and its program, in Python or as a command; which files.
+
+    Raises UserError for a name that cannot be one, or when a file is already there.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"a method cannot be called '{name}'; use lower-case letters, digits and _, such as "
+            "my_method."
+        )
+    title = name.replace("_", " ").capitalize()
+    if command:
+        program, text = Path(folder, f"{name}.sh"), SCRIPT
+        run = f'command: "sh {name}.sh {{features}} {{labels}} {{n_clusters}} {{seed}}"'
+        how = "{name} in the command"
+    else:
+        program, text = Path(folder, f"{name}.py"), MODULE.format(title=title)
+        run, how = f"module: {name}.py", "keyword arguments of cluster"
+    block = Path(folder, f"{name}.yaml")
+    for path in (block, program):
+        if path.exists():
+            raise UserError(f"{path} is already there; give another name.")
+    files.write_text(program, text)
+    files.write_text(block, BLOCK.format(name=name, title=title, run=run, how=how))
+    return [block, program]

@@ -1,0 +1,198 @@
+"""A user's own file as a data set: any format, labels apart, number of clusters without them."""
+
+import gzip
+import json
+
+import anndata
+import flowio
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import scipy.sparse as sp
+
+from moesimvae.data import sets
+from moesimvae.data.cells import read_cells
+from moesimvae.data.own import prepare_own
+from moesimvae.errors import UserError
+
+N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
+rng = np.random.default_rng(0)
+COUNTS = rng.poisson(2.0, (N, len(GENES)))
+COUNTS[:, 0] += 1  # no cell without any count
+CELLS = [f"cell{i}" for i in range(N)]
+TYPES = np.array(["B", "T", ""])[np.arange(N) % 3]
+
+
+def h5ad(folder):
+    cells = anndata.AnnData(
+        sp.csr_matrix(COUNTS.astype(np.float32)),
+        obs=pd.DataFrame({"type": pd.Categorical(np.where(TYPES == "", None, TYPES))}, CELLS),
+        var=pd.DataFrame(index=GENES),
+    )
+    cells.write_h5ad(folder / "cells.h5ad")
+    return folder / "cells.h5ad"
+
+
+def csv(folder):
+    table = pd.DataFrame(COUNTS, CELLS, GENES).assign(type=TYPES)
+    table.to_csv(folder / "cells.csv.gz", index_label="cell")
+    return folder / "cells.csv.gz"
+
+
+def npz(folder):
+    np.savez(folder / "cells.npz", X=COUNTS, features=GENES, cells=CELLS, type=TYPES)
+    return folder / "cells.npz"
+
+
+def fcs(folder):
+    values = np.column_stack([COUNTS, np.arange(N) % 3])
+    with open(folder / "cells.fcs", "wb") as file:
+        flowio.create_fcs(file, values.astype(float).ravel(), [*GENES, "type"])
+    return folder / "cells.fcs"
+
+
+def tenx_folder(folder, packed=True):
+    folder = folder / "filtered"
+    folder.mkdir()
+    scipy.io.mmwrite(folder / "matrix.mtx", sp.coo_matrix(COUNTS.T))
+    rows = {
+        "barcodes.tsv": CELLS,
+        "features.tsv": [f"ENS{i}\t{gene}\tGene Expression" for i, gene in enumerate(GENES)],
+    }
+    for name, lines in rows.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines))
+    if packed:
+        for path in list(folder.iterdir()):
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    return folder
+
+
+def tenx_h5(folder, genome=""):
+    counts = sp.csr_matrix(COUNTS)
+    with h5py.File(folder / "cells.h5", "w") as file:
+        group = file.create_group(genome or "matrix")
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(counts, name)
+        group["shape"], group["barcodes"] = [len(GENES), N], np.array(CELLS, "S")
+        if genome:
+            group["genes"] = np.array([f"ENS{i}" for i in range(len(GENES))], "S")
+            group["gene_names"] = np.array(GENES, "S")
+        else:
+            features = group.create_group("features")
+            features["id"] = np.array([f"ENS{i}" for i in range(len(GENES))], "S")
+            features["name"] = np.array(GENES, "S")
+            features["feature_type"] = np.array(["Gene Expression"] * len(GENES), "S")
+    return folder / "cells.h5"
+
+
+def prepared(path, out, **settings):
+    settings = {"estimate": lambda values: 4} | settings
+    facts = prepare_own("own_cells", path, out, **settings)
+    cells = anndata.read_h5ad(out / "features.h5ad")
+    return facts, cells, pd.read_parquet(out / "labels.parquet")
+
+
+WRITERS = [h5ad, csv, npz, fcs, tenx_folder, tenx_h5]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_format_gives_the_same_cells(write, tmp_path):
+    path = write(tmp_path)
+    drop = ["type"] if write in (fcs, csv) else []
+    facts, cells, labels = prepared(path, tmp_path / "out", transform="counts", drop=drop)
+    assert list(cells.var_names) == GENES
+    expected = np.log1p(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e4)
+    if write is fcs:  # the library size is over all features of a file
+        expected = np.log1p(COUNTS / (COUNTS.sum(axis=1) + np.arange(N) % 3)[:, None] * 1e4)
+    lognorm = cells.layers["lognorm"]
+    lognorm = lognorm.toarray() if sp.issparse(lognorm) else lognorm
+    np.testing.assert_allclose(lognorm, expected, rtol=1e-4)
+    np.testing.assert_array_equal(cells.layers["counts"].toarray(), COUNTS)
+    assert cells.obs.columns.empty
+    assert (facts["n_cells"], facts["n_clusters"], facts["n_populations"]) == (N, 4, 0)
+    assert not labels["scored"].any()
+
+
+@pytest.mark.parametrize("write", [h5ad, csv, npz, fcs])
+def test_labels_are_split_off_and_do_not_enter_anything_else(write, tmp_path):
+    path = write(tmp_path)
+    seen = []
+
+    def estimate(values):
+        seen.append(values)
+        return 3
+
+    blind = ["type"] if write in (fcs, csv) else []
+    facts, cells, labels = prepared(
+        path, tmp_path / "a", label="type", transform="none", estimate=estimate
+    )
+    prepared(path, tmp_path / "b", transform="none", drop=blind, estimate=estimate)
+    assert (tmp_path / "a/features.h5ad").read_bytes() == (
+        tmp_path / "b/features.h5ad"
+    ).read_bytes()
+    assert "type" not in cells.var_names
+    assert (seen[0] != seen[1]).sum() == 0
+    expected = (np.arange(N) % 3).astype(str) if write is fcs else TYPES
+    assert list(labels["label"]) == list(expected)
+    assert labels["scored"].sum() == (expected != "").sum() == facts["n_scored"]
+
+
+def test_counts_keep_the_genes_of_largest_variance(tmp_path):
+    _, cells, _ = prepared(h5ad(tmp_path), tmp_path / "out", genes=3)
+    assert cells.n_vars == 3
+    assert cells.layers["counts"].shape == cells.layers["lognorm"].shape == (N, 3)
+    steps = [step["step"] for step in json.loads(cells.uns["preprocessing"])]
+    assert steps == ["library_size", "log1p", "select_features", "keep", "minmax"]
+
+
+def test_values_taken_as_they_are_keep_their_scale_for_methods_that_want_it(tmp_path):
+    points = rng.normal(size=(N, 3)) * [10, 1, 0.1]
+    np.savez(tmp_path / "pcs.npz", X=points)
+    _, cells, _ = prepared(tmp_path / "pcs.npz", tmp_path / "out")
+    np.testing.assert_allclose(cells.layers["values"], points, rtol=1e-5)
+    assert (cells.X.min(), cells.X.max()) == (0, 1)
+
+
+def test_an_older_10x_file_of_one_genome(tmp_path):
+    file = read_cells(tenx_h5(tmp_path, genome="hg19"))
+    np.testing.assert_array_equal(file.cells.X.toarray(), COUNTS)
+    assert list(file.cells.var["gene_id"])[:2] == ["ENS0", "ENS1"]
+
+
+def test_genes_whose_symbol_is_not_unique_are_called_by_their_id(tmp_path):
+    folder = tenx_folder(tmp_path, packed=False)
+    text = (folder / "features.tsv").read_text().replace("\tActb\t", "\tAlb\t")
+    (folder / "features.tsv").write_text(text)
+    assert list(read_cells(folder).cells.var_names)[:3] == ["ENS0", "ENS1", "Cd3e"]
+
+
+def test_other_kinds_of_features_of_10x_are_left_out(tmp_path):
+    folder = tenx_folder(tmp_path, packed=False)
+    text = (folder / "features.tsv").read_text()
+    (folder / "features.tsv").write_text(text.replace("Gcg\tGene Expression", "Gcg\tAntibody"))
+    assert list(read_cells(folder).cells.var_names) == GENES[:-1]
+
+
+def test_a_file_becomes_a_data_set_with_a_harmless_name(tmp_path):
+    path = tmp_path / "My cells; $(rm -rf) 'é\".csv"
+    path.write_text("CD3\n1\n")
+    blocks = sets.resolve({}, {"data": str(path)})
+    assert list(blocks) == ["own_my_cells_rm_rf"]
+    assert blocks["own_my_cells_rm_rf"]["title"] == path.name
+    other = tmp_path / "é.csv"
+    other.write_text("CD3\n1\n")
+    assert list(sets.resolve({}, {"data": str(other)})) == ["own_cells"]
+
+
+def test_too_few_cells_and_no_gap_are_told(tmp_path):
+    np.savez(tmp_path / "few.npz", X=COUNTS[:99])
+    with pytest.raises(UserError, match="has 99 cells, too few to compare methods on"):
+        prepared(tmp_path / "few.npz", tmp_path / "out")
+    with pytest.raises(UserError, match="say how many clusters to ask for"):
+        prepared(h5ad(tmp_path), tmp_path / "out", estimate=lambda values: 1)
+    assert not (tmp_path / "out").exists()
+    facts, _, _ = prepared(h5ad(tmp_path), tmp_path / "out", clusters=7, estimate=None)
+    assert facts["n_clusters"] == 7
