@@ -170,7 +170,7 @@ WRONG = {
     "unknown metric": (experiment(metrics=["nmi"]), "metric 'nmi' is unknown"),
     "unknown published table": (experiment(published="table9"), "'table9' is unknown"),
     "missing key": ({"experiments": {"mine": {"title": "t"}}}, "key 'datasets' is missing"),
-    "no experiments": ({}, "key 'experiments' is missing"),
+    "no experiments": ({}, "key 'experiments': it is empty; give at least one, or cells of your"),
     "seed twice": (experiment(seeds=[0, 1, 0]), "experiments.mine.seeds': 0 is given twice"),
     "own seed twice": (experiment(methods={"kmeans": [3, 3]}), "kmeans': 3 is given twice"),
     "negative seed": (experiment(seeds=[-1]), "-1 is too small; it must be at least 0"),

@@ -16,7 +16,8 @@ FLOORS = {
     "studies": GROUND | {"model", "evaluation", "methods"},
     "report": GROUND | {"model", "evaluation", "data"},
     "scverse": GROUND | {"model"},
-    "cli": GROUND | {"model", "data", "scverse"},
+    "newmethod": GROUND,
+    "cli": GROUND | {"model", "data", "scverse", "newmethod"},
 }
 
 

@@ -114,6 +114,10 @@ def check(
     metric_defaults = schema["properties"]["experiments"]["additionalProperties"]["properties"]
     _add_own(config, datasets, metric_defaults["metrics"]["default"])
     _add_own_methods(config, methods)
+    if not config["experiments"]:
+        raise UserError(
+            "config key 'experiments': it is empty; give at least one, or cells of your own (data)."
+        )
 
     families = _families(datasets)
     named = {**datasets, **families}

@@ -2,9 +2,9 @@
 
     sudo .venv/bin/python tests/cluster/one_node_slurm.py FOLDER COMMAND …
 
-starts it with everything it writes in FOLDER, runs the command with SLURM_CONF set, and takes the
-cluster down again. It has no accounting (as a laptop would not), knows no user but root, and
-keeps away from the services that the packages may have set up.
+starts it with everything it writes in FOLDER, runs the command and takes the cluster down again. It
+has no accounting and knows no user but root. Meanwhile /etc/slurm/slurm.conf leads to its
+configuration: jobs that submit steps look there.
 """
 
 import os
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
+EVERYBODY = Path("/etc/slurm/slurm.conf")
 CONFIG = """\
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -59,7 +60,9 @@ def missing() -> str:
     lacking = [name for name in NEEDED if shutil.which(name, path=search_path()) is None]
     if lacking:
         return f"needs SLURM (Debian: slurm-wlm, munge); not found: {', '.join(lacking)}"
-    return "" if os.geteuid() == 0 else "needs root, as SLURM's daemons do"
+    if os.geteuid() != 0:
+        return "needs root, as SLURM's daemons do"
+    return f"would disturb the cluster of {EVERYBODY}" if EVERYBODY.exists() else ""
 
 
 def search_path() -> str:
@@ -75,10 +78,7 @@ class OneNode:
     def __init__(self, folder: Path, cpus: int = 2, memory_mb: int = 60_000):
         self.folder = Path(folder).resolve()
         self.cpus, self.memory_mb = cpus, memory_mb
-        self.environment = os.environ | {
-            "SLURM_CONF": str(self.folder / "slurm.conf"),
-            "PATH": search_path(),
-        }
+        self.environment = os.environ | {"PATH": search_path()}
 
     def __enter__(self) -> "OneNode":
         for name in ("state", "spool"):
@@ -95,6 +95,9 @@ class OneNode:
             ports=[free_port(), free_port()],
         )
         (self.folder / "slurm.conf").write_text(config)
+        EVERYBODY.parent.mkdir(exist_ok=True)
+        EVERYBODY.unlink(missing_ok=True)  # a dead link of one that was killed
+        EVERYBODY.symlink_to(self.folder / "slurm.conf")
         try:
             self.start_munge()
             self.start_controller("-c")
@@ -109,6 +112,8 @@ class OneNode:
         self.call("scancel", "--user=root", check=False)
         for name in ("slurmd", "slurmctld", "munged"):
             self.stop(name)
+        EVERYBODY.unlink(missing_ok=True)
+        (self.folder / "slurm.conf").unlink(missing_ok=True)
 
     def start_munge(self) -> None:
         files = {

@@ -32,8 +32,8 @@ def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str,
     """The registry with every family in its wells, and with what the user has `instead`.
 
     config: `data` is the user's own file; `mirror` and `downloads` are searched for the files of
-    `instead`; the value under a family's name is the user's folder of its files. A well's block has `family`, `inhibitor`,
-    `well` and, with a folder of the user's, `local`, its path.
+    `instead`; the value under a family's name is the user's folder of its files. A well's block has
+    `family`, `inhibitor`, `well` and, with a folder of the user's, `local`, its path.
     Raises UserError for a folder that holds no such files or one of another name.
     """
     places = [config.get(key) for key in ("downloads", "mirror")]
@@ -68,7 +68,7 @@ def _instead(name: str, block: Block, folders: Iterable[Path]) -> Block:
 
 
 def _grid(family: str, block: Block) -> dict[str, Block]:
-    """One data set for each value; `n_clusters` or `cells` may name the parameter and then is it."""
+    """One data set for each value; `n_clusters` and `cells` may name the parameter."""
     ((parameter, values),) = block["grid"].items()
     common = {key: value for key, value in block.items() if key != "grid"} | {"family": family}
     grid: dict[str, Block] = {}
