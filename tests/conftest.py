@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from checkout import Checkout
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -20,3 +22,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the shared data folder ../shared/data, which is not here")
     return folder
+
+
+@pytest.fixture
+def checkout(root, tmp_path) -> Checkout:
+    """A copy of the project that the test may change and run."""
+    return Checkout(root, tmp_path / "checkout")

@@ -2,65 +2,19 @@
 
 import gzip
 import json
-import os
 import re
 import runpy
 import shutil
-import subprocess
-import sys
 from datetime import datetime
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 TARGETS = [
     *("all", "demo", "table1", "ablation", "table2", "table2_semisynthetic", "figure3"),
     *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict"),
     "synthetic",
 ]
-PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
-
-
-class Checkout:
-    """A copy of the project that a test may change and run."""
-
-    def __init__(self, root: Path, folder: Path):
-        self.folder = folder
-        folder.mkdir()
-        for part in PARTS:
-            if (root / part).is_dir():
-                ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-                shutil.copytree(root / part, folder / part, ignore=ignore)
-            else:
-                shutil.copy(root / part, folder / part)
-
-    def edit(self, file: str, change) -> None:
-        """Apply `change` to the content of a YAML file."""
-        path = self.folder / file
-        content = yaml.safe_load(path.read_text())
-        change(content)
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
-
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment | {"PYTHONPATH": str(self.folder)},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=500,
-            check=False,
-        )
-
-
-@pytest.fixture
-def checkout(root, tmp_path) -> Checkout:
-    return Checkout(root, tmp_path / "checkout")
 
 
 def the_sentence(printed: str) -> str:
@@ -121,7 +75,7 @@ BROKEN = {"crash": "error", "sleep": "timeout", "too_few": "invalid"}
 
 
 @pytest.fixture
-def small(root, checkout) -> Checkout:
+def small(root, checkout):
     """One data set, one good method and three that fail on purpose."""
     shutil.copytree(root / "tests/methods/lab", checkout.folder / "lab")
 
@@ -180,7 +134,7 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
 
 
 @pytest.fixture
-def screened(root, checkout) -> Checkout:
+def screened(root, checkout):
     """One small data set, a grid of k-means and one of which every setting fails."""
     shutil.copytree(root / "tests/methods/lab", checkout.folder / "lab")
 
