@@ -23,6 +23,7 @@ include: "workflow/rules/generation.smk"
 
 localrules:
     all,
+    index,
     demo,
     own,
     table1,
@@ -40,14 +41,11 @@ localrules:
 
 
 rule all:
-    """Every experiment of config.yaml but those on request."""
+    """Every experiment of config.yaml but those on request, and the index of all pages."""
     default_target: True
     input:
-        [
-            experiment_outputs(name)
-            for name in BENCHMARK.experiments()
-            if not BENCHMARK.experiment(name)["on_request"]
-        ],
+        everything(),
+        f"{RESULTS}/index.html",
 
 
 rule demo:

@@ -3,7 +3,7 @@
     sudo .venv/bin/python tests/cluster/on_slurm.py --out FOLDER [--demo]
 
 A small experiment, in which one run is cancelled with scancel whenever it starts, one lasts longer
-than SLURM allows, and the controller is killed and started again in between; with --demo the
+than SLURM allows, and the controller is away for some seconds in between; with --demo the
 whole demo as well. Takes some five minutes, with the demo half an hour on two cores.
 """
 
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import one_node_slurm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import small
 
 METHODS = {"kmeans": [0, 1], "gmm": [0], "cancelled": [0], "overtime": [0]}
@@ -59,7 +61,7 @@ def small_experiment(cluster: one_node_slurm.OneNode, folder: Path) -> bool:
             restarted = True
         time.sleep(1)
     tell("small experiment", folder, process.returncode, started, len(seen))
-    print(f"scancel: jobs {', '.join(cancelled)}; controller killed and started again: {restarted}")
+    print(f"scancel: jobs {', '.join(cancelled)}; controller restarted: {restarted}")
     ended = {name: status(folder, name) for name in METHODS}
     for name, told in ended.items():
         print(f"  {name:10} {told['status']:8} {told['reason']}")

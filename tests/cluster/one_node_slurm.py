@@ -9,6 +9,7 @@ configuration: jobs that submit steps look there.
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -133,8 +134,9 @@ class OneNode:
         self.until(lambda: self.call("scontrol", "ping", check=False).returncode == 0)
 
     def restart_controller(self) -> None:
-        """As after a crash: killed without a word, started again from what it saved."""
-        self.stop("slurmctld", signal_number=9)
+        """It ends, saving its state, and a new one goes on from there."""
+        self.stop("slurmctld")
+        time.sleep(5)
         self.start_controller()
 
     def daemon(self, name: str, *options: str) -> None:
@@ -153,11 +155,11 @@ class OneNode:
                 raise TimeoutError(f"SLURM is not as it should be after {seconds:g} s:\n{log}")
             time.sleep(0.2)
 
-    def stop(self, name: str, signal_number: int = 15) -> None:
+    def stop(self, name: str) -> None:
         """End one daemon and wait for its end."""
         try:
             pid = int((self.folder / f"{name}.pid").read_text())
-            os.kill(pid, signal_number)
+            os.kill(pid, signal.SIGTERM)
         except (OSError, ValueError):
             return
         deadline = time.monotonic() + 20

@@ -27,7 +27,7 @@ os.environ.update(
     )
 )
 
-from moesimvae import config as configuration, registry
+from moesimvae import alone, config as configuration, registry
 from moesimvae.data import sets
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
@@ -75,6 +75,17 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# In place of Snakemake's own lock, which a killed workflow leaves behind (profiles have nolock).
+os.environ.update(alone.marked(RESULTS))
+
+
+onstart:
+    with one_sentence():
+        alone.hold(RESULTS)
+        if left := alone.end_jobs_of_killed(RESULTS):
+            print(f"ended {left} processes of a killed workflow", file=sys.stderr)
+
+
 # Runs that failed before are forgotten only by the user's own invocation that is about to run.
 if (
     BENCHMARK.config["rerun_failed"]
@@ -83,6 +94,8 @@ if (
 ):
     from moesimvae.methods.runner import forget_failed
 
+    with one_sentence():
+        alone.check_free(RESULTS)
     for folder in forget_failed(Path(RESULTS, "runs")):
         print(f"forgotten, to be run again: {folder}", file=sys.stderr)
 
@@ -360,6 +373,34 @@ def tables_hash(wildcards):
     """One hash of all tables that lie there now: verdicts are made again when it changes."""
     digest = hashlib.sha256()
     for path in sorted(path for p in TABLES for path in Path(RESULTS).glob(p)):
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def everything():
+    """What the target `all` makes: every experiment but those on request."""
+    return [
+        path
+        for name in BENCHMARK.experiments()
+        if not BENCHMARK.experiment(name)["on_request"]
+        for path in experiment_outputs(name)
+    ]
+
+
+def pages_before_index(wildcards):
+    """With `all` the index waits for the experiments; alone it takes what lies there."""
+    targets = set(workflow.dag_settings.targets)
+    return everything() if not targets or "all" in targets else []
+
+
+def pages_hash(wildcards, input):
+    """Pages and verdicts that lie there now: the index is made again when this changes."""
+    if input.after:
+        return ""
+    patterns = ("*/report.html", "verdict/verdict.csv", "*/*/figures.json")
+    found = sorted({path for p in patterns for path in Path(RESULTS).glob(p)})
+    digest = hashlib.sha256()
+    for path in found:
         digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -166,3 +166,30 @@ rule page:
         clustered=first_runs,
     script:
         "../../scripts/page.py"
+
+
+# Like verdicts, the index is made from what lies in the results folder, so that it starts no run;
+# after `all` it comes last.
+rule index:
+    """One page over all experiments that lie in results/: leaderboard, verdicts, pictures."""
+    input:
+        after=pages_before_index,
+        metrics=REGISTRY / "metrics.yaml",
+    output:
+        index=report(
+            f"{RESULTS}/index.html",
+            caption="../report/index.rst",
+            category="index",
+        ),
+    log:
+        f"{RESULTS}/logs/index.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        titles={
+            name: BENCHMARK.experiment(name)["title"]
+            for name in BENCHMARK.experiments()
+        },
+        pages=pages_hash,
+    script:
+        "../../scripts/index.py"

@@ -114,17 +114,18 @@ def listed(numbers: list[int]) -> str:
 def experts(
     table: pd.DataFrame, truth: np.ndarray, names: Mapping[int, tuple[str, bool]], title: str
 ) -> Figure:
-    """One panel for each expert in use, then all of them, then the true labels.
+    """One panel for each expert in use, then all of them, then the true labels if there are any.
 
     table: from `reconstruct_run`; truth: (n_rows of table,) labels, "" = unscored; names: from
     `populations.named_clusters`.
     """
     used = sorted(map(int, table["expert"].unique()))
-    n = len(used) + 2
+    known = bool((truth != "").any())
+    n = len(used) + 1 + known
     columns = 6 if n > 20 else 5 if n > 12 else 4
     rows = -(-n // columns)
     side = WIDTH / columns
-    legend = -(-len(set(truth) - {""}) // 3) if (truth != "").any() else 0
+    legend = -(-len(set(truth) - {""}) // 3)
     figure = Figure(
         (WIDTH, 0.75 + rows * (side + 0.1) + 0.155 * (legend + 1)), layout="constrained"
     )
@@ -138,17 +139,18 @@ def experts(
         panel.scatter(behind["x"], behind["y"], s=1, color="#E4E4E4", linewidths=0, rasterized=True)
         _overlaid(panel, mine)
         panel.set_title(_heading(expert, names, 11 + 36 // columns), fontsize=8, pad=2)
-    everything, labels = panels[len(used)], panels[len(used) + 1]
-    _overlaid(everything, table)
-    everything.set_title("all experts", fontsize=8, pad=2, weight="bold")
+    _overlaid(panels[len(used)], table)
+    panels[len(used)].set_title("all experts", fontsize=8, pad=2, weight="bold")
     groups = sorted(set(truth) - {""}, key=lambda g: -(truth == g).sum())
     colour = {g: PALETTE[i % len(PALETTE)] for i, g in enumerate(groups)}
     order = np.random.default_rng(0).permutation(len(table))
     shade = np.array([colour.get(t, UNSCORED) for t in truth])
     some = table.iloc[order]
-    labels.scatter(some["x"], some["y"], s=_dot(len(some)), c=shade[order], linewidths=0,
-                   rasterized=True)  # fmt: skip
-    labels.set_title("true labels", fontsize=8, pad=2, weight="bold")
+    if known:
+        labels = panels[len(used) + 1]
+        labels.scatter(some["x"], some["y"], s=_dot(len(some)), c=shade[order], linewidths=0,
+                       rasterized=True)  # fmt: skip
+        labels.set_title("true labels", fontsize=8, pad=2, weight="bold")
     for i, panel in enumerate(panels):
         panel.set(xticks=[], yticks=[])
         panel.set_visible(i < n)
@@ -156,7 +158,7 @@ def experts(
             spine.set(visible=True, color="#CFCFCF", linewidth=0.6)
     keys = [
         Line2D([], [], marker="o", linestyle="", markersize=4.5, color=c, label=text)
-        for c, text in (("#C4C4C4", "other cells" if "" not in truth else
+        for c, text in (("#C4C4C4", "other cells" if not known or "" not in truth else
                          "other cells, or no true label"), (DATA, "its cells"),
                         (DECODED, "their reconstruction"))
     ]  # fmt: skip

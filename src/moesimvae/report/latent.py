@@ -159,6 +159,8 @@ def latent(
 ) -> Figure:
     """Two panels of the same cells: by true label, and by cluster in its population's colour.
 
+    Without any true label the second panel alone, each cluster in a colour of its own.
+
     points: (n, 2); truth: (n,) strings, "" = unscored (grey); clusters: (n,) integers, -1 = noise.
     A cluster beyond the one matched to a population has that population's colour, lighter.
     """
@@ -170,36 +172,40 @@ def latent(
 
     by_truth = np.array([colour.get(name, UNSCORED) for name in truth])
     shade = {-1: NOISE}
+    found = sorted(set(clusters) - {-1})
+    if not names:
+        shade |= {cluster: PALETTE[i % len(PALETTE)] for i, cluster in enumerate(found)}
     for cluster, (name, first) in matched.items():
         shade[cluster] = colour[name] if first else lighter(colour[name])
     by_cluster = np.array([shade.get(c, UNSCORED) for c in clusters])
 
     short = all(len(name) <= 3 for name in names)  # so that they fit on the picture
     entries = [(colour[n], n if short else f"{i}  {n}") for i, n in enumerate(names, 1)]
-    if "" in truth:
+    if names and "" in truth:
         entries.append((UNSCORED, "no true label (not scored)"))
     if (clusters == -1).any():
-        entries.append((NOISE, "noise (right)"))
+        entries.append((NOISE, "noise (right)" if names else "noise"))
     if not all(first for _, first in matched.values()):
         entries.append((lighter("#0072B2"), "lighter: further cluster"))
-    columns = max(1, min(5, int(WIDTH / (0.32 + 0.058 * max(len(e[1]) for e in entries)))))
+    longest = max((len(text) for _, text in entries), default=0)
+    columns = max(1, min(5, int(WIDTH / (0.32 + 0.058 * longest))))
     rows = -(-len(entries) // columns)
 
     height = 3.75 + 0.175 * rows
     figure = Figure((WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
-    panels = figure.subplots(1, 2)
     marks = {name: name if short else str(i) for i, name in enumerate(names, 1)}
-    found = sorted(set(clusters) - {-1})
-    for panel, colours, groups, heading in (
-        (panels[0], by_truth, [(marks[n], truth == n) for n in names], "True label"),
+    shown = [
+        (by_truth, [(marks[n], truth == n) for n in names], "True label"),
         (
-            panels[1],
             by_cluster,
             [(str(c), clusters == c) for c in found],
-            f"Cluster ({len(found)} found), in the colour of its population",
+            f"Cluster ({len(found)} found)"
+            + (", in the colour of its population" if names else ""),
         ),
-    ):
+    ][0 if names else 1 :]
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for panel, (colours, groups, heading) in zip(panels, shown, strict=True):
         size = float(np.clip(16_000 / len(points), 1.2, 14))
         grey = np.isin(colours, [UNSCORED])
         for some in (grey, ~grey):

@@ -21,17 +21,18 @@ SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks e
 
 
 def leaderboard(
-    comparisons: Iterable[tuple[str, pd.DataFrame, Mapping[str, Block]]], metrics: dict[str, Block]
+    comparisons: Iterable[tuple[str, str, pd.DataFrame, Mapping[str, Block]]],
+    metrics: dict[str, Block],
 ) -> Block:
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
-    comparisons: (where the page of the runs lies, "" for this page; table from
-    `tables.comparison`; data set → dataset.json), one for each experiment. A row has
+    comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
+    table from `tables.comparison`; data set → dataset.json), one for each experiment. A row has
     `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
     number is all of them. `href` leads to the list of its runs.
     """
     every = list(comparisons)
-    rows = [row for where, table, facts in every for row in _rows(where, table, facts)]
+    rows = [row for one in every for row in _rows(*one)]
     shown = dict.fromkeys(m for row in rows for m in row["scores"])
     own = dict.fromkeys(m for row in rows if row["kind"] != "published" for m in row["scores"])
     return {
@@ -45,13 +46,16 @@ def leaderboard(
             }
             for name in (*own, *(m for m in shown if m not in own))
         ],
+        "experiments": list(dict.fromkeys(row["experiment"] for row in rows)),
         "datasets": list(dict.fromkeys(row["dataset"] for row in rows)),
         "cells": list(dict.fromkeys(row["cells"] for row in rows)),
         "rows": rows,
     }
 
 
-def _rows(where: str, table: pd.DataFrame, datasets: Mapping[str, Block]) -> Iterable[Block]:
+def _rows(
+    where: str, experiment: str, table: pd.DataFrame, datasets: Mapping[str, Block]
+) -> Iterable[Block]:
     detailed = records.in_detail(table)
     for (dataset, split, _, source), rows in table.groupby(
         ["dataset", "split", "method", "source"], sort=False
@@ -65,6 +69,7 @@ def _rows(where: str, table: pd.DataFrame, datasets: Mapping[str, Block]) -> Ite
             continue
         finished = rows["n"].max() if source == "run" else pd.NA
         yield {
+            "experiment": experiment,
             "method": _title(first),
             "marks": sections.marks(first) if source == "run" else "",
             "kind": "published" if source == "published" else first["kind"],
@@ -75,7 +80,7 @@ def _rows(where: str, table: pd.DataFrame, datasets: Mapping[str, Block]) -> Ite
             "dnf": _short(first) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
-            "href": where + records.href(first["runs"], dataset in detailed),
+            "href": records.href(first["runs"], where, dataset in detailed),
             "bounds": sorted(
                 set(rows["metric"][bounded].str.removesuffix(BOUND)) - set(rows["metric"])
             ),

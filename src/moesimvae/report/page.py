@@ -65,7 +65,7 @@ def page(
     paths = [seed["path"] for part in listed for group in part["groups"] for seed in group["seeds"]]
     return render(
         "report.html.j2",
-        **widgets(leaderboard([("", table, datasets)], metrics), views),
+        **widgets(leaderboard([("", "", table, datasets)], metrics), views),
         experiment=experiment,
         summary=summary(table, metrics, datasets, screened),
         best=best_by_metric(table, metrics, datasets),
@@ -75,7 +75,7 @@ def page(
         screening=()
         if screened is None
         else screening.screening_tables(screened, methods, metrics, datasets),
-        figures=pictures_of(figures),
+        figures=pictures_of(figures, Path(figures[0]).parent),
         published=published_values(table, metrics),
         metrics={m: metrics[m] for m in dict.fromkeys(own["metric"])},
         datasets=datasets,
@@ -247,11 +247,11 @@ def range_of(metric: Block) -> str:
     return f"{low} to {'no limit' if high is None or high == float('inf') else high}"
 
 
-def pictures_of(folders: Iterable[str | Path]) -> dict[str, list[Block]]:
+def pictures_of(folders: Iterable[str | Path], where: str | Path) -> dict[str, list[Block]]:
     """Data set → its pictures, each with its bytes as a data URI and its size in pixels.
 
     They are as sharp as on disk where all of them together stay below MOST_BYTES, and smaller by
-    one factor for all where they would not. `pdf` is relative to results/<experiment>/.
+    one factor for all where they would not. `pdf` is relative to `where`, the folder of the page.
     """
     said = [(Path(f), p) for f in folders for p in files.read_json(Path(f) / "figures.json")]
     drawn = [_webp(folder / picture["file"]) for folder, picture in said]
@@ -267,7 +267,7 @@ def pictures_of(folders: Iterable[str | Path]) -> dict[str, list[Block]]:
                 "width": size[0],
                 "height": size[1],
                 "reduced": whole > MOST_BYTES,
-                "pdf": f"{folder.name}/{Path(picture['file']).with_suffix('.pdf')}",
+                "pdf": str((folder / picture["file"]).with_suffix(".pdf").relative_to(where)),
             }
         )
     return by_dataset

@@ -205,12 +205,19 @@ def _latent_picture(view: View, method: str, title: str) -> Picture:
         name,
         view.dataset,
         heading,
-        f"{heading}: {shown}. Left by true label, right by cluster. A cluster has the colour of "
-        "the population it is matched to (one to one, most cells in agreement); a further cluster "
-        "of mostly the same population has that colour, lighter."
+        f"{heading}: {shown}. "
+        + (
+            "Left by true label, right by cluster. A cluster has the colour of the population it "
+            "is matched to (one to one, most cells in agreement); a further cluster of mostly the "
+            "same population has that colour, lighter."
+            if populations
+            else "Each cluster has a colour of its own; no cell has a true label."
+        )
         + (" Distances between groups in a UMAP mean little." if view.axes == "UMAP" else ""),
         f"Two scatter plots of the same cells: {populations} true populations on the left, {found} "
-        "clusters on the right.",
+        "clusters on the right."
+        if populations
+        else f"Scatter plot of the cells in {found} clusters.",
         latent(view.points, view.truth, view.clusters, heading, view.axes),
     )
 

@@ -27,6 +27,8 @@ def named_clusters(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[s
     has none. truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise (left out).
     """
     kept = truth != ""
+    if not kept.any():
+        return {int(c): ("", False) for c in np.unique(clusters) if c >= 0}
     found = per_population_f1(truth[kept], clusters[kept])
     best = found.dropna(subset="cluster")
     matched = {int(c): (str(p), True) for c, p in zip(best["cluster"], best["population"],

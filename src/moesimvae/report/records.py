@@ -19,15 +19,18 @@ def anchor(run: str) -> str:
     return "run-" + re.sub(r"[^A-Za-z0-9_]+", "-", run.removeprefix("runs/").rpartition("/")[0])
 
 
-def href(runs: str, detailed: bool) -> str:
-    """Where a number's runs are told: their list on the page, or the folder of the first of them.
+def href(runs: str, where: str, detailed: bool) -> str:
+    """Where a number's runs are told: their list on the page, or the record of the first of them.
 
     runs: paths relative to the results folder, parted by blanks; "" for a published number.
+    where: path of the experiment's page from the index, "" on that page.
     """
     if not runs:
         return ""
     first = runs.split(maxsplit=1)[0]
-    return f"#{anchor(first)}" if detailed else f"../{first}/status.json"
+    return (
+        f"{where}#{anchor(first)}" if detailed else f"{'' if where else '../'}{first}/status.json"
+    )
 
 
 def in_detail(table: pd.DataFrame) -> list[str]:

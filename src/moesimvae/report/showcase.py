@@ -116,8 +116,7 @@ def _markers(shown: Showcase, where: str, name: str) -> Picture:
         heading,
         f"{heading}. Median arcsinh expression over all cells of each cluster, cells without a "
         "true label among them; clusters and markers in the order of average linkage. Right: "
-        "cells of each cluster, the cluster and the population it is matched to, or in brackets "
-        f"the one of most of its cells.{noise}{_beyond(shown.clusters)}",
+        f"cells of each cluster, the cluster{_matched(shown)}.{noise}{_beyond(shown.clusters)}",
         f"Heat map of {len(table)} clusters by {table.shape[1]} markers. Highest marker of each "
         f"cluster: {highest}.",
         markers.heat_map(table, sizes, names, heading),
@@ -140,8 +139,8 @@ def _experts(shown: Showcase, where: str, name: str) -> Picture:
         shown.dataset,
         heading,
         f"{heading}: principal components of the cells as the model was given them ({some}). Each "
-        "panel is an expert with the population its cluster is matched to, or in brackets the one "
-        "of most of its cells: its cells in blue, their reconstruction in red, the other cells "
+        f"panel is an expert{_matched(shown, ' with')}: its cells in blue, their reconstruction in "
+        "red, the other cells "
         f"grey. Of {table.attrs['experts']} experts {used} decode cells; {said}.{_unscored(shown)}",
         f"Scatter plots of cells and their reconstruction for {used} experts; {said}.",
         experts.experts(
@@ -190,8 +189,17 @@ def population_picture(
     )
 
 
+def _matched(shown: Showcase, start: str = " and") -> str:
+    """How a cluster is named after a population, where any cell has a true label."""
+    if not (shown.truth != "").any():
+        return ""
+    return f"{start} the population it is matched to, or in brackets the one of most of its cells"
+
+
 def _unscored(shown: Showcase) -> str:
     n = int((shown.truth == "").sum())
+    if n == len(shown.truth):
+        return " No cell has a true label."
     return f" {n:,} of {len(shown.truth):,} cells have no true label: grey." if n else ""
 
 

@@ -10,6 +10,7 @@ from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.colors import to_rgb
@@ -55,6 +56,7 @@ STYLE = {
     "pdf.fonttype": 42,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a $ in the name of a file, marker or population is no formula
 }
 HALO = [patheffects.withStroke(linewidth=2.4, foreground="white")]
 
@@ -81,6 +83,14 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
+def _powers_of_ten(figure: Figure) -> None:
+    """Numbers on logarithmic axes, which Matplotlib writes as formulas, are the only ones."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), mpl.ticker.LogFormatter):
+            for label in axis.get_ticklabels(which="both"):
+                label.set_parse_math(True)
+
+
 def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     """Each picture as PNG and PDF, and `figures.json` with names, captions and alt texts.
 
@@ -90,6 +100,7 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     said = []
     for picture in pictures:
         with mpl.rc_context(STYLE):
+            _powers_of_ten(picture.figure)
             picture.figure.get_layout_engine().execute(picture.figure)
             picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
             with files.atomic(folder / f"{picture.name}.png") as path:

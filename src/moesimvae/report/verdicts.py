@@ -173,9 +173,9 @@ def _shown(row: Block) -> bool:
 
 def headline(table: pd.DataFrame) -> str:
     """How many of the paper's numbers have which verdict, in a sentence."""
-    counts = verdicts.summary(table).sum()
-    said = [f"{counts[v]} {v}" for v in verdicts.VERDICTS]
-    return f"Of {counts['results']} printed results: {', '.join(said)}."
+    found = verdicts.summary(table).sum()
+    said = [f"{found[v]} {v}" for v in verdicts.VERDICTS]
+    return f"Of {found['results']} printed results: {', '.join(said)}."
 
 
 def page(
@@ -186,7 +186,7 @@ def page(
     return render(
         "verdict.html.j2",
         headline=headline(table),
-        counts=_counts(table),
+        counts=counts(table),
         verdicts=verdicts.VERDICTS,
         signs=SIGNS,
         meaning=MEANING,
@@ -197,7 +197,8 @@ def page(
     )
 
 
-def _counts(table: pd.DataFrame) -> list[Block]:
+def counts(table: pd.DataFrame) -> list[Block]:
+    """How many numbers of each table of the paper have which verdict."""
     return [
         {"heading": TABLES.get(name, name), **row.to_dict()}
         for name, row in verdicts.summary(table).iterrows()
@@ -230,7 +231,7 @@ def to_markdown(
     lines += _md(["", *verdicts.VERDICTS, "results"], ["l", *"rrrrrr"])
     lines += [
         _line([row["heading"], *(row[v] for v in verdicts.VERDICTS), row["results"]])
-        for row in _counts(table)
+        for row in counts(table)
     ]
     head = ["Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance"]
     for part in groups(table, metrics):

@@ -28,12 +28,12 @@ async function leaderboard() {
   const picked = (name) => form.elements[name].value;
   const statistics = ["mean", "median", "min", "max"];
 
-  const choices = { dataset: board.datasets, cells: board.cells };
+  const choices = { dataset: board.datasets, cells: board.cells, experiment: board.experiments };
   for (const [name, values] of Object.entries(choices)) {
     const select = form.elements[name];
     select.add(option("", name === "dataset" ? "all data sets" : "all"));
     for (const value of values) select.add(option(value, value));
-    select.selectedIndex = 1;
+    select.selectedIndex = name === "experiment" ? 0 : 1;
     select.parentElement.hidden = values.length < 2;
   }
   const metric = form.elements.metric;
@@ -87,6 +87,7 @@ async function leaderboard() {
     }),
     head("Data set", text("dataset")),
     head("Cells", text("cells")),
+    head("Experiment", text("experiment")),
     ...board.metrics.map((about) =>
       head(
         element("span", about.title).innerHTML,
@@ -105,7 +106,7 @@ async function leaderboard() {
     head("Seconds", plain("seconds", 1), { className: "number", type: "num" }),
     head("Peak MB", plain("memory", 0), { className: "number", type: "num" }),
   ];
-  const firstMetric = 3;
+  const firstMetric = 4;
   const table = new DataTable("#board", {
     data: board.rows,
     columns,
@@ -121,14 +122,14 @@ async function leaderboard() {
     language: { info: "_TOTAL_ rows shown", infoEmpty: "No row is shown", infoFiltered: "of _MAX_" },
   });
   table.search.fixed("rows", (_, row) => {
-    if (picked("dataset") && row.dataset !== picked("dataset")) return false;
-    if (picked("cells") && row.cells !== picked("cells")) return false;
+    if (Object.keys(choices).some((name) => picked(name) && row[name] !== picked(name))) return false;
     return Object.entries(special).every(([name, is]) => form.elements[name].checked || !is(row));
   });
 
   function show({ target } = {}) {
     table.column(1).visible(!picked("dataset"), false);
     table.column(2).visible(!picked("cells") && board.cells.length > 1, false);
+    table.column(3).visible(!picked("experiment") && board.experiments.length > 1, false);
     const published = form.elements.published.checked;
     board.metrics.forEach((about, i) => {
       const wanted = picked("metric") ? about.name === picked("metric") : published || !about.published;

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
 
 
@@ -25,7 +25,11 @@ def copy_project(folder: Path) -> None:
 
 
 def write_experiment(
-    folder: Path, methods: dict[str, list[int]], sleeping: tuple[str, ...] = (), **config: object
+    folder: Path,
+    methods: dict[str, list[int]],
+    sleeping: tuple[str, ...] = (),
+    showcase: str = "kmeans",
+    **config: object,
 ) -> None:
     """The experiment `demo` on digits; `sleeping`: methods made up that only sleep."""
     path = folder / "workflow/registry/methods.yaml"
@@ -37,7 +41,7 @@ def write_experiment(
             "params": {"how": "sleep", "note": str(folder / f"{name}.pids")},
         }
     path.write_text(yaml.safe_dump(registry, sort_keys=False))
-    demo = {"title": "Small", "datasets": ["digits"], "methods": methods, "showcase": "kmeans"}
+    demo = {"title": "Small", "datasets": ["digits"], "methods": methods, "showcase": showcase}
     (folder / "config.yaml").write_text(yaml.safe_dump(config | {"experiments": {"demo": demo}}))
 
 
