@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
-	table3_subsets supplement synthetic scale verdict index test lint format lock env-clustpy docs clean
+	table3_subsets supplement synthetic scale verdict index test lint format lock links env-clustpy docs clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -71,6 +71,9 @@ lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean 
 	mv requirements.lock.new requirements.lock
 	$(VENV)-lock/bin/python envs/write.py
 	rm -rf $(VENV)-lock
+
+links: setup ## Ask for every download link of the registry; HASHES=1 downloads them all
+	$(BIN)/python bench/links.py $(if $(HASHES),--hashes)
 
 env-clustpy: $(VENV)-clustpy/installed ## Make ClustPy's own environment, for the cross-check
 

@@ -75,8 +75,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     steps, batch_size, learning_rate, schedule, adam_betas: of Adam; "cosine" lets the rate fall to
         0 in each phase, "constant" leaves it.
     precision: of the encoder's products in training: "float32"; "bfloat16"; "auto" is "bfloat16"
-        where the chip has units for it (a CPU's AMX, a GPU's tensor cores), and a quarter faster on
-        digits. All else, and all that a fitted model does, is float32.
+        where the chip has units for it (a CPU's AMX, a GPU's tensor cores). All else, and all that
+        a fitted model does, is float32.
     standardise: let the encoder see features as centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
