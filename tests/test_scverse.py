@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 import moesimvae
-from moesimvae.errors import UserError
+import sentences
 from moesimvae.scverse import annotate, known_groups
 
 TINY = {
@@ -42,10 +42,7 @@ def cells():
 
 
 def error(cells, *arguments, **more):
-    with pytest.raises(UserError) as caught:
-        moesimvae.cluster(cells, *(arguments or (3,)), **TINY | more)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return sentences.error(moesimvae.cluster, cells, *(arguments or (3,)), **TINY | more)
 
 
 def test_what_is_written_and_that_an_h5ad_keeps_it(cells, tmp_path):

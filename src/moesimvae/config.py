@@ -342,8 +342,7 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
     if value == "null" and "null" in kinds:
         return None
     if isinstance(value, str) and NUMBERS.intersection(kinds):
-        parsed = yaml.safe_load(value)
-        return parsed if isinstance(parsed, bool | int | float) else value
+        return _plain(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and "string" in kinds:
         return str(value)  # a column or a file may be called 7
     if isinstance(value, str) and "array" in kinds:
@@ -358,7 +357,7 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
 
 
 def _plain(value: Any) -> Any:
-    """A parameter from the command line, where all are words, as it were in a file."""
+    """A value from the command line, where all are words, as it were in a file: a number."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, str):

@@ -10,6 +10,7 @@ whole demo as well. Takes some five minutes, with the demo half an hour on two c
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ METHODS = {"kmeans": [0, 1], "gmm": [0], "cancelled": [0], "overtime": [0]}
 SLURM = [
     *("--workflow-profile", "profiles/slurm", "--slurm-status-command", "squeue"),
     *("--slurm-no-account", "--slurm-init-seconds-before-status-checks", "3"),
-    *("--latency-wait", "10"),
+    *("--latency-wait", "10", "--cores", "2"),
 ]
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     if one_node_slurm.missing():
         sys.exit(f"error: this {one_node_slurm.missing()}.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes the cluster down, too
     folder = options.out.resolve()
     with one_node_slurm.OneNode(folder / "slurm") as cluster:
         good = small_experiment(cluster, folder / "small")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import read_cells
 from moesimvae.errors import UserError
+from sentences import error
 
 MARKERS = ["CD3", "CD4", "CD8", "CD19"]
 rng = np.random.default_rng(0)
@@ -42,14 +43,6 @@ def write_h5ad(path, matrix, names=None, **more):
 def write_csv(path, text):
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def error(what, *arguments, **more):
-    with pytest.raises(UserError) as caught:
-        what(*arguments, **more)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    return sentence
 
 
 def as_clustered(file, transform="none", **more):

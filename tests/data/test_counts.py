@@ -19,6 +19,7 @@ from moesimvae.data.prepare import KEYS, prepare
 from moesimvae.data.split import same_as_paper, split, training
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256
+from sentences import error
 
 GENES = ["Hpx", "Dntt", "ERCC-00002", "Ercc1", "Actb"]
 TABLES = {
@@ -57,15 +58,6 @@ def block(**settings):
         "spike_ins": "ERCC-",
     }
     return {"title": "T", "reader": "count_tables", "counts": own | settings}
-
-
-def error(what, *arguments):
-    with pytest.raises(UserError) as caught:
-        what(*arguments)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith((".", "?"))
-    return sentence
 
 
 # ---------------------------------------------------------------------- tables in an archive

@@ -18,6 +18,7 @@ from moesimvae.data.fcs import read_fcs
 from moesimvae.data.prepare import KEYS, prepare
 from moesimvae.errors import UserError
 from moesimvae.files import read_json
+from sentences import error
 
 FORMATS = {"F": "f4", "D": "f8", "I": "u2"}
 VALUES = np.array([[1, 20, 0], [3, 40, 1], [5, 60, 2], [7, 80, 2]])
@@ -59,15 +60,6 @@ def write(path, *arguments, **more):
 
 def block(**settings):
     return {"title": "T", "reader": "cytometry", "cytometry": {"instrument": "mass"} | settings}
-
-
-def error(what, *arguments):
-    with pytest.raises(UserError) as caught:
-        what(*arguments)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert sentence.endswith((".", "?"))
-    return sentence
 
 
 # ---------------------------------------------------------------------- FCS

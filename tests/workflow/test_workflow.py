@@ -12,7 +12,7 @@ import pytest
 
 TARGETS = [
     *("all", "demo", "table1", "ablation", "table2", "table2_semisynthetic", "figure3"),
-    *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict"),
+    *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict", "index"),
     "synthetic",
 ]
 
@@ -127,6 +127,15 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
 
     again = small.snakemake("demo")
     assert "Nothing to be done" in again.stdout, again.stdout
+
+    assert small.snakemake("index").returncode == 0
+    assert '"href":"demo/report.html#run-digits-kmeans"' in (results / "index.html").read_text()
+    reported = small.snakemake("--report", "snakemake.html", "demo")
+    assert reported.returncode == 0, reported.stdout
+    filled = (small.folder / "snakemake.html").read_text()
+    for title in ("methods, quality and cost", "all of it on one page", "Scores on scikit-learn",
+                  "Every seed is reported", "Dots are single seeds"):  # fmt: skip
+        assert title in filled, title
 
     retried = small.snakemake("demo", "--config", "rerun_failed=true")
     assert retried.stdout.count("forgotten, to be run again") == 2 * len(BROKEN)

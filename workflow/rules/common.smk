@@ -405,6 +405,29 @@ def pages_hash(wildcards, input):
     return digest.hexdigest()
 
 
+def picture_labels(wildcards, output):
+    """Kind and title of a picture, for Snakemake's own report."""
+    name = f"{wildcards.name}.png"
+    for folder in output:
+        listed = Path(folder, "figures.json")
+        for picture in json.loads(listed.read_text()) if listed.exists() else []:
+            if picture["file"] == name:
+                return {"kind": "picture", "title": picture["title"]}
+    return {"kind": "picture", "title": name}
+
+
+def pictures(folder, category):
+    """A folder of pictures as an output, all of them in Snakemake's own report."""
+    return report(
+        directory(folder),
+        patterns=["{name}.png"],
+        caption="../report/figures.rst",
+        category=category,
+        subcategory="pictures",
+        labels=picture_labels,
+    )
+
+
 def generation_runs(kinds):
     """(data set, method, seed) of the runs that the configuration lists under `kinds`."""
     runs = [

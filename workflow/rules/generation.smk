@@ -84,7 +84,7 @@ rule generation_figure2:
         judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
         methods=METHOD_FILES,
     output:
-        figures=directory(f"{RESULTS}/figure2/figures"),
+        figures=pictures(f"{RESULTS}/figure2/figures", "figure2"),
         table=f"{RESULTS}/figure2/table.csv",
     log:
         f"{RESULTS}/logs/generation/figure2.log",
@@ -116,7 +116,7 @@ rule generation_supplement:
         methods=METHOD_FILES,
         published=PUBLISHED / "text.csv",
     output:
-        figures=directory(f"{RESULTS}/supplement/figures"),
+        figures=pictures(f"{RESULTS}/supplement/figures", "supplement"),
         generation=f"{RESULTS}/supplement/generation.csv",
         mmd=f"{RESULTS}/supplement/mmd.csv",
         quality=f"{RESULTS}/supplement/quality.csv",
@@ -144,7 +144,7 @@ if "synthetic" in BENCHMARK.experiments():
             ],
             methods=METHOD_FILES,
         output:
-            figures=directory(f"{RESULTS}/synthetic/s1"),
+            figures=pictures(f"{RESULTS}/synthetic/s1", "synthetic"),
         log:
             f"{RESULTS}/logs/generation/synthetic.log",
         conda:

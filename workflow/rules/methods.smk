@@ -9,10 +9,10 @@ rule cluster:
         run=directory(f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}"),
     log:
         f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
-    conda:
-        environment
     # A job that is ended from outside is tried once more; the third attempt writes down why not.
     retries: ATTEMPTS - 1
+    conda:
+        environment
     threads: method_threads
     resources:
         # The runner stops a run at its limit and says so; the cluster grants a little more.

@@ -76,8 +76,20 @@ rule table:
         published=published_file,
         remark=published_remark,
     output:
-        csv=f"{RESULTS}/{{experiment}}/table.csv",
-        tex=f"{RESULTS}/{{experiment}}/table.tex",
+        csv=report(
+            f"{RESULTS}/{{experiment}}/table.csv",
+            caption="../report/table.rst",
+            category="{experiment}",
+            subcategory="tables",
+            labels={"kind": "csv", "title": "every number, with its values by seed"},
+        ),
+        tex=report(
+            f"{RESULTS}/{{experiment}}/table.tex",
+            caption="../report/table.rst",
+            category="{experiment}",
+            subcategory="tables",
+            labels={"kind": "LaTeX", "title": "tables to put into a paper"},
+        ),
         md=f"{RESULTS}/{{experiment}}/table.md",
         by_dataset=f"{RESULTS}/{{experiment}}/by_dataset.csv",
         by_dataset_tex=f"{RESULTS}/{{experiment}}/by_dataset.tex",
@@ -85,6 +97,8 @@ rule table:
             f"{RESULTS}/{{experiment}}/table.html",
             caption="../report/table.rst",
             category="{experiment}",
+            subcategory="tables",
+            labels={"kind": "table", "title": "methods, quality and cost"},
         ),
     log:
         f"{RESULTS}/logs/table/{{experiment}}.log",
@@ -116,12 +130,7 @@ rule figures:
         metrics=REGISTRY / "metrics.yaml",
         methods=METHOD_FILES,
     output:
-        report(
-            directory(f"{RESULTS}/{{experiment}}/figures"),
-            patterns=["{name}.png"],
-            caption="../report/figures.rst",
-            category="{experiment}",
-        ),
+        pictures(f"{RESULTS}/{{experiment}}/figures", "{experiment}"),
     log:
         f"{RESULTS}/logs/figures/{{experiment}}.log",
     conda:
@@ -156,6 +165,8 @@ rule page:
             f"{RESULTS}/{{experiment}}/report.html",
             caption="../report/page.rst",
             category="{experiment}",
+            subcategory="page",
+            labels={"kind": "page", "title": "all of it on one page"},
         ),
     log:
         f"{RESULTS}/logs/page/{{experiment}}.log",
@@ -179,7 +190,8 @@ rule index:
         index=report(
             f"{RESULTS}/index.html",
             caption="../report/index.rst",
-            category="index",
+            category="all experiments",
+            labels={"kind": "page", "title": "index and leaderboard"},
         ),
     log:
         f"{RESULTS}/logs/index.log",

@@ -15,12 +15,7 @@ rule significance:
     output:
         csv=f"{RESULTS}/{{experiment}}/significance.csv",
         md=f"{RESULTS}/{{experiment}}/significance.md",
-        figures=report(
-            directory(f"{RESULTS}/{{experiment}}/significance"),
-            patterns=["{name}.png"],
-            caption="../report/figures.rst",
-            category="{experiment}",
-        ),
+        figures=pictures(f"{RESULTS}/{{experiment}}/significance", "{experiment}"),
     log:
         f"{RESULTS}/logs/significance/{{experiment}}.log",
     conda:
@@ -71,7 +66,8 @@ rule verdict:
         html=report(
             f"{RESULTS}/verdict/verdict.html",
             caption="../report/verdict.rst",
-            category="verdict",
+            category="all experiments",
+            labels={"kind": "page", "title": "verdicts on the paper's numbers"},
         ),
     log:
         f"{RESULTS}/logs/verdict.log",

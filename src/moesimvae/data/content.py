@@ -11,6 +11,7 @@ at here, and `prepare` counts what it holds.
 
 import gzip
 import hashlib
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ UNKNOWN = "unknown"
 # how files of a kind begin: a server that answers with a page of text is found out by it
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError),
+    *(UnicodeDecodeError, struct.error),  # of names and headers
+)
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
 # More than so many bytes, and more than so many times the packed ones, is what nobody meant to
 # unpack: tables of counts, mostly zeros, unpack to some 20 times their size.
@@ -111,7 +116,7 @@ def archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as members:
             _require_harmless(path, members.infolist())
             yield members
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+    except _ZIP_ERRORS as error:
         raise UserError(
             f"{path} is not a readable zip archive ({error}); delete it and fetch it again."
         ) from error

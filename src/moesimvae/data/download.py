@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import requests
@@ -163,6 +164,8 @@ def _transfer(file: Block, url: str, destination: Path, manner: _Manner) -> bool
         requests.get(url, headers=headers, stream=True, timeout=manner.timeout) as answer,
     ):
         _check_status(answer, partial)
+        if _leaves_https([step.url for step in (*answer.history, answer)]):
+            raise _Dead("it leads from https to http, where anybody may change what is sent")
         if start and not _continues(answer, start, known["total"]):
             start = 0
             if answer.status_code == 206:
@@ -176,6 +179,12 @@ def _transfer(file: Block, url: str, destination: Path, manner: _Manner) -> bool
         with open(partial, "ab" if start else "wb") as out:
             _pour(answer, out, file, start, total, manner)
     return start > 0
+
+
+def _leaves_https(addresses: list[str]) -> bool:
+    """Whether a server sent us on, from an address to the next, to one that is not protected."""
+    secure = [address.lower().startswith("https:") for address in addresses]
+    return any(one and not next_one for one, next_one in pairwise(secure))
 
 
 def _pour(answer, out, file: Block, start: int, total: int | None, manner: _Manner) -> None:

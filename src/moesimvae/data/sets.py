@@ -111,9 +111,9 @@ def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
     wells: dict[str, Block] = {}
     for file in sorted(files):
         match = NAME.fullmatch(file)
-        if match is None:
+        if match is None or not file.isprintable() or set(file) & set("{}"):
             raise UserError(
-                f"{Path(place or family) / file} is not called {NAMED}; rename it or take it out "
+                f"{Path(place or family) / repr(file)[1:-1]} is not called {NAMED}; rename it or take it out "
                 "of the folder."
             )
         inhibitor, population, well = match.groups()

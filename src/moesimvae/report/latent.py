@@ -143,13 +143,15 @@ def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]
     left over gets the population of most of its cells. Clusters without scored cells are left out.
     """
     kept = (truth != "") & (clusters >= 0)
-    counts = pd.crosstab(truth[kept], clusters[kept])
-    rows, columns = linear_sum_assignment(counts.to_numpy(), maximize=True)
-    most = {int(c): (str(counts[c].idxmax()), False) for c in counts.columns}
+    rows, names = pd.factorize(truth[kept], sort=True)
+    columns, found = pd.factorize(clusters[kept], sort=True)
+    shape = (len(names), len(found))
+    cells = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+    most = {int(c): (str(names[cells[:, i].argmax()]), False) for i, c in enumerate(found)}
     return most | {
-        int(counts.columns[c]): (str(counts.index[r]), True)
-        for r, c in zip(rows, columns, strict=True)
-        if counts.iat[r, c]
+        int(found[c]): (str(names[r]), True)
+        for r, c in zip(*linear_sum_assignment(cells, maximize=True), strict=True)
+        if cells[r, c]
     }
 
 

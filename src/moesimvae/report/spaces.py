@@ -71,21 +71,24 @@ def _space(
     title: str,
     most: int,
 ) -> Block:
-    truth = pd.read_parquet(labels).set_index("cell")
-    shared = set.intersection(*(set(frame["cell"]) for frame in frames.values()))
-    unknown = shared - set(truth.index)
-    if unknown:
-        raise UserError(
-            f"the projections of {dataset} hold {len(unknown)} cells (such as "
-            f"{sorted(unknown)[0]}) that are not in {labels}; delete them, so that they are made "
-            "again."
-        )
-    cells = np.array(sorted(shared))
-    cells = cells[np.random.default_rng(0).permutation(len(cells))[:most]]
-    scored = truth["label"].where(truth["scored"], "").astype(str)
+    truth = pd.read_parquet(labels)
+    every = pd.Index(truth["cell"])
+    points = {}
+    for path, frame in frames.items():
+        at = every.get_indexer(frame["cell"])
+        if (at < 0).any():
+            raise UserError(
+                f"{path} holds {(at < 0).sum()} cells (such as {frame['cell'][at < 0].iloc[0]}) "
+                f"that are not in {labels}; delete it, so that it is made again."
+            )
+        points[path] = np.full((len(every), 2), np.nan)
+        points[path][at] = frame[["x", "y"]]
+    shared = np.all([np.isfinite(xy[:, 0]) for xy in points.values()], axis=0)
+    order = np.random.default_rng(0).permutation(len(every))
+    cells = order[shared[order]][:most]
+    scored = truth["label"].where(truth["scored"], "").to_numpy(object)
     names = sorted(set(scored) - {""}, key=natural)
     colours = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
-    shown = scored.loc[cells].to_numpy(str)
     return {
         "name": dataset,
         "title": title,
@@ -97,13 +100,13 @@ def _space(
                 "title": f"{methods[path.parent.name]['title']}, "
                 f"{path.stem.replace('seed', 'seed ')}",
                 "axes": frame.attrs.get("axes", "UMAP"),
-                "xy": _packed(_fine(frame.set_index("cell").loc[cells, ["x", "y"]].to_numpy())),
+                "xy": _packed(_fine(points[path][cells])),
             }
             for path, frame in frames.items()
         ],
         "colours": [
-            _by_truth(shown, names, colours),
-            *(_by_cluster(run, cells, scored, colours, methods) for run in runs),
+            _by_truth(scored[cells], names, colours),
+            *(_by_cluster(run, every, cells, scored, colours, methods) for run in runs),
         ],
     }  # fmt: skip
 
@@ -119,15 +122,19 @@ def _by_truth(truth: np.ndarray, names: list[str], colours: Mapping[str, str]) -
 
 def _by_cluster(
     run: Path,
+    every: pd.Index,
     cells: np.ndarray,
-    truth: pd.Series,
+    truth: np.ndarray,
     colours: Mapping[str, str],
     methods: dict[str, Block],
 ) -> Block:
     """A cluster has the colour of the population it is matched to, a further one of mostly the
     same population that colour, lighter."""
-    label = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
-    matched = match(truth.reindex(label.index).fillna("").to_numpy(str), label.to_numpy(int))
+    given = pd.read_parquet(run / "labels.parquet")
+    label = np.full(len(every), -1)
+    at = every.get_indexer(given["cell"])
+    label[at[at >= 0]] = given["label"].to_numpy()[at >= 0]
+    matched = match(truth, label)
     found = sorted(set(label) - {-1})
     entries = []
     for cluster in found:
@@ -139,7 +146,7 @@ def _by_cluster(
         entries.append(
             (f"{cluster}: {name}" if name else str(cluster), colour if first else lighter(colour))
         )
-    codes = pd.Categorical(label.loc[cells], found).codes.astype(int)
+    codes = pd.Categorical(label[cells], found).codes.astype(int)
     if (codes < 0).any():
         entries.append(("noise", NOISE))
         codes[codes < 0] = len(found)

@@ -84,7 +84,7 @@ async function leaderboard() {
       const kind = { published: "published", control: "control" }[row.kind];
       if (type !== "display") return name;
       return element("span", name).innerHTML + (kind ? ` <span class="range">${kind}</span>` : "");
-    }),
+    }, { cellType: "th" }),
     head("Data set", text("dataset")),
     head("Cells", text("cells")),
     head("Experiment", text("experiment")),
@@ -126,6 +126,7 @@ async function leaderboard() {
     return Object.entries(special).every(([name, is]) => form.elements[name].checked || !is(row));
   });
 
+  const scoped = () => byId("board").tHead.querySelectorAll("th").forEach((th) => (th.scope = "col"));
   function show({ target } = {}) {
     table.column(1).visible(!picked("dataset"), false);
     table.column(2).visible(!picked("cells") && board.cells.length > 1, false);
@@ -146,6 +147,7 @@ async function leaderboard() {
         (picked("statistic") === "mean" ? " ± standard deviation" : "") + ".",
     );
     table.draw();
+    scoped();
   }
   form.addEventListener("change", show);
   form.addEventListener("submit", (event) => event.preventDefault());
