@@ -38,7 +38,7 @@ from moesimvae.errors import UserError
 MEMORY = 3 << 30  # bytes
 SECONDS = 10  # an input may take
 BATCH = 200  # inputs of one process
-LARGEST = 200_000  # bytes of a real file to start from
+LARGEST = 100_000  # bytes of a real file to start from
 EXTREMES = [b"0", b"-1", b"99999999", b"2147483648", b"1e309", b"nan", b"\xff\xff\xff\xff", b""]
 POPULATIONS = ["Liver", "Thymus"]
 COUNTS = {
@@ -61,6 +61,10 @@ def fcs() -> bytes:
 def idx_images() -> bytes:
     values = np.random.default_rng(0).integers(0, 256, (20, 6, 6), dtype=np.uint8)
     return struct.pack(">BBBBIII", 0, 0, 8, 3, 20, 6, 6) + values.tobytes()
+
+
+def idx_labels() -> bytes:
+    return struct.pack(">BBBBI", 0, 0, 8, 1, 60) + bytes(range(60))
 
 
 def table() -> bytes:
@@ -100,21 +104,28 @@ def read_images(path: Path) -> None:
     read_idx(path, 3)
 
 
-# name → (ending, reader, the bytes to start from)
-KINDS: dict[str, tuple[str, Callable[[Path], object], Callable[[], bytes]]] = {
-    "FCS": (".fcs", read_cells, fcs),
-    "idx": (".idx", read_images, idx_images),
-    "idx, gzip": (".gz", read_images, lambda: gzip.compress(idx_images())),
-    "count tables, zip": (".zip", read_tables, tables),
-    "count table, text": (".zip", read_packed_table, table),
-    "csv": (".csv", read_cells, table),
+def read_labels(path: Path) -> None:
+    read_idx(path, 1)
+
+
+# name → (ending, reader, the bytes to start from, which real files are of the kind)
+KINDS: dict[str, tuple[str, Callable[[Path], object], Callable[[], bytes], str]] = {
+    "FCS": (".fcs", read_cells, fcs, "*.fcs"),
+    "idx": (".idx", read_images, idx_images, "*idx3-ubyte"),
+    "idx, gzip": (".gz", read_labels, lambda: gzip.compress(idx_labels()), "*idx1-ubyte.gz"),
+    "count tables, zip": (".zip", read_tables, tables, "*counts.zip"),
+    "count table, text": (".zip", read_packed_table, table, "*counts.csv"),
+    "csv": (".csv", read_cells, table, "*.csv"),
 }
 
 
-def real(folder: Path | None) -> list[bytes]:
-    """Beginnings of real FCS files: whole headers, which written ones have not."""
-    paths = sorted(folder.rglob("*.fcs")) if folder else []
-    return [path.read_bytes()[:LARGEST] for path in paths]
+def real(folder: Path | None) -> dict[str, list[bytes]]:
+    """The small real files below a folder by kind, with headers that written ones have not."""
+    found = {}
+    for name, (*_, pattern) in KINDS.items():
+        paths = sorted(folder.rglob(pattern)) if folder else []
+        found[name] = [p.read_bytes() for p in paths if p.stat().st_size <= LARGEST]
+    return found
 
 
 # ---------------------------------------------------------------------- mutations
@@ -146,7 +157,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 
 def inputs(name: str, seed: int, start: int, stop: int, files: list[bytes]):
     """(number, bytes) of inputs; each depends on the seed and its own number alone."""
-    whole = [KINDS[name][2](), *(files if name == "FCS" else ())]
+    whole = [KINDS[name][2](), *files]
     for number in range(start, stop):
         rng = random.Random(f"{seed} {name} {number}")
         yield number, mutated(rng.choice(whole), rng)
@@ -180,7 +191,7 @@ def batch(name: str, seed: int, start: int, files: list[bytes], report: Path) ->
         raise TooLong
 
     signal.signal(signal.SIGALRM, too_long)
-    suffix, read, _ = KINDS[name]
+    suffix, read, *_ = KINDS[name]
     with tempfile.TemporaryDirectory() as folder, open(report, "w", buffering=1) as lines:
         path = Path(folder, f"input{suffix}")
         for number, data in inputs(name, seed, start, start + BATCH, files):
@@ -214,7 +225,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, required=True, help="how long to go on")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--files", type=Path, help="folder with real FCS files to start from")
+    parser.add_argument("--files", type=Path, help="folder with real files to start from, too")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that are findings")
     options = parser.parse_args()
     files, began = real(options.files), time.monotonic()
@@ -223,7 +234,7 @@ def main() -> int:
     start = 0
     while time.monotonic() - began < options.seconds:
         for name in KINDS:
-            for number, what in tried(name, options.seed, start, files).items():
+            for number, what in tried(name, options.seed, start, files[name]).items():
                 known = what in ("read", "refused")
                 outcomes[name][what if known else "finding"] += 1
                 if not known:
@@ -239,7 +250,7 @@ def main() -> int:
         print(f"finding: {name}, input {number}: {what}")
         if options.keep:
             options.keep.mkdir(parents=True, exist_ok=True)
-            ((_, data),) = inputs(name, options.seed, number, number + 1, files)
+            ((_, data),) = inputs(name, options.seed, number, number + 1, files[name])
             place = options.keep / f"{name.split(',')[0].replace(' ', '_')}_{number}"
             place.with_suffix(KINDS[name][0]).write_bytes(data)
     return bool(findings)

@@ -431,6 +431,12 @@ CASES = {
     ),
     "well with a placeholder": (wells("A{x}_b_A01.fcs"), "is not called <inhibitor>"),
     "well of another name": (wells("cells.fcs"), "is not called <inhibitor>"),
+    "transform of another name": (
+        checked(transform="log", experiments={}),
+        "config key 'transform': 'log' is unknown",
+    ),
+    "cofactor of 0": (checked(cofactor=0), "config key 'cofactor': 0 is too small"),
+    "clusters of words": (checked(clusters="many"), "'many' is of the wrong kind"),
     # own methods
     "folder without a method": (registry.own_methods, "is no folder with a block of a method"),
     "block that is no YAML": (

@@ -1,6 +1,9 @@
 """Profiles for clusters: planned by all, run with a submit script of a few lines and with SLURM."""
 
 import json
+import os
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -48,6 +51,21 @@ def test_a_profile_plans_with_memory_time_and_groups(name, project):
     assert "mem_mb=9000" in run
     assert "runtime=65" in run
     assert "gpu=0" in run
+
+
+def documented():
+    """The commands of docs/clusters.md that start the workflow."""
+    page = (small.ROOT / "docs/clusters.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words[0] == ".venv/bin/snakemake"]
+
+
+@pytest.mark.parametrize("words", documented(), ids=" ".join)
+def test_a_documented_command_can_be_planned(words, project):
+    path = os.pathsep.join([str(small.ROOT / "tests/conda/bin"), os.environ["PATH"]])
+    process = small.snakemake(project, "--dry-run", *words, environment=os.environ | {"PATH": path})
+    assert process.wait() == 0, (project / "snakemake.log").read_text()
 
 
 def test_a_submit_script_of_a_few_lines(project):

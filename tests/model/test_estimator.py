@@ -513,12 +513,12 @@ def test_all_terms_but_the_similarity_warm_up_in_the_first_phase_alone(monkeypat
     ("n_features", "image_shape", "kind", "phases"),
     [
         (100, None, "communities", 1),
-        (101, None, "umap_knn", 3),
+        (101, None, "communities", 1),
         (64, (8, 8), "umap_knn", 3),
         (256, (16, 16), "umap_knn", 3),
     ],
 )
-def test_auto_is_communities_for_panels_of_markers_alone(
+def test_auto_is_communities_for_cells_and_umap_for_images(
     n_features, image_shape, kind, phases, monkeypatch
 ):
     without_umap(monkeypatch)

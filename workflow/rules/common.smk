@@ -57,6 +57,7 @@ METHODS = BENCHMARK.methods  # the registry's and the variants of the screening
 RESULTS = BENCHMARK.config["results"]
 DOWNLOADS = BENCHMARK.config["downloads"]
 WELLS = [name for name, block in DATASETS.items() if "well" in block]
+OWN = [name for name, block in DATASETS.items() if "own" in block]
 GENERATION = BENCHMARK.config["generation"]
 # What verdicts are made from, in the results folder.
 TABLES = ["*/scores/*.csv", "*/measured.csv", "*/quality.csv", "data/*/dataset.json"]
@@ -124,6 +125,16 @@ def experiment_outputs(name):
     if experiment["variants"]:
         files += ["screening.csv", "selection.csv"]
     return [f"{RESULTS}/{name}/{file}" for file in files]
+
+
+def own_outputs(wildcards):
+    """What the target `own` makes; one sentence where nobody said of which cells."""
+    if not OWN:
+        with one_sentence():
+            raise UserError(
+                "the target 'own' needs your cells; give them as --config data=FILE."
+            )
+    return experiment_outputs(configuration.OWN)
 
 
 def raw_files(wildcards):

@@ -1,16 +1,4 @@
 # The user's own cells: a data set that no registry knows, named on the command line.
-OWN = [name for name, block in DATASETS.items() if "own" in block]
-
-
-def own_outputs(wildcards):
-    """What the target `own` makes; one sentence where nobody said of which cells."""
-    if not OWN:
-        with one_sentence():
-            raise UserError(
-                "the target 'own' needs your cells; give them as --config data=FILE."
-            )
-    return experiment_outputs(configuration.OWN)
-
 
 if OWN:
 

@@ -147,7 +147,7 @@ class Results:
 
     @cached_property
     def _scores(self) -> dict[tuple, pd.DataFrame]:
-        finite = self.scores[np.isfinite(self.scores["value"])]
+        finite = self.scores[np.isfinite(self.scores["value"].astype(float))]
         return dict(list(finite.groupby(["dataset", "method", "metric"])))
 
     @cached_property

@@ -45,9 +45,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     ----------
     n_clusters: K, number of clusters and of experts (some may end up empty).
     similarity: which cells are similar: a name of `similarity.KINDS`, or a mapping with the key
-        "kind" and the parameters of that kind; "auto" is "communities" for panels of up to 100
-        markers, else "umap_knn": images, whose groups are taken to be of similar size, and
-        genes, whose noise hides the distances between rare groups.
+        "kind" and the parameters of that kind; "auto" is "communities" for cells, whose groups are
+        of unlike sizes, and "umap_knn" for images, whose groups are taken to be of similar size.
     refinements: how often the similarity is computed again, from the gate's last hidden layer.
         The 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
         0 for "communities", which rare groups do not outlive, and for a matrix that is given.

@@ -17,7 +17,6 @@ from torch import Tensor
 from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import paper_terms, released_terms
-from moesimvae.model.projection import AUTO_PCA_ABOVE
 from moesimvae.model.training import (
     Training,
     encode_in_batches,
@@ -157,8 +156,7 @@ class Fit:
         """The similarity asked for, or what "auto" stands for."""
         if self.model.similarity != "auto":
             return self.model.similarity
-        panel = self.matrix.shape[1] <= AUTO_PCA_ABOVE and not self.model.images_
-        return "communities" if panel else "umap_knn"
+        return "umap_knn" if self.model.images_ else "communities"
 
     def _upright(self) -> cells.Matrix:
         """What the first similarity is computed from: the cells, or as images deskewed."""

@@ -223,19 +223,21 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)
     names = [c.removesuffix("_mean") for c in frame if c.endswith("_mean")]
     names = [m for m in names if m != "noise_share"]
-    head = ["Data set", "Method", "n", *(_latex_head(Cell(metrics[m]["title"])) for m in names)]
+    head = ["Method", "n", *(_latex_head(Cell(metrics[m]["title"])) for m in names)]
     lines, last, longest = [], None, 0
     for row in frame[frame["kind"] != "control"].to_dict("records"):
         where = (row["dataset"], row["split"])
-        if last is not None and where != last:
-            lines.append(r"\addlinespace")
-        title = row["title"] if row["split"] == "all" else f"{row['title']}, {row['split']} cells"
+        if where != last:  # a line of its own: a column of titles would make it too wide
+            title = latex(row["title"])
+            title += "" if row["split"] == "all" else f", {row['split']} cells"
+            gap = [] if last is None else [r"\addlinespace"]
+            lines += [*gap, rf"\multicolumn{{{len(head)}}}{{l}}{{\textit{{{title}}}}} \\*"]
         n = f"{row['n']} of {row['n_planned']}" if row["n"] < row["n_planned"] else str(row["n"])
         marks = " (oracle)" if row["kind"] == "oracle" and not row["settings"] else ""
         marks += " ‡" if row["uses_prior"] else ""
         settings = f": {row['settings']}" if row["settings"] else ""
         method = f"{row['method_title']}{settings}{marks}"
-        cells = [title if where != last else "", method, n]
+        cells = [method, n]
         longest = max(longest, len(method))
         if row["n"]:
             cells += [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
@@ -256,8 +258,8 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
     return "\n".join(
         [
             "% \\usepackage{booktabs,longtable}",
-            r"{\scriptsize\setlength{\tabcolsep}{2.5pt}",
-            rf"\begin{{longtable}}{{p{{2.7cm}}{method_column}l{'r' * len(names)}}}",
+            r"{\scriptsize\setlength{\tabcolsep}{2pt}",
+            rf"\begin{{longtable}}{{{method_column}l{'r' * len(names)}}}",
             rf"\caption{{{latex(caption)}}}\label{{tab:{label}-by-dataset}} \\",
             *header,
             r"\endfirsthead",
