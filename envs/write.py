@@ -48,8 +48,8 @@ FAMILIES = {
         [*RUN, *GRAPHS, "flowsom", "pyyaml"],
     ),
     "deep": (
-        "MoE-Sim-VAE and its deep peers, and what trained models generate.",
-        [*RUN, *GRAPHS, *PICTURES, "h5py", "pyyaml", "safetensors", "torch", "tqdm"],
+        "MoE-Sim-VAE and its deep peers, what trained models generate, your own cells.",
+        [*RUN, *GRAPHS, *PICTURES, "flowio", "h5py", "pyyaml", "safetensors", "torch", "tqdm"],
     ),
     "scvi": (
         "scVI, followed by Leiden.",

@@ -94,9 +94,10 @@ def test_snakemake_can_plan_what_is_asked_of_it(root, checkout):
     planned = {}
     for words in of("snakemake"):
         rest = [w for w in words[1:] if w not in ("--use-conda",)]
-        if "--profile" in rest:  # its options are tested in tests/cluster
-            assert (root / rest[rest.index("--profile") + 1] / "config.yaml").is_file()
-            rest = rest[: rest.index("--profile")] + rest[rest.index("--profile") + 2 :]
+        if "--workflow-profile" in rest:  # its options are tested in tests/cluster
+            at = rest.index("--workflow-profile")
+            assert (root / rest[at + 1] / "config.yaml").is_file()
+            rest = rest[:at] + rest[at + 2 :]
         rest = [w.replace("../shared/data", "FOLDER").replace("=…", "=FOLDER") for w in rest]
         if "--config" not in rest and "--list" not in rest:
             targets = [w for w in rest if not w.startswith("-") and not w.isdigit() and w != "all"]

@@ -23,7 +23,7 @@ HOLD = "import sys, time; from moesimvae import alone; alone.hold(sys.argv[1]); 
 def place(tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "METHODS", {"kmeans": [0]})
     monkeypatch.setattr(faults, "NETWORK", {})
-    target = "results/demo/scores/digits.csv"
+    target = "results/runs/digits/kmeans/seed0"
     return faults.undisturbed(tmp_path, demo=False, seed=0, target=target)
 
 
