@@ -42,7 +42,7 @@ def commands(root, page, program):
 def write_cells(folder):
     columns = pd.DataFrame({"cell_type": TYPES}, [f"c{i}" for i in range(N)])
     anndata.AnnData(POINTS.astype(np.float32), columns).write_h5ad(folder / "cells.h5ad")
-    np.savez(folder / "cells.npz", X=POINTS)
+    np.savez(folder / "cells.npz", X=POINTS, type=TYPES)
     names = ["Time", "DNA1", "CD3", "CD4", "CD8"]
     pd.DataFrame(POINTS, columns=names).to_csv(folder / "cells.csv", index=False)
 
@@ -152,6 +152,11 @@ def test_own_methods_in_a_module_of_another_workflow(root, checkout, tmp_path, m
 
     code, printed = snakemake(user, "--cores", "2", "own")
     assert "Nothing to be done" in printed, printed
+    (user / "Snakefile").write_text(snakefile.replace("'clusters'", "'label': 'type', 'clusters'"))
+    _, printed = snakemake(user, "--dry-run", "own")
+    assert re.search(r"^labels_own +1$", printed, re.MULTILINE), printed
+    assert not re.search(r"^(cluster|prepare)_own ", printed, re.MULTILINE), printed
+    (user / "Snakefile").write_text(snakefile)
     with open("my_methods/by_size.sh", "a") as script:
         script.write("# changed\n")
     _, printed = snakemake(user, "--dry-run", "own")

@@ -23,8 +23,7 @@ from moesimvae.registry import Block, in_words
 MANY = 60
 OWN = "own"  # the experiment on the user's own cells
 OWN_SETTINGS = (
-    *("label", "clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep"),
-    "genes",
+    *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
 )
 # what the workflow makes paths of
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")

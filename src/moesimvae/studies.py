@@ -20,6 +20,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import generation as compare
 from moesimvae.evaluation import mmd
 from moesimvae.evaluation.judge import Judge, majority_names
+from moesimvae.evaluation.scores import read_clusters
 from moesimvae.methods import generators
 from moesimvae.methods.generators import FITTED, STANDARD, Drawn, Generator
 
@@ -69,7 +70,7 @@ def study_images(
     images of every cluster at every threshold on the posterior; a model that needs none draws n
     in all. Raises UserError for a run without a model that generates, or of other cells.
     """
-    clusters, seed = _clusters(run, cells), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
     accuracy, confusion, quality, examples = [], [], [], {}
     for gaussian, generator in every_generator(run):
         names = majority_names(labels, clusters, generator.n_clusters)
@@ -148,7 +149,7 @@ def latent_distances(
     (STANDARD and FITTED, or COMPONENT with VaDE's threshold of 0.8). Columns of `mmd.pairs`, with
     the names of both clusters. Raises UserError as `study_images` does.
     """
-    clusters, seed = _clusters(run, cells), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
     codes = np.load(Path(run) / "embedding.npy")
     spaces: dict[str, list[np.ndarray]] = {}
     for gaussian, generator in every_generator(run):
@@ -200,7 +201,7 @@ def study_cells(run: str | Path, cells: anndata.AnnData, labels: np.ndarray) -> 
     between two halves of the real ones; correlations; and, of FITTED alone, a two-sample
     classifier and the marginals. MOST_FEATURES, those that vary most, enter all but the marginals.
     """
-    clusters, seed = _clusters(run, cells), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
     populations, features, made = [], [], []
     for gaussian, generator in every_generator(run):
         names = majority_names(labels, clusters, generator.n_clusters)
@@ -268,16 +269,6 @@ def _rows(cells: anndata.AnnData, members: np.ndarray, most: int, seed: int) -> 
     some = np.random.default_rng(seed).permutation(members)[:most]
     values = cells.X[some]
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
-
-
-def _clusters(run: str | Path, cells: anndata.AnnData) -> np.ndarray:
-    table = pd.read_parquet(Path(run) / "labels.parquet")
-    if list(table["cell"]) != list(cells.obs_names):
-        raise UserError(
-            f"{run} and the features are not about the same cells in the same order; run that "
-            "method again on these features."
-        )
-    return table["label"].to_numpy()
 
 
 def _seed(run: str | Path) -> int:

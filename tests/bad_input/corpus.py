@@ -226,7 +226,8 @@ def output(path, n_cells):
 def prepared(**settings):
     def made(folder):
         path = h5ad(folder, obs=pd.DataFrame({"type": ["a"] * N, "id": range(N)}).astype(str))
-        return own.prepare_own("own", path, folder / "out", lambda values: 3, **settings)
+        own.write_features("own", path, folder / "out", lambda values: 3, **settings)
+        return own.write_labels(path, folder / "out", settings.get("label"))
 
     return made
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from moesimvae.data import sets
 from moesimvae.data.cells import read_cells
-from moesimvae.data.own import prepare_own
+from moesimvae.data.own import write_features, write_labels
 from moesimvae.errors import UserError
 
 N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
@@ -90,7 +90,9 @@ def tenx_h5(folder, genome=""):
 
 def prepared(path, out, **settings):
     settings = {"estimate": lambda values: 4} | settings
-    facts = prepare_own("own_cells", path, out, **settings)
+    label = settings.get("label")
+    write_features("own_cells", path, out, **settings)
+    facts = write_labels(path, out, label)
     cells = anndata.read_h5ad(out / "features.h5ad")
     return facts, cells, pd.read_parquet(out / "labels.parquet")
 

@@ -95,8 +95,8 @@ def kills(place: Place, count: int) -> tuple[int, list[str]]:
         process = place.start()
         while done < count:
             try:
-                # short: most of the kills come before the end, some while it starts
-                process.wait(place.draw.uniform(0.5, 0.5 * place.seconds))
+                # anywhere between its start and its end
+                process.wait(place.draw.uniform(0.5, place.seconds))
                 break
             except subprocess.TimeoutExpired:
                 kill_group(process, signal.SIGKILL)

@@ -231,5 +231,5 @@ def test_what_does_not_generate_is_said(tmp_path, vade_run, cells, judge):
     (tmp_path / "model" / vade.SIZES).write_text(json.dumps(sizes))
     with pytest.raises(UserError, match="no readable VaDE"):
         generators.read(tmp_path)
-    with pytest.raises(UserError, match="not about the same cells"):
+    with pytest.raises(UserError, match="names other cells"):
         studies.study_images(vade_run, cells[0][::-1].copy(), cells[1], judge)

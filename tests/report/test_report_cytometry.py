@@ -46,7 +46,8 @@ def facts_of(made, names):
     return {name: facts[name] for name in names}
 
 
-def test_an_experiment_gets_the_pictures_that_its_data_call_for(made):
+def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatch):
+    monkeypatch.setattr(pictures, "IN_DETAIL", 8)
     wells = list(synthetic.WELLS)
     table = compare(made, wells)
     drawn = pictures.pictures(
@@ -54,7 +55,7 @@ def test_an_experiment_gets_the_pictures_that_its_data_call_for(made):
         [], {}, tables.read_many(made.populations),
     )  # fmt: skip
     names = [picture.name for picture in drawn]
-    assert names[:2] == ["violins_f_flowcap", "violins_f1_mean_hungarian"]  # 11: no spread
+    assert names[:2] == ["violins_f_flowcap", "violins_f1_mean_hungarian"]  # 10: no spread
     with_own = {n.removeprefix("scores_") for n in names if n.startswith("scores_")}
     assert with_own == set(wells[:8])
     few = pictures.pictures(
@@ -317,7 +318,7 @@ def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     assert pd.read_parquet(tmp_path / "decoded.parquet").attrs == table.attrs
     cells[::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
-    with pytest.raises(UserError, match="not about the same cells"):
+    with pytest.raises(UserError, match="names other cells"):
         experts.reconstruct_run(folder, tmp_path / "turned.h5ad")
 
 

@@ -210,9 +210,9 @@ def test_many_views_share_the_pages_bytes(tmp_path):
 
 
 def test_pictures_beyond_the_pages_share_are_reduced_and_say_so(report, monkeypatch):
-    whole = page.pictures_of([report / "figures"])["mnist"]
+    whole = page.pictures_of([report / "figures"], report)["mnist"]
     monkeypatch.setattr(page, "MOST_BYTES", 100_000)
-    small = page.pictures_of([report / "figures"])["mnist"]
+    small = page.pictures_of([report / "figures"], report)["mnist"]
     assert not any(p["reduced"] for p in whole)
     assert all(p["reduced"] for p in small)
     assert sum(len(p["uri"]) for p in small) < sum(len(p["uri"]) for p in whole)

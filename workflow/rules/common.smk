@@ -137,6 +137,15 @@ def own_outputs(wildcards):
     return experiment_outputs(configuration.OWN)
 
 
+def own_settings(wildcards):
+    """How the user's cells are prepared. Where the label is a column among the features, its name
+    is told so that it is left out; elsewhere the features owe nothing to it.
+    """
+    settings = {key: BENCHMARK.config[key] for key in configuration.OWN_SETTINGS}
+    tabular = DATASETS[wildcards.dataset]["tabular"]
+    return settings | {"label": BENCHMARK.config["label"] if tabular else None}
+
+
 def raw_files(wildcards):
     """Downloaded files of a data set, or the user's own; none for embedded and simulated ones."""
     block = DATASETS[wildcards.dataset]

@@ -20,17 +20,19 @@ from moesimvae import files
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import CellFile, column_as_text, read_cells
 from moesimvae.data.cytometry import UNGATED
-from moesimvae.data.formats import files_of
-from moesimvae.data.prepare import check_cells, check_values, write
+from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
+from moesimvae.data.formats import files_of, format_of
+from moesimvae.data.prepare import check_values
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
 
+CLUSTERS, PREPARED = "clusters.json", "prepared.json"  # beside the files of `dataset`
 LEAST_CELLS = 100  # below, chance alone moves the controls further than they may go
 UNLABELLED = tuple(text for text in UNGATED if text != "0")
 LAYERS = {"arcsinh": "arcsinh", "log1p": "lognorm", "": "values"}  # by the last step
 
 
-def prepare_own(
+def write_features(
     name: str,
     path: str | Path,
     out_dir: str | Path,
@@ -45,14 +47,14 @@ def prepare_own(
     use_rep: str = "",
     genes: int | None = 2000,
 ) -> dict[str, Any]:
-    """Write features.h5ad, labels.parquet and dataset.json of a user's file; return the facts.
+    """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
-    label: the column that tells the group of each cell. clusters: how many to ask for; without,
-    what `estimate` says of the transformed values, which are all that it is given. genes: of
-    counts, so many of largest variance (log-normalised) are kept; None: all. The others are those
-    of `recipe.choose` and `recipe.make`.
-    Raises UserError as the readers do, for fewer than LEAST_CELLS cells, for labels that name one
-    group or nearly each cell, and where no number of clusters can be estimated.
+    label: a column that is left out of the features; nothing else is done with it. clusters: how
+    many to ask for; without, what `estimate` says of the transformed values, which are all that it
+    is given. genes: of counts, so many of largest variance (log-normalised) are kept; None: all.
+    The others are those of `recipe.choose` and `recipe.make`.
+    Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
+    clusters can be estimated.
     """
     file = read_cells(path)
     if file.cells.n_obs < LEAST_CELLS:
@@ -60,7 +62,6 @@ def prepare_own(
             f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
             f"{LEAST_CELLS}, or cluster them with `moesimvae cluster`."
         )
-    groups = _groups(file, label)
     drop = [*drop, label] if label in _columns(file) else drop
     chosen = recipes.choose(file, features, drop, use_rep, as_config)
     recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep)
@@ -70,21 +71,49 @@ def prepare_own(
     cells = preprocess(cells, [{"step": "minmax"}])
     check_values(name, cells)
     cells.uns |= {"dataset": name, "preprocessing": json.dumps([*steps, {"step": "minmax"}])}
-    labels = pd.DataFrame(
-        {"cell": cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
-    )
-    check_cells(name, cells, labels)
     said = [
         f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
         f"number of clusters {'given' if clusters else 'estimated without labels'}",
     ]
     if file.spillover:
         said.append("the file's compensation matrix is not applied")
-    facts = _facts(name, file, cells, labels, number) | {
+    out_dir = Path(out_dir)
+    with files.atomic(out_dir / FEATURES) as temporary:
+        cells.write_h5ad(temporary, compression="gzip", compression_opts=1)
+    facts = _facts(name, file, cells, number) | {
         "note": f"{'; '.join(said)}.",
         "n_clusters_estimated": clusters is None,
+        "features_sha256": files.sha256(out_dir / FEATURES),
     }
-    return write(out_dir, cells, labels, facts)
+    files.write_json(out_dir / CLUSTERS, {"n_clusters": number})
+    files.write_json(out_dir / PREPARED, facts)
+    return facts
+
+
+def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None) -> dict[str, Any]:
+    """Write labels.parquet and dataset.json beside the features; return the facts.
+
+    A step of its own, so that to name another column of labels runs no method again.
+    label: the column that tells the group of each cell; None: no cell has a label.
+    Raises UserError for labels that name one group or nearly each cell.
+    """
+    file = read_cells(path, on_disk=format_of(path) == "h5ad")
+    groups = _groups(file, label)
+    labels = pd.DataFrame(
+        {"cell": file.cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
+    )
+    out_dir = Path(out_dir)
+    with files.atomic(out_dir / LABELS) as temporary:
+        labels[LABEL_COLUMNS].to_parquet(temporary, index=False)
+    scored = labels["scored"]
+    every = "all cells" if scored.all() else "cells with a label" if scored.any() else "no cell"
+    facts = files.read_json(out_dir / PREPARED) | {
+        "n_scored": int(scored.sum()),
+        "n_populations": int(labels.loc[scored, "label"].nunique()),
+        "scored": every,
+    }
+    files.write_json(out_dir / FACTS, facts)
+    return facts
 
 
 def as_config(kind: str, names: Sequence[str]) -> str:
@@ -171,20 +200,13 @@ def _panel(file: CellFile, cells: anndata.AnnData) -> dict[str, Any]:
     }
 
 
-def _facts(
-    name: str, file: CellFile, cells: anndata.AnnData, labels: pd.DataFrame, n_clusters: int
-) -> dict[str, Any]:
-    scored = labels["scored"]
-    every = "all cells" if scored.all() else "cells with a label" if scored.any() else "no cell"
+def _facts(name: str, file: CellFile, cells: anndata.AnnData, n_clusters: int) -> dict[str, Any]:
     facts = {
         "name": name,
         "title": file.path.name,
         "n_cells": cells.n_obs,
         "n_features": cells.n_vars,
         "n_clusters": n_clusters,
-        "n_scored": int(scored.sum()),
-        "n_populations": int(labels.loc[scored, "label"].nunique()),
-        "scored": every,
         "simulated": False,
         "partial": False,
         "citation": "none: the user's own file",

@@ -85,8 +85,9 @@ def _grid(family: str, block: Block) -> dict[str, Block]:
 def _own(path: str) -> dict[str, Block]:
     """The data set that a user's file becomes; its name is harmless whatever the file is called.
 
-    `own` is the path, `reads` the files there. Raises UserError for a file that is not there, of
-    another format, or called with signs that a line of text cannot hold.
+    `own` is the path, `reads` the files there; `tabular`: any column may be the label. Raises
+    UserError for a file that is not there, of another format, or called with signs that a line of
+    text cannot hold.
     """
     if not path.isprintable() or set(path) & set("{}"):
         raise UserError(
@@ -94,7 +95,7 @@ def _own(path: str) -> dict[str, Block]:
             "line break or another sign that cannot be printed; rename the file."
         )
     try:
-        format_of(path)
+        tabular = format_of(path) in ("table", "fcs")
         reads = [str(part) for part in files_of(path)]
     except UserError as error:
         raise UserError(f"config key 'data': {error}") from None
@@ -102,7 +103,7 @@ def _own(path: str) -> dict[str, Block]:
     stem = stem[: len(stem) - len(suffix(stem))] if Path(path).is_file() else stem
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "cells"
     block = {"title": Path(path).resolve().name, "family": OWN, "own": path, "reads": reads}
-    return {f"{OWN}_{name}": block | {"n_clusters": None}}
+    return {f"{OWN}_{name}": block | {"tabular": tabular, "n_clusters": None}}
 
 
 def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
@@ -113,8 +114,8 @@ def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
         match = NAME.fullmatch(file)
         if match is None or not file.isprintable() or set(file) & set("{}"):
             raise UserError(
-                f"{Path(place or family) / repr(file)[1:-1]} is not called {NAMED}; rename it or take it out "
-                "of the folder."
+                f"{Path(place or family) / repr(file)[1:-1]} is not called {NAMED}; rename it or "
+                "take it out of the folder."
             )
         inhibitor, population, well = match.groups()
         name = re.sub(r"[^a-z0-9]+", "_", f"{family}_{inhibitor}_{well}".lower())

@@ -92,7 +92,7 @@ def separation_run(run_dir: str | Path, labels: pd.DataFrame, space: Space) -> l
 
     labels: only its cells are used. Raises UserError as `score_run` does.
     """
-    clusters = _read_clusters(Path(run_dir) / "labels.parquet", labels["cell"])
+    clusters = read_clusters(run_dir, labels["cell"])
     value = silhouette(space.distances, clusters[space.cells])
     return [{"split": space.split, "metric": "silhouette", "value": value}]
 
@@ -135,7 +135,7 @@ def _by_split(
     run_dir: str | Path, labels: pd.DataFrame
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Split, truth and clusters of its scored cells; all splits together last."""
-    clusters = _read_clusters(Path(run_dir) / "labels.parquet", labels["cell"])
+    clusters = read_clusters(run_dir, labels["cell"])
     scored = labels["scored"].to_numpy(dtype=bool)
     truth = labels["label"].to_numpy(dtype=object)
     split = labels["split"].to_numpy(dtype=object)
@@ -148,21 +148,27 @@ def _by_split(
             yield name, truth[mask], clusters[mask]
 
 
-def _read_clusters(path: Path, cells: pd.Series) -> np.ndarray:
-    """One cluster per cell of the data set, after checking that these are its cells, in order."""
+def read_clusters(run_dir: str | Path, cells: Sequence[str]) -> np.ndarray:
+    """The cluster of every cell of a data set, (n_cells,), from a run's folder.
+
+    cells: (n_cells,) their names in order. Raises UserError when the run is about other cells, or
+    has them in another order.
+    """
+    path = Path(run_dir) / "labels.parquet"
     try:
         found = pd.read_parquet(path, columns=["cell", "label"])
     except (OSError, ValueError) as error:
-        raise UserError(f"labels.parquet cannot be read as cell, label ({error}).") from error
+        raise UserError(f"{path} cannot be read as cell, label ({error}); run it again.") from error
+    cells = np.asarray(cells)
     if len(found) != len(cells):
-        raise UserError(f"labels.parquet has {len(found)} cells, expected {len(cells)}.")
-    wrong = np.flatnonzero(found["cell"].to_numpy() != cells.to_numpy())
+        raise UserError(f"{path} has {len(found)} cells, expected {len(cells)}; run it again.")
+    wrong = np.flatnonzero(found["cell"].to_numpy() != cells)
     if wrong.size:
         row = wrong[0]
         raise UserError(
-            f"labels.parquet names other cells, or another order, than the data set: "
-            f"{wrong.size} rows differ, the first is row {row} with cell "
-            f"'{found['cell'].iloc[row]}' where '{cells.iloc[row]}' is expected."
+            f"{path} names other cells, or another order, than the data set: {wrong.size} rows "
+            f"differ, the first is row {row} with cell '{found['cell'].iloc[row]}' where "
+            f"'{cells[row]}' is expected; run it again."
         )
     return found["label"].to_numpy()
 
@@ -214,7 +220,7 @@ def score_dataset(
                 found = populations_run(run_dir, labels)
                 if "agreement" in metrics or "stability" in metrics:
                     run = identity["method"], identity["seed"]
-                    compared[run] = _read_clusters(run_dir / "labels.parquet", labels["cell"])
+                    compared[run] = read_clusters(run_dir, labels["cell"])
         except UserError as error:
             status = status | {"status": "invalid", "reason": str(error)}
         scores += [identity | row for row in rows]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.errors import UserError
+from moesimvae.evaluation.scores import read_clusters
 from moesimvae.report.latent import MAX_POINTS
 from moesimvae.report.markers import MARKERS
 from moesimvae.report.style import PALETTE, UNSCORED, WIDTH, cut, styled
@@ -47,12 +48,7 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
         cells.file.close()
     from moesimvae.model.estimator import MoESimVAE  # pictures alone need no torch
 
-    labels = pd.read_parquet(run / "labels.parquet")
-    if list(labels["cell"]) != list(cells.obs_names):
-        raise UserError(
-            f"{run} and {features} are not about the same cells in the same order; run that method "
-            "again on these features."
-        )
+    clusters = read_clusters(run, cells.obs_names)
     try:
         model = MoESimVAE.load(run / "model", device="cpu")
     except UserError as error:  # the other pictures of this run need no model
@@ -70,7 +66,7 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "cell": cells.obs_names[kept].astype(str),
-            "expert": labels["label"].to_numpy()[kept],  # as the model gave them to the run
+            "expert": clusters[kept],  # as the model gave them to the run
             "x": points[:, 0],
             "y": points[:, 1],
             "decoded_x": decoded[:, 0],

@@ -1,0 +1,19 @@
+"""The labels of the user's own cells, away from their features, and all facts of the data set.
+
+input   reads: the file, or the files of a 10x folder; facts: from prepare_own
+params  path: what the user named; label: its column, or None
+output  labels, facts: in one folder with the input `facts`
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moesimvae.data.own import write_labels
+from moesimvae.errors import logged
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with logged(snakemake.log[0]):
+    folder = Path(snakemake.output.facts).parent
+    write_labels(snakemake.params.path, folder, snakemake.params.label)
