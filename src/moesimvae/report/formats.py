@@ -254,13 +254,21 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
     if frame["uses_prior"].any():
         caption += f" {sections.PRIOR}"
     method_column = "l" if longest <= MOST_LETTERS else "p{3.6cm}"
+    columns = f"{method_column}l{'r' * len(names)}"
+    table = longtable(columns, head, lines, caption, f"tab:{label}-by-dataset")
+    return f"% \\usepackage{{booktabs,longtable}}\n{table}"
+
+
+def longtable(
+    columns: str, head: Sequence[str], lines: Sequence[str], caption: str, label: str
+) -> str:
+    """A small table over several pages whose head is repeated. head and lines are LaTeX."""
     header = [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
     return "\n".join(
         [
-            "% \\usepackage{booktabs,longtable}",
             r"{\scriptsize\setlength{\tabcolsep}{2pt}",
-            rf"\begin{{longtable}}{{{method_column}l{'r' * len(names)}}}",
-            rf"\caption{{{latex(caption)}}}\label{{tab:{label}-by-dataset}} \\",
+            rf"\begin{{longtable}}{{{columns}}}",
+            rf"\caption{{{latex(caption)}}}\label{{{label}}} \\",
             *header,
             r"\endfirsthead",
             *header,

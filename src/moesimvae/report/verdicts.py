@@ -12,7 +12,7 @@ import pandas as pd
 from moesimvae.evaluation import quality, verdicts
 from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
 from moesimvae.report import tables
-from moesimvae.report.formats import latex
+from moesimvae.report.formats import latex, longtable
 from moesimvae.report.render import render
 
 Block = dict[str, Any]
@@ -330,19 +330,6 @@ def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
         if part["missing"]:
             names = ", ".join(dict.fromkeys(row["name"] for row in part["missing"]))
             caption += f" Not run here, or no result: {len(part['missing'])} ({names})."
-        header = [r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-        parts += [
-            r"{\scriptsize\setlength{\tabcolsep}{2pt}",
-            r"\begin{longtable}{*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}}",
-            rf"\caption{{{latex(caption)}}}\label{{tab:verdict-{part['key']}}} \\",
-            *header,
-            r"\endfirsthead",
-            *header,
-            r"\endhead",
-            r"\bottomrule",
-            r"\endfoot",
-            *lines,
-            r"\end{longtable}}",
-            "",
-        ]
+        columns = r"*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}"
+        parts.append(longtable(columns, head, lines, caption, f"tab:verdict-{part['key']}"))
     return "\n".join(parts)
