@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import read_clusters
-from moesimvae.report.latent import MAX_POINTS
+from moesimvae.report.latent import shown
 from moesimvae.report.markers import MARKERS
 from moesimvae.report.style import PALETTE, UNSCORED, WIDTH, cut, styled
 
@@ -56,10 +56,7 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
         return empty
     values = cells.X.toarray() if hasattr(cells.X, "toarray") else np.asarray(cells.X)
     mean, axes, explained = principal_axes(values)
-    kept = np.arange(len(values))
-    if len(kept) > MAX_POINTS:
-        rng = np.random.default_rng(int(run.name.removeprefix("seed")))
-        kept = np.sort(rng.choice(len(kept), MAX_POINTS, replace=False))
+    kept = shown(len(values), int(run.name.removeprefix("seed")))
     some = cells[kept].copy()
     points = (values[kept] - mean) @ axes
     decoded = (model.reconstruct(some) - mean) @ axes

@@ -25,7 +25,7 @@ from moesimvae import files, registry
 from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.report import FIGURE3, OWN_SPACE, sections, tables
 from moesimvae.report.figures import unavailable
-from moesimvae.report.latent import MAX_POINTS, match, natural
+from moesimvae.report.latent import match, natural, shown
 from moesimvae.report.style import (
     DARK,
     NOISE,
@@ -63,9 +63,7 @@ def components(features: str | Path) -> pd.DataFrame:
         train = obs["split"].to_numpy(str) == "train"
     pca = PCA(2, svd_solver="arpack" if sp.issparse(values) else "randomized", random_state=0)
     pca.fit(values[train])
-    kept = np.arange(len(names))
-    if len(kept) > MAX_POINTS:
-        kept = np.sort(np.random.default_rng(0).choice(len(kept), MAX_POINTS, replace=False))
+    kept = shown(len(names), 0)
     points = pca.transform(values[kept])
     points *= np.where(np.abs(points).max(axis=0) == points.max(axis=0), 1, -1)  # one sign for all
     table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})

@@ -45,14 +45,18 @@ def projection(cells: Sequence[str], embedding: np.ndarray, seed: int) -> pd.Dat
 
     cells: n ids; embedding: (n, d). Raises UserError as `project` does.
     """
-    kept = np.arange(len(embedding))
-    if len(embedding) > MAX_POINTS:
-        rng = np.random.default_rng(seed)
-        kept = np.sort(rng.choice(len(embedding), MAX_POINTS, replace=False))
+    kept = shown(len(embedding), seed)
     points, axes = project(embedding[kept], seed)
     table = pd.DataFrame({"cell": np.asarray(cells)[kept], "x": points[:, 0], "y": points[:, 1]})
     table.attrs["axes"] = axes
     return table
+
+
+def shown(n_cells: int, seed: int) -> np.ndarray:
+    """Which cells a picture shows: all, or MAX_POINTS drawn without replacement, ascending."""
+    if n_cells <= MAX_POINTS:
+        return np.arange(n_cells)
+    return np.sort(np.random.default_rng(seed).choice(n_cells, MAX_POINTS, replace=False))
 
 
 def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:

@@ -142,10 +142,9 @@ async function leaderboard() {
     }
     if (target?.name === "statistic") table.rows().invalidate("data");
     const where = picked("dataset") || "all data sets";
-    table.caption(
-      `${element("strong", where).outerHTML}, ${picked("statistic")} over seeds` +
-        (picked("statistic") === "mean" ? " ± standard deviation" : "") + ".",
-    );
+    const spread = picked("statistic") === "mean" ? " ± standard deviation" : "";
+    const said = `${element("strong", where).outerHTML}, ${picked("statistic")} over seeds${spread}.`;
+    table.caption(`<div>${said}</div>`); // the div stays in sight while the table scrolls
     table.draw();
     scoped();
   }
