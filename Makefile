@@ -87,7 +87,6 @@ docs: ## Copy the results that the README shows from results/ into docs/
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
 		cp results/$$name/table.{csv,md,tex} docs/$$name/; \
 	done
-	cp results/table1/report.html docs/table1/
 	cp results/demo/figures/scores_simulated_cytof.png docs/demo/
 	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/

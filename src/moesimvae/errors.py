@@ -7,7 +7,14 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what is wrong, where, and what to do about it."""
+    """Bad input, told in one sentence: what is wrong, where, and what to do about it.
+
+    Names from files may hold line breaks or what a terminal obeys; these are written out, as \\n.
+    """
+
+    def __init__(self, sentence: str):
+        signs = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in sentence)
+        super().__init__("".join(signs))
 
 
 @contextmanager

@@ -396,6 +396,11 @@ CASES = {
     "counts that are text": (table_archive("Liver.csv", ",c\nAlb,x\n"), "expected a count"),
     "counts of another member": (table_archive("../Liver.csv", MEMBER_OF_A_LIVER), "outside of"),
     "counts of no member": (table_archive("Lung.csv", MEMBER_OF_A_LIVER), "holds no Liver.csv"),
+    "counts of a member with a line break": (
+        table_archive("Li\nver.csv", MEMBER_OF_A_LIVER),
+        "did you mean Li\\nver.csv",
+    ),
+    "csv whose names a terminal obeys": (csv("\x1b[2J,\x1b[2J\n1,2\n"), "column '\\x1b[2J' stands"),
     # own cells
     "label that is not there": (prepared(label="typ"), "has no column 'typ' in obs; did you mean"),
     "label with one group": (prepared(label="type"), "tells one group of 120 cells"),

@@ -1,4 +1,4 @@
-"""A user's own method: a command without a shell, or a file of Python; always labels or a reason."""
+"""A user's own method, a command without a shell or a file of Python: labels or a reason."""
 
 import sys
 
