@@ -188,6 +188,14 @@ def checked(**settings):
     return made
 
 
+def zip_with_broken_name(folder):
+    with zipfile.ZipFile(folder / "a.zip", "w") as file:
+        file.writestr("é.csv", "x")
+    broken = (folder / "a.zip").read_bytes().replace("é".encode(), b"\xff\xff")
+    with content.archive(text(folder, "b.zip", broken)) as members:
+        return members.namelist()
+
+
 def named(name):
     """The user's own file under a name."""
 
@@ -391,6 +399,7 @@ CASES = {
         lambda f: content.archive(text(f, "a.zip", "hello")).__enter__(),
         "not a readable zip",
     ),
+    "zip with a name that is not UTF-8": (zip_with_broken_name, "is not a readable zip archive"),
     "counts that are negative": (table_archive("Liver.csv", ",c\nAlb,-1\n"), "a negative value"),
     "counts that are fractions": (table_archive("Liver.csv", ",c\nAlb,.5\n"), "no whole number"),
     "counts that are text": (table_archive("Liver.csv", ",c\nAlb,x\n"), "expected a count"),

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+from types import SimpleNamespace
 
 import anndata
 import flowio
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moesimvae.data import hdf5
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import read_cells
 from moesimvae.errors import UserError
@@ -419,3 +421,10 @@ def test_what_no_cytometrist_clusters_in_real_files(shared_data):
     file = read_cells(shared_data / "bodenmiller/Staurosporine_cd4+_H05.fcs")
     told = error(recipes.choose, file).partition("--drop ")[2].partition(",")[0].split()
     assert len(recipes.choose(file, drop=told)) == 24
+
+
+def test_more_values_than_memory_are_refused_unless_they_stay_on_disk(tmp_path, monkeypatch):
+    path = write_h5ad(tmp_path / "a.h5ad", COUNTS)
+    monkeypatch.setattr(hdf5.psutil, "virtual_memory", lambda: SimpleNamespace(total=100))
+    assert "more than the 100 bytes of memory" in error(read_cells, path)
+    assert read_cells(path, on_disk=True).cells.n_obs == len(COUNTS)

@@ -131,3 +131,18 @@ def test_jobs_of_a_killed_workflow_are_ended_and_no_others(tmp_path):
     assert others.poll() is None
     others.kill()
     others.wait()
+
+
+def test_files_from_the_future_are_dated_back_in_their_order(tmp_path):
+    now = time.time()
+    for name, hours in {"old": -1, "first": 47, "second": 48}.items():
+        path = tmp_path / "runs" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+        os.utime(path, (now + 3600 * hours,) * 2)
+    assert alone.date_back([tmp_path, tmp_path / "nowhere"]) == 2
+    dated = {path.name: path.stat().st_mtime for path in (tmp_path / "runs").iterdir()}
+    assert dated["old"] == pytest.approx(now - 3600, abs=1)
+    assert dated["second"] == pytest.approx(now, abs=60)
+    assert dated["second"] - dated["first"] == pytest.approx(3600, abs=1)
+    assert alone.date_back([tmp_path]) == 0

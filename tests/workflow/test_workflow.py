@@ -13,7 +13,7 @@ import pytest
 TARGETS = [
     *("all", "demo", "table1", "ablation", "table2", "table2_semisynthetic", "figure3"),
     *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict", "index"),
-    "synthetic",
+    *("synthetic", "own", "index"),
 ]
 
 
@@ -31,7 +31,7 @@ def test_targets_are_listed_with_one_line_each(checkout):
         assert re.search(rf"^{target} \(.+\.\)$", printed, re.MULTILINE), printed
 
 
-@pytest.mark.parametrize("targets", [["demo"], ["all"], TARGETS[2:]])
+@pytest.mark.parametrize("targets", [["demo"], ["all"], [t for t in TARGETS[2:] if t != "own"]])
 def test_dry_run_of_every_target(checkout, targets):
     done = checkout.snakemake("--dry-run", *targets)
     assert done.returncode == 0, done.stdout
@@ -139,6 +139,8 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
 
     retried = small.snakemake("demo", "--config", "rerun_failed=true")
     assert retried.stdout.count("forgotten, to be run again") == 2 * len(BROKEN)
+    assert re.search(rf"^cluster +{2 * len(BROKEN)}$", retried.stdout, re.MULTILINE)
+    assert re.search(r"^table +1$", retried.stdout, re.MULTILINE)
     assert retried.returncode == 0, retried.stdout
 
 

@@ -85,6 +85,8 @@ onstart:
         alone.hold(RESULTS)
         if left := alone.end_jobs_of_killed(RESULTS):
             print(f"ended {left} processes of a killed workflow", file=sys.stderr)
+    if ahead := alone.date_back([RESULTS, DOWNLOADS]):
+        print(f"dated back {ahead} files from the future", file=sys.stderr)
 
 
 # Runs that failed before are forgotten only by the user's own invocation that is about to run.

@@ -148,7 +148,7 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
 
 def _h5ad(path: Path, on_disk: bool) -> CellFile:
     try:
-        hdf5.require_plain(path)
+        hdf5.require_plain(path, on_disk)
         if on_disk:
             with h5py.File(path) as stored:
                 obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))

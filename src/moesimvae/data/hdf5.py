@@ -16,9 +16,10 @@ UNPACKED = 1 << 30  # bytes; below, a file may promise as many times its own siz
 RATIO = 200  # of values in memory to bytes on disk; counts pack to a tenth or so
 
 
-def require_plain(path: str | Path) -> None:
+def require_plain(path: str | Path, on_disk: bool = False) -> None:
     """UserError for an HDF5 file that refers to other files or explodes when it is read.
 
+    on_disk: its values stay there, so that they may be more than the memory holds.
     Raises OSError where it is no HDF5 file.
     """
     total = 0
@@ -38,7 +39,7 @@ def require_plain(path: str | Path) -> None:
             f"{path} has {size:,} bytes but promises {total:,} bytes of values, more than {RATIO} "
             "times as many; write it again without compression."
         )
-    if total > (memory := psutil.virtual_memory().total):
+    if not on_disk and total > (memory := psutil.virtual_memory().total):
         raise UserError(
             f"{path} holds {total:,} bytes of values, more than the {memory:,} bytes of memory "
             "that this machine has; give a part of the cells, or a larger machine."

@@ -37,6 +37,7 @@ LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
 SECONDS_BETWEEN_SAMPLES = 0.2  # of its memory
 MB = 1e6
+OLD = 86_400  # seconds since 1970: before any features
 ENDED = (
     "its job was ended from outside at every attempt, as when it is cancelled, or reaches the "
     "cluster's limit of time or memory, or a node fails"
@@ -139,9 +140,11 @@ def run(
 
 
 def forget_failed(runs_root: Path) -> list[Path]:
-    """Delete the run folders <dataset>/<method>/<seed> whose status is not ok; which they were.
+    """Make run folders <dataset>/<method>/<seed> whose status is not ok look old; which they are.
 
-    The switch that lets the workflow run them again. A status that cannot be read is not ok.
+    The switch that lets the workflow run them again, and make anew the tables that they are in: it
+    does not miss a deleted folder while the table made from it is there. A status that cannot be
+    read is not ok.
     """
     forgotten = []
     for path in sorted(Path(runs_root).glob("*/*/*/status.json")):
@@ -150,7 +153,9 @@ def forget_failed(runs_root: Path) -> list[Path]:
         except (ValueError, KeyError, TypeError):
             status = "unreadable"
         if status != "ok":
-            shutil.rmtree(path.parent)
+            for aged in (path.parent / ".snakemake_timestamp", path.parent):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(aged, (OLD, OLD))
             forgotten.append(path.parent)
     return forgotten
 
