@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -522,11 +521,12 @@ def _require_suffix(path: Path) -> None:
 def _staged(options: argparse.Namespace) -> Iterator[Path]:
     """A folder to write into; what stands in it at the end moves into `out`, all or nothing."""
     made = not options.out.exists()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.force:
-        shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
-    staging = Path(tempfile.mkdtemp(prefix=".moesimvae-", dir=options.out))
-    try:
+    staging = options.out / f".moesimvae-{os.getpid()}"
+    try:  # made inside, so that no interrupt leaves them behind
+        options.out.mkdir(parents=True, exist_ok=True)
+        if options.force:
+            shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+        staging.mkdir()
         yield staging
         for name in (LABELS, CELLS, MODEL):
             if (options.out / name).is_dir():  # a folder cannot be replaced in one go
@@ -537,8 +537,8 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
         shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
         raise
     finally:
-        shutil.rmtree(staging)
-        if made and not any(options.out.iterdir()):
+        shutil.rmtree(staging, ignore_errors=True)
+        if made and options.out.exists() and not any(options.out.iterdir()):
             options.out.rmdir()
 
 

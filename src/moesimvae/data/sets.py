@@ -13,6 +13,7 @@ The file that a user names with the config key `data` is a data set of the famil
 The keys under `instead` replace a block's own where the user has all the files that they name.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -77,7 +78,7 @@ def _grid(family: str, block: Block) -> dict[str, Block]:
             "title": block["title"].format_map({parameter: value}),
             "simulate": block["simulate"] | {parameter: value},
         }
-        own |= {key: value for key in ("n_clusters", "cells") if block[key] == parameter}
+        own |= {key: value for key in ("n_clusters", "cells") if block.get(key) == parameter}
         grid[f"{family}_{value}"] = common | own
     return grid
 
@@ -99,10 +100,10 @@ def _own(path: str) -> dict[str, Block]:
         reads = [str(part) for part in files_of(path)]
     except UserError as error:
         raise UserError(f"config key 'data': {error}") from None
-    stem = Path(path).resolve().name
-    stem = stem[: len(stem) - len(suffix(stem))] if Path(path).is_file() else stem
+    title = Path(os.path.abspath(path)).name  # of a folder `.`, its name; of a link, its own
+    stem = title[: len(title) - len(suffix(title))] if Path(path).is_file() else title
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "cells"
-    block = {"title": Path(path).resolve().name, "family": OWN, "own": path, "reads": reads}
+    block = {"title": title, "family": OWN, "own": path, "reads": reads}
     return {f"{OWN}_{name}": block | {"tabular": tabular, "n_clusters": None}}
 
 
