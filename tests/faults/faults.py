@@ -30,6 +30,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,23 +90,26 @@ class Place:
 
 def kills(place: Place, count: int) -> tuple[int, list[str]]:
     """kill -9 of the whole process group at random moments; restarted until it comes through."""
-    done, problems = 0, []
-    while done < count:
+    made, problems = [], []  # how many files there were at each kill
+    while len(made) < count:
         place.clean()
         process = place.start()
-        while done < count:
+        while len(made) < count:
             try:
-                # anywhere between its start and its end
-                process.wait(place.draw.uniform(0.5, place.seconds))
+                # each start goes on where the last one was killed: moments over all of the work
+                process.wait(place.draw.uniform(0.5, max(30.0, place.seconds / 3)))
                 break
             except subprocess.TimeoutExpired:
                 kill_group(process, signal.SIGKILL)
-                done += 1
+                made.append(len(files(place.results)))
                 process = place.start()
         problems += [f"exit status {process.returncode}"] if process.wait() else []
         problems += differences(place)
-        print(f"  {done} kills so far", flush=True)
-    return done, problems
+        print(f"  {len(made)} kills so far, one run came through", flush=True)
+    every = len(files(place.reference))
+    tenths = Counter(min(9, 10 * files_made // every) for files_made in made)
+    print(f"  kills in each tenth of the {every} files: {[tenths[i] for i in range(10)]}")
+    return len(made), problems
 
 
 def kill_main_process(place: Place) -> list[str]:

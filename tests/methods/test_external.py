@@ -105,6 +105,11 @@ def test_a_file_of_python_without_the_function_is_told(run):
     assert "mine.py has no function 'cluster" in status["reason"]
 
 
+def test_a_value_with_a_name_in_braces_is_handed_on_as_it_is():
+    words = external.filled("sh {a} x{b}{c}", {"a": "{b} c", "b": 1})
+    assert words == ["sh", "{b} c", "x1{c}"]
+
+
 def test_sparse_features_in_the_matrix_market_format(tmp_path):
     cells = anndata.AnnData(sp.csr_matrix(VALUES))
     cells.obs_names = [f"cell\n{i}" for i in range(N)]

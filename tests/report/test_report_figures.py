@@ -114,6 +114,18 @@ def test_what_did_not_finish_is_written_into_the_pictures(drawn):
     assert not any(t == "Gaussian mixture" for t in texts(time.figure))
 
 
+def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made):
+    scores = tables.read_many(made.scores)
+    metric = scores["metric"].iloc[0]
+    scores.loc[(scores["method"] == "kmeans") & (scores["metric"] == metric), "value"] = np.nan
+    runs = tables.read_many(made.runs)
+    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = tables.read_facts(made.datasets)
+    first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
+    assert "not scored" in texts(first.figure)
+    assert "k-means" not in first.caption.partition("Did not finish")[2]
+
+
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
     runs = tables.read_many(made.runs).assign(status="timeout", reason="too slow")
     runs[["clusters_found", "noise_share"]] = np.nan

@@ -12,6 +12,7 @@ Time and memory are limited, and whatever fails is told, as of any other method.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -73,12 +74,11 @@ def filled(command: str, values: dict[str, Any]) -> list[str]:
 
     Words are told apart before, so no value can become two of them.
     """
-    words = []
-    for word in shlex.split(command):
-        for name, value in values.items():
-            word = word.replace(f"{{{name}}}", str(value))  # noqa: PLW2901
-        words.append(word)
-    return words
+
+    def value(found: re.Match) -> str:
+        return str(values.get(found[1], found[0]))
+
+    return [re.sub(r"\{(\w+)\}", value, word) for word in shlex.split(command)]
 
 
 def write_features(cells: AnnData, folder: Path, form: str) -> Path:

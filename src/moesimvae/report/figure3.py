@@ -151,8 +151,7 @@ def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
     seed = int(run.name.removeprefix("seed"))
     status = files.read_json(run / "status.json")
     if status["status"] != "ok":
-        why = tables.SHORT.get(status["status"], status["status"])
-        return Labelling(method, seed, None, f"DNF: {why}")
+        return Labelling(method, seed, None, tables.failure(status["status"]))
     found = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
     return Labelling(method, seed, found.loc[cells].to_numpy(int))
 

@@ -149,7 +149,7 @@ def _score_rows(panel: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
         panel.scatter(x, at, s=14, c=[colours[i] for i in at], alpha=0.65, linewidths=0)
     for i, (_, row) in enumerate(rows.iterrows()):
         if row["n"] == 0:
-            said = f"DNF: {tables.SHORT.get(row['status'], row['status'])}"
+            said = tables.failure(row["status"])
             panel.text(0.0, i, said, va="center", fontsize=8, color=FAILED, style="italic")
 
 
@@ -200,7 +200,7 @@ def cost(table: pd.DataFrame, runs: pd.DataFrame, colours: Mapping[str, str], ti
     lost = set(runs[runs["method"].isin(order)]["status"])
     keys += [
         Line2D([], [], marker=marker, markersize=5, color=FAILED, markerfacecolor="none",
-               linestyle="", label=f"DNF: {tables.SHORT[status]}")
+               linestyle="", label=tables.failure(status))
         for status, marker in FAILURES.items() if status in lost
     ]  # fmt: skip
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), handletextpad=0.4)
@@ -347,7 +347,8 @@ def _short(title: str, own: pd.DataFrame, method: str) -> str:
         title = title.replace(tables.CHOICES[row["choice"]], row["choice"])
     kind = " (oracle)" if row["kind"] == "oracle" and "oracle" not in title.lower() else ""
     seeds = f" ({row['n']} of {row['n_planned']})" if 0 < row["n"] < row["n_planned"] else ""
-    seeds = " (DNF)" if row["n"] == 0 else seeds
+    if row["n"] == 0:
+        seeds = f" ({tables.failure(row['status']).partition(':')[0]})"
     title = title if len(title) <= 28 else f"{title[:27].rstrip()}…"
     return f"{title}{kind}{_prior(row)}{seeds}"
 

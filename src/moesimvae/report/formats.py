@@ -243,8 +243,8 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
             cells += [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
         cells = list(map(latex, cells))
         if not row["n"]:
-            why = latex(tables.SHORT.get(row["status"], row["status"]))
-            cells.append(rf"\multicolumn{{{len(names)}}}{{l}}{{DNF: {why}}}")
+            why = latex(tables.failure(row["status"]))
+            cells.append(rf"\multicolumn{{{len(names)}}}{{l}}{{{why}}}")
         lines.append(" & ".join(cells) + r" \\")
         last = where
     caption = (

@@ -21,7 +21,7 @@ Block = dict[str, Any]
 # what the Gaussian of a cluster is, in the words of tables and captions
 GAUSSIANS = {
     "standard": "z ~ N(μ, I)",
-    "fitted": "z ~ N(μ, Σ of its codes)",
+    "fitted": "z ~ N(m, Σ) of its codes",
     "component": "its own mixture",
 }
 RUN = ["dataset", "method", "seed", "gaussian"]

@@ -115,9 +115,7 @@ def read_view(projection: str | Path, labels: str | Path, run: str | Path) -> Vi
         status = files.read_json(run / "status.json")
         reason = "This method gives no embedding."
         if status["status"] != "ok":
-            reason = (
-                f"DNF: {tables.SHORT.get(status['status'], status['status'])}: {status['reason']}"
-            )
+            reason = f"{tables.failure(status['status'])}: {status['reason']}"
         return View(dataset, method, int(seed[4:]), empty, empty, empty, missing=reason)
     truth = pd.read_parquet(labels).set_index("cell")
     clusters = pd.read_parquet(run / "labels.parquet").set_index("cell")

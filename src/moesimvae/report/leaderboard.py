@@ -77,7 +77,7 @@ def _rows(
             "dataset": sections.title_of(dataset, "all", datasets.get(dataset)),
             "cells": sections.cells_of(split),
             "n": _seeds(finished, first),
-            "dnf": _short(first) if source == "run" and finished == 0 else "",
+            "dnf": tables.failure(first["status"]) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
             "href": records.href(first["runs"], where, dataset in detailed),
@@ -97,10 +97,6 @@ def _seeds(finished: Any, row: pd.Series) -> str:
         return ""
     planned = int(row["n_planned"])
     return str(planned) if finished == planned else f"{finished} of {planned}"
-
-
-def _short(row: pd.Series) -> str:
-    return f"DNF: {tables.SHORT.get(row['status'], row['status'])}"
 
 
 def _score(row: pd.Series) -> list[float | None] | None:

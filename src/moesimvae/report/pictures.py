@@ -74,7 +74,8 @@ def pictures(
         whole = sections.title_of(dataset, "all", datasets[dataset])
         name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
         own = rows[rows["source"] == "run"]
-        failed = own[(own["n"] == 0) & (own["metric"] == own["metric"].iloc[0])]
+        failed = own[(own["n"] == 0) & (own["status"] != tables.NOT_SCORED)]
+        failed = failed.drop_duplicates("method")
         dnf = "; ".join(f"{r.title} ({tables.SHORT.get(r.status, r.status)})"
                         for r in failed.itertuples())  # fmt: skip
         dnf = f" Did not finish: {dnf}." if dnf else ""

@@ -74,8 +74,6 @@ def _row(
 ) -> tuple[str, str, list[str], str]:
     numbers = ["–" if pd.isna(row[c]) else sections.fixed(row[c]) for c in columns]
     settings = registry.in_words(json.loads(row["settings"]))
-    status = (
-        "" if row["status"] == "ok" else f"DNF: {tables.SHORT.get(row['status'], row['status'])}"
-    )
+    status = "" if row["status"] == "ok" else tables.failure(row["status"])
     chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
     return methods[row["method"]]["title"], settings, numbers, status or chosen

@@ -223,8 +223,7 @@ def _run_row(
     why = (note(notes, failed),) if failed else ()
     dnf = None
     if finished == 0:
-        said = f"DNF: {tables.SHORT.get(first['status'], first['status'])}"
-        dnf = Cell(said, notes=why, run=first["runs"].partition(" ")[0])
+        dnf = Cell(tables.failure(first["status"]), notes=why, run=first["runs"].partition(" ")[0])
     spent = seconds(first["wall_seconds"])
     return Row(
         f"{first['title']}: {first['settings']}" if first["settings"] else first["title"],

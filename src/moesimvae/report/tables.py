@@ -36,6 +36,7 @@ SHORT = {
     "missing": "not run",
     "mixed": "several reasons",
 }
+NOT_SCORED = "not scored"  # its runs finished, and have no value of a metric
 COLUMNS = [
     "dataset", "split", "method", "title", "kind", "source", "metric", "n", "n_planned", "mean",
     "sd", "min", "max", "values", "rank", "status", "reason", "wall_seconds", "peak_memory_mb",
@@ -301,10 +302,15 @@ def _status(finished: dict, failed: dict, values: dict) -> tuple[str, str]:
     unscored = sorted(set(finished) - set(values))
     if unscored:
         reason = f"seed {', '.join(map(str, unscored))}: finished, but not scored by this metric"
-        return ("partial" if values else "not scored"), "; ".join(
+        return ("partial" if values else NOT_SCORED), "; ".join(
             filter(None, [_reasons(failed), reason])
         )
     return ("partial" if failed else "ok"), _reasons(failed)
+
+
+def failure(status: str) -> str:
+    """What stands in place of scores that are not there: that no run finished, and why."""
+    return status if status == NOT_SCORED else f"DNF: {SHORT.get(status, status)}"
 
 
 def _reasons(failed: dict[int, Block]) -> str:
