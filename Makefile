@@ -51,8 +51,8 @@ figure2 supplement synthetic verdict index: setup
 	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
 	@echo "Look into results/$@$(if $(filter index,$@),.html)."
 
-test: setup ## Run the tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+test: setup ## Run the tests, a file to each core at a time
+	$(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## ruff, snakefmt and Snakemake's own linter
 	$(BIN)/ruff check .

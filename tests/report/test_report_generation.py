@@ -118,7 +118,7 @@ def test_figure2_sets_the_model_beside_vade(folders, tmp_path):
     assert len(examples) == 3
     pictures = list(generation.figure2(examples, "mnist", JUDGE))
     assert [p.name for p in pictures] == ["figure2_mnist", "figure2_mnist_all"]
-    assert "N(μ, Σ" in pictures[0].caption
+    assert "N(m, Σ)" in pictures[0].caption
     assert "N(μ, I)" not in pictures[0].caption
     assert "90.0 % assigned back, 70.0 % the right digit" in pictures[0].caption
     write(pictures, tmp_path)

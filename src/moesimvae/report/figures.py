@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 
 from moesimvae.evaluation.statistics import pareto_front
 from moesimvae.report import sections, tables
-from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, styled
+from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, log_axis, styled
 
 Block = dict[str, Any]
 
@@ -189,7 +189,7 @@ def cost(table: pd.DataFrame, runs: pd.DataFrame, colours: Mapping[str, str], ti
         _cost_rows(panel, mine, column, order, colours)
         panel.set_title(label, fontsize=9.5)
         panel.grid(axis="x")
-        _log_axis(panel)
+        log_axis(panel)
     panels[0].set_ylim(len(order) - 0.4, -0.6)
     panels[0].set_yticks(range(len(order)), [_short(titles[m], own, m) for m in order])
     grey = {"color": QUIET, "linestyle": ""}
@@ -226,24 +226,6 @@ def _cost_rows(
         panel.scatter(runs[column][lost], y[lost], s=28, marker=marker, linewidths=1.1, **face)
 
 
-def _log_axis(panel: Axes) -> None:
-    """Few, plainly written ticks."""
-    panel.set_xscale("log")
-    low, high = panel.dataLim.intervalx
-    span = max(np.log10(high / low), 0.3)
-    low, high = low / 10 ** (0.06 * span), high * 10 ** (0.06 * span)
-    panel.set_xlim(low, high)
-    decades = np.log10(high / low)
-    steps = (1, 2, 5) if decades < 1 else (1, 3) if decades < 1.8 else (1,)
-    panel.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=steps, numticks=6))
-    panel.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    panel.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(_plain))
-
-
-def _plain(value: float, _: int) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:.3g}"
-
-
 @styled
 def quality_vs_time(
     table: pd.DataFrame, metrics: dict[str, Block], colours: Mapping[str, str], title: str
@@ -272,7 +254,7 @@ def quality_vs_time(
     panel.set_ylim(low, max(1.02, float(shown["max"].max()) + 0.02))
     panel.set(xlabel="Wall-clock time (seconds, mean over seeds)", ylabel=metrics[metric]["title"])
     panel.grid()
-    _log_axis(panel)
+    log_axis(panel)
     _names_at_the_side(panel, shown, colours)
     return figure
 

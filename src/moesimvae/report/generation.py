@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.evaluation.judge import majority_names
-from moesimvae.report.style import DARK, PALETTE, QUIET, WIDTH, Picture, styled
+from moesimvae.report.style import DARK, PALETTE, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
 
@@ -347,8 +347,8 @@ def _cost(
     accuracy.set_title("share of the digit asked for")
     draws.set_title("draws of a latent code")
     seconds.set_title("seconds")
-    draws.set_yscale("log")
-    seconds.set_yscale("log")
+    log_axis(draws, "y")
+    log_axis(seconds, "y")
     for axes in (accuracy, draws, seconds):
         axes.set_xticks(range(len(thresholds)), [f"{t:g}" for t in thresholds], rotation=90)
         axes.set_xlabel("posterior threshold φ")
@@ -667,7 +667,7 @@ def _quality(quality: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
                 axes.vlines(values.mean(), at - 0.14, at + 0.14, color=shade, linewidth=2)
         axes.set_title("Fréchet distance" if column == "frechet" else column)
         axes.grid(axis="x")
-    panels[0].set_xscale("log")
+    log_axis(panels[0])
     labels = [f"{titles[m]}\nseed {s}, {GAUSSIANS[g]}" for (_, m, s, g), _ in groups]
     panels[0].set_yticks(range(len(groups)), labels, fontsize=7)
     panels[0].set_ylim(len(groups) - 0.5, -0.5)
@@ -716,9 +716,8 @@ def _cells(populations: pd.DataFrame, features: pd.DataFrame, heading: str) -> F
         axes.set(xlabel=f"{words}, real", ylabel=f"{words}, generated")
     told.axhline(0.5, color="#BDBDBD", linewidth=0.8)
     told.scatter(populations["n"], populations["classifier_accuracy"], s=10, color=DARK[1])
-    told.set(
-        xscale="log", xlabel="cells compared", ylabel="classifier's accuracy", ylim=(0.45, 1.02)
-    )
+    told.set(xlabel="cells compared", ylabel="classifier's accuracy", ylim=(0.45, 1.02))
+    log_axis(told)
     for axes in (mean, spread, told):
         axes.grid()
     return figure

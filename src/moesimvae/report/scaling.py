@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moesimvae.report import sections, tables
-from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, styled
+from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
 
@@ -71,7 +71,9 @@ def scaling(own: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure
     for panel, (column, label) in zip(panels, PANELS.items(), strict=True):
         for method, rows in own.groupby("method", sort=False):
             _line(panel, rows.sort_values("n_cells"), column, colours[method])
-        panel.set(xscale="log", yscale="log", xlabel="cells", title=label)
+        log_axis(panel, "x")
+        log_axis(panel, "y")
+        panel.set(xlabel="cells", title=label)
         panel.title.set_fontsize(9)
         panel.grid(axis="y")
         _guide(panel)

@@ -13,6 +13,8 @@ import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -83,12 +85,26 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
-def _powers_of_ten(figure: Figure) -> None:
-    """Numbers on logarithmic axes, which Matplotlib writes as formulas, are the only ones."""
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        if isinstance(axis.get_major_formatter(), mpl.ticker.LogFormatter):
-            for label in axis.get_ticklabels(which="both"):
-                label.set_parse_math(True)
+def log_axis(axes: Axes, which: str = "x") -> None:
+    """The x or y axis logarithmic, with few, plainly written ticks; what is drawn is there already.
+
+    Limits are set a little beyond the data, which must be positive.
+    """
+    axis: Axis = getattr(axes, f"{which}axis")
+    axes.set(**{f"{which}scale": "log"})
+    low, high = axes.dataLim.intervalx if which == "x" else axes.dataLim.intervaly
+    span = max(np.log10(high / low), 0.3)
+    low, high = low / 10 ** (0.06 * span), high * 10 ** (0.06 * span)
+    axes.set(**{f"{which}lim": (low, high)})
+    decades = np.log10(high / low)
+    steps = (1, 2, 5) if decades < 1 else (1, 3) if decades < 1.8 else (1,)
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=steps, numticks=6))
+    axis.set_minor_locator(mpl.ticker.NullLocator())
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(_plain))
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:.3g}"
 
 
 def write(pictures: Iterable[Picture], folder: str | Path) -> None:
@@ -100,7 +116,6 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     said = []
     for picture in pictures:
         with mpl.rc_context(STYLE):
-            _powers_of_ten(picture.figure)
             picture.figure.get_layout_engine().execute(picture.figure)
             picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
             with files.atomic(folder / f"{picture.name}.png") as path:
