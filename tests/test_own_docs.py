@@ -7,7 +7,6 @@ run, from another folder through another Snakefile, is real.
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
@@ -172,14 +171,11 @@ def write_methods(root, user):
     assert first["nearest"]["module"] == "nearest.py"
     (module,) = blocks(root, "own_method.md", "python")
     (folder / "nearest.py").write_text(module)
-    nearest, by_size, in_r = blocks(root, "own_method.md", "yaml")
+    nearest, by_size, _in_r = blocks(root, "own_method.md", "yaml")
     (folder / "nearest.yaml").write_text(nearest)
     (folder / "by_size.yaml").write_text(by_size)
     script = next(b for b in blocks(root, "own_method.md", "sh") if "awk" in b)
     (folder / "by_size.sh").write_text(script)
-    if shutil.which("Rscript"):  # without R its block would only be one more DNF
-        (folder / "mclust.yaml").write_text(in_r)
-        (folder / "mclust.R").write_text(blocks(root, "own_method.md", "r")[0])
     (folder / "short.yaml").write_text(
         "short: {title: Too short, stochastic: false, command: 'sh short.sh {features} {labels}'}"
     )

@@ -1,5 +1,8 @@
 """A user's own method, a command without a shell or a file of Python: labels or a reason."""
 
+import re
+import shutil
+import subprocess
 import sys
 
 import anndata
@@ -68,6 +71,18 @@ def test_values_reach_the_command_as_words_and_its_labels_come_back(run):
     assert labels == [-1, *(VALUES[1:, 0] > 0.5).astype(int)]
     assert status["params"] == {"word": "a b; exit 9"}
     assert status["noise_share"] == 1 / N
+
+
+def test_the_example_in_r(run, root):
+    r_has_mclust = ["Rscript", "-e", "library(mclust)"]
+    if not shutil.which("Rscript") or subprocess.run(r_has_mclust, check=False).returncode:
+        pytest.skip("needs R with its package mclust, which is not here")
+    page = (root / "docs/own_method.md").read_text(encoding="utf-8")
+    command = re.search(r"^  command: (\"Rscript .*)", page, re.MULTILINE)[1]
+    script = re.search(r"^```r\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    status, labels = run(f"{{command: {command}}}", mclust_R=script)
+    assert status["status"] == "ok", status
+    assert (len(labels), set(labels)) == (N, {1, 2, 3, 4})
 
 
 @pytest.mark.parametrize(
