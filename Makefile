@@ -23,8 +23,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: setup ## Run the benchmark on embedded and simulated data (no network, minutes)
-	$(SNAKEMAKE) demo
-	@$(SNAKEMAKE) index --quiet all
+	$(SNAKEMAKE) demo index
 	@echo "Open results/demo/report.html in a browser."
 
 table1: ## Regenerate Table 1 on MNIST; MIRROR=folder uses local copies of the data

@@ -106,9 +106,11 @@ def small(root, checkout):
 
 
 def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
-    done = small.snakemake("demo")
+    done = small.snakemake("index", "demo")
     assert done.returncode == 0, done.stdout
     results = small.folder / "results"
+    run_on_page = '"href":"demo/report.html#run-digits-kmeans"'
+    assert run_on_page in (results / "index.html").read_text()  # it waited for the page
 
     for name, status in BROKEN.items():
         run = results / "runs" / "digits" / f"broken_{name}" / "seed0"
@@ -125,11 +127,12 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
     page = (results / "demo" / "report.html").read_text()
     assert "Broken &amp; &lt;crash&gt;" in page
 
-    again = small.snakemake("demo")
+    again = small.snakemake("index", "demo")
     assert "Nothing to be done" in again.stdout, again.stdout
 
+    (results / "index.html").unlink()
     assert small.snakemake("index").returncode == 0
-    assert '"href":"demo/report.html#run-digits-kmeans"' in (results / "index.html").read_text()
+    assert run_on_page in (results / "index.html").read_text()
     reported = small.snakemake("--report", "snakemake.html", "demo")
     assert reported.returncode == 0, reported.stdout
     filled = (small.folder / "snakemake.html").read_text()
@@ -274,3 +277,35 @@ def test_a_cytometry_subset_is_prepared_and_clustered(checkout, shared_data):
     assert done.returncode == 0, done.stdout
     status = json.loads((checkout.folder / run / "status.json").read_text())
     assert (status["status"], status["n_clusters"]) == ("ok", 40)
+
+
+@pytest.mark.slow
+def test_s1_figure_on_a_reduced_grid(checkout):
+    """As the declared grid, but few components, a tenth of the cells and fewer steps."""
+    families = ("synthetic", "synthetic_k40")
+
+    def fewer_cells(datasets):
+        for family in families:
+            datasets[family]["grid"]["n_components"] = [6]
+            datasets[family]["simulate"]["n_cells"] = datasets[family]["cells"] = 1000
+
+    def fewer_steps(config):
+        config["experiments"]["synthetic"]["methods"]["moe_sim_vae_paper_distance"] = [0]
+        for family in families:
+            config["parameters"][family]["moe_sim_vae_paper_distance"]["steps"] = 200
+
+    checkout.edit("workflow/registry/datasets.yaml", fewer_cells)
+    checkout.edit("config.yaml", fewer_steps)
+    done = checkout.snakemake("synthetic")
+    assert done.returncode == 0, done.stdout
+    results = checkout.folder / "results/synthetic"
+    said = json.loads((results / "s1/figures.json").read_text())[0]["caption"]
+    assert "40 clusters asked for" in said
+    assert (results / "s1/s1_synthetic.png").stat().st_size > 10_000
+    table = pd.read_csv(results / "table.csv")
+    table = table[(table["metric"] == "f_flowcap") & (table["kind"] == "method")]
+    found = table.set_index(["dataset", "method"])["mean"]
+    assert len(found) == 2 * 2
+    asked_for_6, asked_for_40 = (found[f"{family}_6"] for family in families)
+    assert asked_for_6["moe_sim_vae_paper_distance"] > 0.95
+    assert asked_for_40["moe_sim_vae_paper_distance"] > 0.95 > asked_for_40["gmm"]

@@ -410,9 +410,17 @@ def everything():
 
 
 def pages_before_index(wildcards):
-    """With `all` the index waits for the experiments; alone it takes what lies there."""
-    targets = set(workflow.dag_settings.targets)
-    return everything() if not targets or "all" in targets else []
+    """What is asked for in the same call; alone, the index takes what lies there."""
+    targets = set(workflow.dag_settings.targets) or {"all"}
+    if "all" in targets:
+        return everything()
+    named = {
+        "figure2": figure2_outputs(),
+        "supplement": supplement_outputs(),
+        "figure3": experiment_outputs("table2"),
+        **{name: experiment_outputs(name) for name in BENCHMARK.experiments()},
+    }
+    return [path for name in named if name in targets for path in named[name]]
 
 
 def pages_hash(wildcards, input):
