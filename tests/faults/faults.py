@@ -97,7 +97,7 @@ def kills(place: Place, count: int) -> tuple[int, list[str]]:
         while len(made) < count:
             try:
                 # each start goes on where the last one was killed: moments over all of the work
-                process.wait(place.draw.uniform(0.5, max(30.0, place.seconds / 3)))
+                process.wait(place.draw.uniform(0.5, max(30.0, place.seconds / 8)))
                 break
             except subprocess.TimeoutExpired:
                 kill_group(process, signal.SIGKILL)
