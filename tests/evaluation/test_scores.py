@@ -292,6 +292,17 @@ def test_misbehaving_control_is_refused(results, blocks, control, metric, value,
         check_controls(scores, blocks)
 
 
+def test_where_there_is_one_true_group_one_cluster_is_the_truth(results, blocks):
+    results.truth["label"] = "the only one"
+    results.population = np.zeros(N, dtype=int)
+    results.write_truth()
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    check_controls(scores, blocks)
+    scores.loc[(scores["method"] == "one_cluster") & (scores["metric"] == "ari"), "value"] = 0.5
+    with pytest.raises(UserError, match=r"control 'one_cluster' misbehaves on toy .*ari is 0\.5"):
+        check_controls(scores, blocks)
+
+
 def test_uncorrected_and_descriptive_metrics_of_random_labels_are_free(results, blocks):
     scores, _ = results.score(results.controls(), list(agreement.METRICS))
     free = ["nmi_arithmetic", "f_flowcap", "clusters_found", "noise_share"]
