@@ -27,6 +27,6 @@ with logged(snakemake.log[0]):
         for name, block in blocks.items()
     }
     methods = registry.load(snakemake.input.methods)
-    titles = {name: block["title"] for name, block in methods.items()}
+    titles = {name: b["title"] for name, b in methods.items() if not b.get("control")}
     scores = tables.read_many(snakemake.input.scores)
     write([generation.synthetic_picture(scores, datasets, titles)], snakemake.output.figures)

@@ -169,12 +169,15 @@ def test_synthetic_study(tmp_path):
     datasets |= {"synthetic_40_2": (2, "40 clusters asked for")}
     scores = pd.DataFrame(
         [(d, m, s, "all", metric, value)
-         for d in datasets for m in TITLES for s in (0, 1)
+         for d in datasets for m in [*TITLES, "random_labels"] for s in (0, 1)
          for metric, value in (("f_flowcap", 0.9), ("clusters_found", 2.0), ("ari", 0.1))],
         columns=["dataset", "method", "seed", "split", "metric", "value"],
     )  # fmt: skip
     picture = generation.synthetic_picture(scores, datasets, TITLES)
     assert "VaDE, 40 clusters asked for: F 0.900" in picture.caption
+    assert len(picture.figure.axes) == 4
+    shown = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert shown == list(TITLES.values())  # and no controls
     write([picture], tmp_path)
     assert (tmp_path / "s1_synthetic.png").exists()
 

@@ -582,9 +582,9 @@ def synthetic_picture(
     """S1 Figure: F-measure and clusters found by the true number of components.
 
     scores: long table of scores; datasets: name → (its number of components, what number of
-    clusters was asked for, in words).
+    clusters was asked for, in words); titles: of the methods that are shown.
     """
-    table = scores[scores["metric"].isin(["f_flowcap", "clusters_found"])].copy()
+    table = scores[scores["metric"].isin(SYNTHETIC) & scores["method"].isin(list(titles))].copy()
     table["components"] = [datasets[name][0] for name in table["dataset"]]
     table["asked"] = [datasets[name][1] for name in table["dataset"]]
     heading = "Gaussian mixtures in 100 dimensions"
@@ -599,28 +599,42 @@ def synthetic_picture(
         f"S1 Figure: {heading}, simulated. FlowCAP F-measure and number of clusters found by the "
         "true number of components; a dot is a seed, a line their mean; grey: found what is there. "
         f"Means over the grid: {'; '.join(lines)}.",
-        f"Two line plots over the number of components. {'; '.join(lines)}.",
+        f"Line plots over the number of components, a row for each number of clusters asked for. "
+        f"{'; '.join(lines)}.",
         _synthetic(table, titles),
     )
 
 
+SYNTHETIC = {"f_flowcap": "FlowCAP F-measure", "clusters_found": "clusters found"}
+
+
 @styled
 def _synthetic(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    figure = Figure((WIDTH, 3.4), layout="constrained")
-    measure, found = figure.subplots(1, 2)
-    for axes, metric in ((measure, "f_flowcap"), (found, "clusters_found")):
-        mine = table[table["metric"] == metric]
-        for i, ((method, words), rows) in enumerate(mine.groupby(["method", "asked"], sort=False)):
-            mean = rows.groupby("components")["value"].mean()
-            axes.plot(mean.index, mean, color=DARK[i], label=f"{titles[method]}, {words}")
-            axes.plot(rows["components"], rows["value"], "o", color=DARK[i], markersize=2.5)
+    """A row of panels for each number asked for, a column for each metric."""
+    asked = list(dict.fromkeys(table["asked"]))
+    shown = [method for method in titles if method in set(table["method"])]
+    figure = Figure((WIDTH, 0.6 + 2.3 * len(asked)), layout="constrained")
+    panels = figure.subplots(len(asked), len(SYNTHETIC), squeeze=False)
+    for row, words in zip(panels, asked, strict=True):
+        for axes, (metric, label) in zip(row, SYNTHETIC.items(), strict=True):
+            mine = table[(table["asked"] == words) & (table["metric"] == metric)]
+            if metric == "clusters_found":
+                most = mine["components"].max()
+                axes.plot([1, most], [1, most], color="#CDCDCD", linewidth=5, zorder=0)
+            for i, method in enumerate(shown):
+                rows = mine[mine["method"] == method]
+                mean = rows.groupby("components")["value"].mean()
+                # the first method above the others, and narrow, so that each is seen
+                look = {"color": DARK[i], "zorder": 3 + len(shown) - i}
+                axes.plot(mean.index, mean, linewidth=1 + i, label=titles[method], **look)
+                axes.plot(rows["components"], rows["value"], "o", markersize=2.5 + i, **look)
+            axes.set(ylabel=label, title=words, ylim=(0, 1.03 if metric == "f_flowcap" else None))
+            axes.title.set_fontsize(9)
+            axes.grid()
+    for axes in panels[-1]:
         axes.set_xlabel("components")
-        axes.grid()
-    most = table["components"].max()
-    found.plot([1, most], [1, most], color="#BDBDBD", linewidth=3, zorder=0)
-    measure.set(ylabel="FlowCAP F-measure", ylim=(0, 1.03))
-    found.set_ylabel("clusters found")
-    figure.legend(*measure.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(shown))
     return figure
 
 
