@@ -51,7 +51,7 @@ figure2 supplement synthetic verdict index: setup
 	@echo "Look into results/$@$(if $(filter index,$@),.html)."
 
 test: setup ## Run the tests, a file to each core at a time
-	$(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## ruff, snakefmt and Snakemake's own linter
 	$(BIN)/ruff check .

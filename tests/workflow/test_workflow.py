@@ -89,7 +89,7 @@ def small(root, checkout):
             }
 
     def one_experiment(config):
-        config["limits"] = {"runtime": 0.25}
+        config["limits"] = {"runtime": 0.5}
         config["experiments"] = {
             "demo": {
                 "title": "Small",

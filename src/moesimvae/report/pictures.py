@@ -55,7 +55,8 @@ def pictures(
     reconstruction by expert, populations of unlike sizes their F1 by size.
     """
     views, showcases, figures3 = list(views), list(showcases), list(figures3)
-    colours = method_colours(methods)
+    told = {*table["method"], *table["base"]}  # the registry has more than there are colours
+    colours = method_colours({name: block for name, block in methods.items() if name in told})
     colours |= {r.method: colours[r.base] for r in table[table["choice"] != ""].itertuples()}
     run_here = [d for d in datasets if d in set(table["dataset"][table["source"] == "run"])]
     if 1 < len(run_here) <= IN_DETAIL:

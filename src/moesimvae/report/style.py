@@ -159,7 +159,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:
-    """A colour for each method of the registry, the same in every figure; controls are grey."""
+    """A colour for each of the methods, in every figure the same; controls are grey."""
     ours = [name for name, block in methods.items() if not block.get("control")]
     colours = {name: DARK[i % len(DARK)] for i, name in enumerate(ours)}
     return {name: colours.get(name, CONTROL) for name in methods}
