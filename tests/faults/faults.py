@@ -49,6 +49,7 @@ MEASURED = {
 }
 TABLES = ("table.csv", "by_dataset.csv")
 PRINTS_TIMES = ("cost_", "quality_vs_time_", "figures.json", "report.html", "index.html", "table.")
+KILLS_A_RUN, SECONDS_AFTER = 10, 5.0  # until so many seconds after a moment
 PROCESSES = 60  # seconds until all that was killed is gone
 
 
@@ -90,24 +91,26 @@ class Place:
 
 def kills(place: Place, count: int) -> tuple[int, list[str]]:
     """kill -9 of the whole process group at random moments; restarted until it comes through."""
-    made, problems = [], []  # how many files there were at each kill
+    every, made, problems = len(files(place.reference)), [], []  # made: files there at each kill
     while len(made) < count:
         place.clean()
         process = place.start()
-        while len(made) < count:
-            try:
-                # each start goes on where the last one was killed: moments over all of the work
-                process.wait(place.draw.uniform(0.5, max(30.0, place.seconds / 8)))
+        # Each start goes on where the last was killed, so moments are shares of the work done.
+        moments = sorted(place.draw.random() for _ in range(min(KILLS_A_RUN, count - len(made))))
+        for moment in moments:
+            enough = lambda: len(files(place.results)) >= moment * every  # noqa: B023, E731
+            if wait_for(enough, process) is None:
+                break  # it came through before
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(place.draw.uniform(0.0, SECONDS_AFTER))
                 break
-            except subprocess.TimeoutExpired:
-                kill_group(process, signal.SIGKILL)
-                made.append(len(files(place.results)))
-                process = place.start()
+            kill_group(process, signal.SIGKILL)
+            made.append(len(files(place.results)))
+            process = place.start()
         problems += [f"exit status {process.returncode}"] if process.wait() else []
         problems += differences(place)
         print(f"  {len(made)} kills so far, one run came through", flush=True)
-    every = len(files(place.reference))
-    tenths = Counter(min(9, 10 * files_made // every) for files_made in made)
+    tenths = Counter(min(9, 10 * number // every) for number in made)
     print(f"  kills in each tenth of the {every} files: {[tenths[i] for i in range(10)]}")
     return len(made), problems
 
