@@ -10,7 +10,6 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import anndata
@@ -18,6 +17,7 @@ import flowio
 import numpy as np
 import pytest
 
+from fences import code_blocks
 from moesimvae import MoESimVAE, cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,9 +42,8 @@ OTHER_CHANNELS = [
 
 def blocks(language: str, *pages: Path) -> list[str]:
     """The code blocks of a language, with continued lines joined."""
-    fence = re.compile(rf"^[ ]*```{language}\n(.*?)^[ ]*```", re.MULTILINE | re.DOTALL)
-    found = [b for page in pages for b in fence.findall(page.read_text(encoding="utf-8"))]
-    return [textwrap.dedent(block).replace("\\\n", " ") for block in found]
+    found = [b for page in pages for b in code_blocks(page.read_text("utf-8"), language)]
+    return [block.replace("\\\n", " ") for block in found]
 
 
 def commands() -> list[list[str]]:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from fences import code_blocks
 from moesimvae import cli
 from moesimvae.files import read_json
 
@@ -25,8 +26,7 @@ POINTS = np.random.default_rng(0).normal(size=(N, 5)) + 5 * np.eye(5)[np.arange(
 
 
 def blocks(root, page, language):
-    text = (root / "docs" / page).read_text(encoding="utf-8")
-    found = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = code_blocks((root / "docs" / page).read_text(encoding="utf-8"), language)
     assert found, (page, language)
     return found
 

@@ -2,13 +2,14 @@
 
 import json
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from fences import code_blocks
 
 sys.path.insert(0, str(Path(__file__).parent))
 import one_node_slurm
@@ -56,8 +57,8 @@ def test_a_profile_plans_with_memory_time_and_groups(name, project):
 def documented():
     """The commands of docs/clusters.md that start the workflow."""
     page = (small.ROOT / "docs/clusters.md").read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    lines = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
+    lines = [words for line in lines if (words := shlex.split(line, comments=True))]
     return [words[1:] for words in lines if words[0] == ".venv/bin/snakemake"]
 
 

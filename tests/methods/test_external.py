@@ -12,6 +12,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
+from fences import code_blocks
 from moesimvae import registry
 from moesimvae.files import read_json
 from moesimvae.methods import external, runner
@@ -79,7 +80,7 @@ def test_the_example_in_r(run, root):
         pytest.skip("needs R with its package mclust, which is not here")
     page = (root / "docs/own_method.md").read_text(encoding="utf-8")
     command = re.search(r"^  command: (\"Rscript .*)", page, re.MULTILINE)[1]
-    script = re.search(r"^```r\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    (script,) = code_blocks(page, "r")
     status, labels = run(f"{{command: {command}}}", mclust_R=script)
     assert status["status"] == "ok", status
     assert (len(labels), set(labels)) == (N, {1, 2, 3, 4})

@@ -77,8 +77,7 @@ def pictures(
         own = rows[rows["source"] == "run"]
         failed = own[(own["n"] == 0) & (own["status"] != tables.NOT_SCORED)]
         failed = failed.drop_duplicates("method")
-        dnf = "; ".join(f"{r.title} ({tables.SHORT.get(r.status, r.status)})"
-                        for r in failed.itertuples())  # fmt: skip
+        dnf = "; ".join(f"{r.title} ({tables.short(r.status)})" for r in failed.itertuples())
         dnf = f" Did not finish: {dnf}." if dnf else ""
         yield _scores_picture(rows, metrics, colours, dataset, title, name, dnf)
         if split != "all" and split != table[table["dataset"] == dataset]["split"].iloc[0]:

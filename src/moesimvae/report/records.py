@@ -100,8 +100,7 @@ def _group(
                 "path": path,
                 "seed": run["seed"],
                 "ok": run["status"] == "ok",
-                "status": "ok" if run["status"] == "ok" else tables.SHORT.get(run["status"],
-                                                                             run["status"]),
+                "status": tables.short(run["status"]),
                 "reason": run["reason"] if isinstance(run["reason"], str) else "",
                 "scores": [
                     "" if v is None else f"{v:.0f}" if m == tables.FOUND[0] else sections.fixed(v)
@@ -176,7 +175,7 @@ def unfinished(
             "title": methods[row["method"]]["title"],
             "dataset": row["dataset"],
             "seed": row["seed"],
-            "status": tables.SHORT.get(row["status"], row["status"]),
+            "status": tables.short(row["status"]),
             "seconds": _seconds(row["wall_seconds"]),
             "memory": _whole(row["peak_memory_mb"]),
             "reason": row["reason"] if isinstance(row["reason"], str) else "",

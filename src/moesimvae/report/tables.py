@@ -308,9 +308,14 @@ def _status(finished: dict, failed: dict, values: dict) -> tuple[str, str]:
     return ("partial" if failed else "ok"), _reasons(failed)
 
 
+def short(status: str) -> str:
+    """A run's status in one or two words."""
+    return SHORT.get(status, status)
+
+
 def failure(status: str) -> str:
     """What stands in place of scores that are not there: that no run finished, and why."""
-    return status if status == NOT_SCORED else f"DNF: {SHORT.get(status, status)}"
+    return status if status == NOT_SCORED else f"DNF: {short(status)}"
 
 
 def _reasons(failed: dict[int, Block]) -> str:
@@ -318,7 +323,7 @@ def _reasons(failed: dict[int, Block]) -> str:
     seeds: dict[str, list[int]] = {}
     for seed, run in failed.items():
         said = run["reason"] if _given(run["reason"]) else "no reason was written down"
-        text = f"{SHORT.get(run['status'], run['status'])}: {str(said).rstrip('.')}"
+        text = f"{short(run['status'])}: {str(said).rstrip('.')}"
         seeds.setdefault(text, []).append(seed)
     return "; ".join(f"{text} (seed {', '.join(map(str, s))})" for text, s in seeds.items())
 
