@@ -92,7 +92,7 @@ docs: ## Copy the results that the README shows from results/ into docs/
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 	cp results/table2_semisynthetic/{selection.csv,signature.md,figures/figure3_*.png} docs/table2_semisynthetic/
 	cp results/figure4/figures/violins_f_flowcap.png docs/figure4/
-	mkdir -p docs/generation && cp results/supplement/{summary.md,generation.csv,mmd.csv} \
+	mkdir -p docs/generation && cp results/supplement/{summary.md,generation.csv,mmd.csv,quality.csv} \
 		results/figure2/figures/figure2_mnist.png results/supplement/figures/s4_accuracy_mnist.png docs/generation/
 	mkdir -p docs/synthetic && cp results/synthetic/by_dataset.csv results/synthetic/s1/s1_synthetic.png docs/synthetic/
 	cp results/table3_subsets/figures/{markers_levine_13dim*,populations_levine_13dim*,spread}.png docs/table3_subsets/

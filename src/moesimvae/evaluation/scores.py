@@ -284,10 +284,10 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
     and split: the true labels must reach the best value of every metric of agreement (better:
     higher); on every chance-corrected metric one cluster for all cells must be 0 (or the best value
     on all, where there is one true group) and random labels within RANDOM_TOLERANCE of 0. A
-    label-free metric is no agreement with the truth: there one
-    cluster for all cells must be at the worst value, or, where it is corrected for chance, random
-    labels must be about 0. Raises UserError naming control, data set, metric and value, also when a
-    control has no scores; true labels are not looked for where only label-free metrics are scored.
+    label-free metric is no agreement with the truth: there one cluster for all cells must be at the
+    worst value, or, where it is corrected for chance, random labels must be about 0. Raises
+    UserError naming control, data set, metric and value, also when a control has no scores; true
+    labels are not looked for where only label-free metrics are scored.
     """
     if scores.empty:
         raise UserError("there are no scores, not even of the controls; run the controls first.")
