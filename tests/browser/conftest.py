@@ -66,7 +66,7 @@ def window(**size):
 
 @pytest.fixture(scope="module")
 def desktop():
-    yield from window(width=1280, height=900)
+    yield from window(width=1200, height=900)
 
 
 @pytest.fixture(scope="module")

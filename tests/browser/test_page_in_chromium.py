@@ -72,7 +72,7 @@ def rows(browser):
     """The leaderboard's rows, each a list of texts."""
     script = (
         "return [...document.querySelectorAll('#board tbody tr')]"
-        ".map(tr => [...tr.cells].map(td => td.innerText))"
+        ".map(tr => [...tr.cells].map(td => td.innerText.replaceAll('\u00a0', ' ')))"
     )
     return browser.run(script)
 
@@ -108,6 +108,14 @@ def test_a_click_on_a_heading_sorts_and_says_so(desktop, site):
     assert ari == sorted(ari)
     assert heading.get_attribute("aria-sort") == "ascending"
     assert desktop.complaints() == []
+
+
+def test_the_leaderboard_shows_all_its_columns_on_a_desk(desktop, site):
+    desktop.open(site / "demo" / "report.html")
+    hidden = (
+        "const board = document.querySelector('#board'); const frame = board.closest('.scroll');"
+    )
+    assert desktop.run(f"{hidden} return frame.scrollWidth - frame.clientWidth") == 0
 
 
 def test_rows_are_filtered_by_data_set_metric_and_kind(desktop, site):

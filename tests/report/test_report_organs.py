@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -344,7 +345,7 @@ def test_prior_knowledge_is_marked_in_every_format(report):
     assert set(csv[csv["uses_prior"]]["method"]) == {"moe_sim_vae_released"}
     assert "uses_prior" in pd.read_csv(report / "by_dataset.csv")
     for name in ("table.md", "table.html", "report.html"):
-        text = (report / name).read_text()
+        text = unescape((report / name).read_text())
         assert re.search(r"MoE-Sim-VAE \(released\)\s*(<span[^>]*>)?‡", text), name
         assert "‡ uses prior knowledge" in text
     for name in ("table.tex", "by_dataset.tex"):

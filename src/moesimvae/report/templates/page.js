@@ -80,7 +80,7 @@ async function leaderboard() {
   const head = (title, render, more = {}) => ({ title, render, data: null, ...more });
   const columns = [
     head("Method", (_, type, row) => {
-      const name = row.method + (row.marks && ` ${row.marks}`);
+      const name = row.method + (row.marks && `\u00a0${row.marks}`);
       const kind = { published: "published", control: "control" }[row.kind];
       if (type !== "display") return name;
       return element("span", name).innerHTML + (kind ? ` <span class="range">${kind}</span>` : "");
