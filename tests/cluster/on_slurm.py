@@ -4,7 +4,8 @@
 
 A small experiment, in which one run is cancelled with scancel whenever it starts, one lasts longer
 than SLURM allows, and the controller is away for some seconds in between; with --demo the
-whole demo as well. Takes some five minutes, with the demo half an hour on two cores.
+whole demo as well, of which a job of each group is cancelled once. Takes some five minutes, with
+the demo half an hour on two cores.
 """
 
 import argparse
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import small
 
 METHODS = {"kmeans": [0, 1], "gmm": [0], "cancelled": [0], "overtime": [0]}
+GROUPS = ("short", "report")  # of the profile, as far as the demo has jobs in them
 SLURM = [
     *("--workflow-profile", "profiles/slurm", "--slurm-status-command", "squeue"),
     *("--slurm-no-account", "--slurm-init-seconds-before-status-checks", "3"),
@@ -81,19 +83,26 @@ def small_experiment(cluster: one_node_slurm.OneNode, folder: Path) -> bool:
 
 
 def demo(cluster: one_node_slurm.OneNode, folder: Path) -> bool:
-    """Whether the demo ran to its end, every run of it."""
+    """Whether the demo ran to its end, every run of it, with a job of each group cancelled once."""
     small.copy_project(folder)
     started = time.monotonic()
     process = small.snakemake(folder, *SLURM, "--", "demo", environment=cluster.environment)
-    seen = set()
+    seen, cancelled = set(), {}
     while process.poll() is None:
-        seen |= {job for job, *_ in jobs(cluster)}
+        for job, state, comment in jobs(cluster):
+            seen.add(job)
+            group = next((name for name in GROUPS if comment.startswith(f"rule_{name}")), None)
+            if group and state == "RUNNING" and group not in cancelled:
+                time.sleep(10)  # until it is in the middle of its work
+                cluster.call("scancel", job)
+                cancelled[group] = job
         time.sleep(1)
     tell("demo", folder, process.returncode, started, len(seen))
+    print("  scancel: " + ", ".join(f"job {job} ({group})" for group, job in cancelled.items()))
     runs = list(folder.glob("results/runs/*/*/seed*/status.json"))
     ok = sum(json.loads(path.read_text())["status"] == "ok" for path in runs)
     print(f"  {ok} of {len(runs)} runs ok")
-    return process.returncode == 0 and 0 < ok == len(runs)
+    return process.returncode == 0 and len(cancelled) == len(GROUPS) and 0 < ok == len(runs)
 
 
 def jobs(cluster: one_node_slurm.OneNode) -> list[list[str]]:
