@@ -2,12 +2,12 @@
 
 input   scores: of every data set of the experiment; methods
 params  datasets: name → block of the registry
-output  figures: folder
+output  figures: folder; measured: csv
 """
 
 from typing import TYPE_CHECKING
 
-from moesimvae import registry
+from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.report import generation, tables
 from moesimvae.report.style import write
@@ -30,3 +30,6 @@ with logged(snakemake.log[0]):
     titles = {name: b["title"] for name, b in methods.items() if not b.get("control")}
     scores = tables.read_many(snakemake.input.scores)
     write([generation.synthetic_picture(scores, datasets, titles)], snakemake.output.figures)
+    fixed = {n: datasets[n][0] for n, block in blocks.items() if block["family"] != "synthetic"}
+    recovered = generation.recovered(scores[scores["method"].isin(titles)], fixed)
+    files.write_text(snakemake.output.measured, tables.to_csv(recovered))

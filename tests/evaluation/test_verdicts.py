@@ -92,6 +92,7 @@ def methods(root):
     return registry.load(root / "workflow/registry/methods.yaml")
 
 
+RUN_COLUMNS = ["dataset", "method", "seed", "status", "reason", "clusters_found", "noise_share"]
 V_COLUMNS = ["dataset", "method", "metric", "split", "seed", "value", "run"]
 
 
@@ -108,7 +109,7 @@ def results(values, datasets=None, status="ok", experiments=None, variants=None)
             for (d, m, _, _), by_seed in values.items()
             for s in range(len(by_seed))
         ],
-        columns=["dataset", "method", "seed", "status", "reason"],
+        columns=RUN_COLUMNS,
     )
     table = pd.DataFrame(scores if status == "ok" else [], columns=V_COLUMNS)
     if values:  # a table of nothing has no types, as where no file lies in the results folder
@@ -223,6 +224,57 @@ def test_failed_runs_are_told(judged):
     found = row(judged({key: [0]}, status="timeout"), "table1", "DEC", "mnist", key[2])
     assert found["verdict"] == v.NOT_RUN
     assert "timeout: too slow" in found["reason"]
+
+
+def test_one_failed_run_of_several_is_not_all(published, comparison, methods, metrics):
+    runs = pd.DataFrame(
+        [("mnist", "vade", s, status, "") for s, status in enumerate(("timeout", "ok", "ok"))],
+        columns=RUN_COLUMNS[:5],
+    )
+    experiments = {"table1": {"datasets": ["mnist"], "methods": {"vade": [0, 1, 2]}}}
+    runs = runs.reindex(columns=RUN_COLUMNS)
+    found = v.Results(results({}).scores, runs, {}, experiments, {})
+    table = v.verdicts(published, found, comparison, methods, metrics)
+    score = row(table, "table1", "VaDE", "mnist", "accuracy_hungarian")["reason"]
+    assert score.startswith("Not run yet: snakemake --cores 2 table1.")
+    studied = row(table, "text", "VaDE", "mnist", "mmd_generation")["reason"]
+    assert studied == "Not run yet: snakemake --cores 2 supplement."
+
+
+def test_numbers_measured_on_some_runs_do_not_make_others_failed(
+    published, comparison, methods, metrics
+):
+    made = results({("mnist", "vade", "mmd_generation", "all"): [350.0]})
+    runs = [{"dataset": "mnist", "method": "vade", "seed": s, "status": "ok"} for s in range(5)]
+    runs = pd.DataFrame(runs, columns=RUN_COLUMNS)
+    found = v.Results(made.scores, runs, {}, {}, {})
+    table = v.verdicts(published, found, comparison, methods, metrics)
+    one = row(table, "text", "VaDE", "mnist", "mmd_generation")
+    assert (one["n"], one["n_planned"], one["verdict"]) == (1, 1, v.REPRODUCED)
+    assert "failed" not in one["reason"]
+
+
+def test_clusters_found_are_taken_from_the_runs(published, comparison, methods, metrics):
+    well = "bodenmiller_gdc_0941_a09"
+    run = {"dataset": well, "method": "moe_sim_vae_paper_cytof", "run": "r"}
+    runs = [
+        run | {"seed": 0, "status": "ok", "clusters_found": 7.0},
+        run | {"seed": 1, "status": "ok", "clusters_found": 6.0},
+        run | {"seed": 2, "status": "timeout", "clusters_found": np.nan},
+    ]
+    found = v.Results(results({}).scores, pd.DataFrame(runs), {}, {}, {})
+    table = v.verdicts(published, found, comparison, methods, metrics)
+    one = row(table, "text", "MoE-Sim-VAE", well, "experts_selected")
+    assert (one["mean"], one["n"], one["n_planned"]) == (6.5, 2, 3)
+    assert one["reason"].endswith("1 of 3 runs failed.")
+
+
+def test_components_recovered_stand_beside_the_papers_and_are_not_compared(judged):
+    key = ("synthetic_k40", "moe_sim_vae_paper_distance", "components_recovered", "all")
+    found = row(judged({key: [40.0]}), "text", "MoE-Sim-VAE", "synthetic", key[2])
+    assert (found["verdict"], found["mean"]) == (v.NOT_COMPARABLE, 40)
+    missing = row(judged(), "text", "MoE-Sim-VAE", "synthetic", key[2])
+    assert "snakemake --cores 2 synthetic" in missing["reason"]
 
 
 def test_what_would_run_it_is_told(judged):

@@ -182,5 +182,19 @@ def test_synthetic_study(tmp_path):
     assert (tmp_path / "s1_synthetic.png").exists()
 
 
+def test_components_recovered():
+    counts = {1: 40.0, 2: 2.0, 5: 5.0, 10: 9.0, 15: 15.0}
+    rows = [(f"few_{k}", "a", 0, "clusters_found", found) for k, found in counts.items()]
+    rows += [(f"few_{k}", "a", 1, "clusters_found", float(k)) for k in (2, 5, 15)]  # 10: failed
+    rows += [("few_2", "b", 0, "clusters_found", 3.0), ("other_2", "b", 0, "clusters_found", 2.0)]
+    rows += [("few_5", "b", 0, "f_flowcap", 5.0)]
+    scores = pd.DataFrame(rows, columns=["dataset", "method", "seed", "metric", "value"])
+    found = generation.recovered(scores, {f"few_{k}": k for k in counts})
+    assert set(found["dataset"]) == {"few"}
+    assert list(found["metric"].unique()) == ["components_recovered"]
+    values = found.set_index(["method", "seed"])["value"].to_dict()
+    assert values == {("a", 0): 5, ("a", 1): 5, ("b", 0): 0}
+
+
 def test_without_studies_of_cells_there_are_no_rows():
     assert generation.read([]).empty

@@ -302,6 +302,8 @@ def test_s1_figure_on_a_reduced_grid(checkout):
     said = json.loads((results / "s1/figures.json").read_text())[0]["caption"]
     assert "40 clusters asked for" in said
     assert (results / "s1/s1_synthetic.png").stat().st_size > 10_000
+    measured = pd.read_csv(results / "measured.csv").set_index("method")["value"]
+    assert measured.to_dict() == {"moe_sim_vae_paper_distance": 6, "gmm": 0}
     table = pd.read_csv(results / "table.csv")
     table = table[(table["metric"] == "f_flowcap") & (table["kind"] == "method")]
     found = table.set_index(["dataset", "method"])["mean"]

@@ -145,6 +145,7 @@ if "synthetic" in BENCHMARK.experiments():
             methods=METHOD_FILES,
         output:
             figures=pictures(f"{RESULTS}/synthetic/s1", "synthetic"),
+            measured=f"{RESULTS}/synthetic/measured.csv",
         log:
             f"{RESULTS}/logs/generation/synthetic.log",
         conda:

@@ -45,12 +45,15 @@ NOT_COMPARABLE, NOT_RUN = "not comparable", "not run here"
 VERDICTS = (REPRODUCED, NOISE, DIFFERENT, NOT_COMPARABLE, NOT_RUN)
 PAPER, BEYOND, SETTING = "the paper's", "beyond the paper", "a setting of the paper's"
 
+NOBODY = "no experiment of this configuration"  # begins the reason of what cannot be run
+
 COLUMNS = [
     *("table", "published_method", "dataset", "metric", "definition", "published"),
     *("published_sd", "published_n", "source", "role", "method", "title", "ran_on", "split"),
     *("ours", "mean", "sd", "low", "high", "n", "n_planned", "difference", "tolerance"),
     *("tolerance_reason", "verdict", "direction", "reason", "runs"),
 ]
+COUNTED = ("clusters_found", "noise_share")  # a column of the runs' table each
 RULES = (
     *("ours", "better", "tolerance", "relative", "reason", "from", "derive", "table", "of"),
     *("setting", "not_comparable", "other_unit", "skip", "target"),
@@ -155,9 +158,16 @@ class Results:
         return dict(list(self.runs.groupby(["dataset", "method"])))
 
     def values(self, dataset: str, method: str, metric: str) -> tuple[str, pd.DataFrame]:
-        """Split and its rows (seed, value, run): of the test cells where there are any."""
+        """Split and its rows (seed, value, run): of the test cells where there are any.
+
+        What is counted with each run is taken from there where the experiment does not score it.
+        """
         found = self._scores.get((dataset, method, metric))
-        if found is None:
+        if found is None and metric in COUNTED:
+            runs = self.planned(dataset, method)
+            runs = runs[runs["status"] == "ok"].dropna(subset=metric)
+            found = runs.assign(value=runs[metric].astype(float), split="all")
+        if found is None or not len(found):
             return "", self.scores.iloc[:0]
         splits = set(found["split"])
         split = next((s for s in ("test", "all") if s in splits), min(splits))
@@ -310,7 +320,9 @@ def _of_number(
     ran = [r for r in found if r["verdict"] != NOT_RUN]
     if any(r["role"] == PAPER for r in ran):
         return ran
-    return [next(r for r in found if r["role"] == PAPER), *ran]
+    missing = [r for r in found if r["role"] == PAPER]
+    known = [r for r in missing if not r["reason"].startswith(NOBODY)]
+    return [(known or missing)[0], *ran]
 
 
 def _methods_of(
@@ -359,12 +371,13 @@ def _of_method(row: Block, rule: Block, better: str, results: Results, compariso
     values = found["value"].to_numpy()
     if "from" in rule:
         values = rule["from"] - values
-    planned = results.planned(place, method)
+    # A number with a target of its own is measured on finished runs, and not on every one.
+    planned = 0 if "target" in rule else len(results.planned(place, method))
     runs = list(dict.fromkeys(r for r in found["run"] if isinstance(r, str) and r))
     row = row | {
         **{"ran_on": place, "split": split, "n": len(values), "mean": float(values.mean())},
         **{"sd": float(values.std(ddof=1)) if len(values) > 1 else np.nan},
-        **{"n_planned": max(len(planned), len(values)), "runs": " ".join(runs)},
+        **{"n_planned": max(planned, len(values)), "runs": " ".join(runs)},
         "difference": float(values.mean() - row["published"]),
     }
     low, high = interval(values)
@@ -399,14 +412,11 @@ def _other_data(place: str, dataset: str, facts: Mapping[str, Block]) -> str:
 
 
 def _why_not(row: Block, rule: Block, places: list[str], results: Results) -> str:
-    for place in places:
-        failed = results.planned(place, row["method"])
-        failed = failed[failed["status"] != "ok"]
-        if len(failed):
-            first = failed.iloc[0]
-            return (
-                f"all {len(failed)} runs on {place} failed ({first['status']}: {first['reason']})"
-            )
+    for place in places if "target" not in rule else []:
+        runs = results.planned(place, row["method"])
+        if len(runs) and (runs["status"] != "ok").all():
+            first = runs.iloc[0]
+            return f"all {len(runs)} runs on {place} failed ({first['status']}: {first['reason']})"
     targets = [
         name
         for name, experiment in results.experiments.items()
@@ -415,7 +425,7 @@ def _why_not(row: Block, rule: Block, places: list[str], results: Results) -> st
     targets = [rule["target"]] if "target" in rule else targets
     if targets:
         return f"not run yet: snakemake --cores 2 {targets[0]}"
-    return f"no experiment of this configuration runs {row['title']} on {row['dataset']}"
+    return f"{NOBODY} runs {row['title']} on {row['dataset']}"
 
 
 def _sentence(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -603,6 +604,28 @@ def synthetic_picture(
         f"{'; '.join(lines)}.",
         _synthetic(table, titles),
     )
+
+
+def recovered(scores: pd.DataFrame, components: Mapping[str, int]) -> pd.DataFrame:
+    """Up to how many components the number of clusters found is the true one, for each run.
+
+    scores: long table of scores. components: of each data set, <family>_<components>, that counts.
+    The value is the largest number such that it and every smaller one but 1 is found, 0 when the
+    first is not; what did not finish is not found. A long table as `measured` gives it; `dataset`
+    is the family.
+    """
+    of = scores["dataset"].isin(list(components)) & (scores["metric"] == "clusters_found")
+    table = scores[of].assign(
+        true=scores["dataset"].map(components), family=scores["dataset"].str.rpartition("_")[0]
+    )
+    grid = sorted(set(components.values()) - {1})
+    rows = []
+    for (family, method, seed), mine in table.groupby(["family", "method", "seed"], sort=False):
+        found = mine.set_index("true")["value"].reindex(grid)
+        most = max(itertools.takewhile(lambda k: found[k] == k, grid), default=0)  # noqa: B023
+        rows.append((family, method, seed, "all", "components_recovered", float(most), ""))
+    columns = ["dataset", "method", "seed", "split", "metric", "value", "run"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 SYNTHETIC = {"f_flowcap": "FlowCAP F-measure", "clusters_found": "clusters found"}
