@@ -17,6 +17,7 @@ with logged(snakemake.log[0]):
     found, experiment = snakemake.input, snakemake.params.experiment
     table = quality.check(
         tables.read_many(found.scores),
+        tables.read_many(found.populations),
         tables.read_many(found.runs),
         experiment,
         tables.read_facts(found.datasets),

@@ -19,6 +19,7 @@ METRICS = {
 DATASETS = {"d": {"title": "D", "simulated": False, "partial": False, "features_sha256": "f"}}
 EXPERIMENT = {"datasets": ["d"], "methods": {"good": [0, 1], "fixed": [0]}}
 VALUES = {"good": 0.9, "fixed": 0.5, "true_labels": 1.0, "random_labels": 0.01, "one_cluster": 0.0}
+POPULATIONS = ["dataset", "split", "population", "n_cells"]
 PLANNED = [("good", 0), ("good", 1), ("fixed", 0)]
 CONTROLS = [("true_labels", 0), ("random_labels", 0), ("one_cluster", 0)]
 
@@ -59,6 +60,7 @@ def statuses(code=("a", "a", "b"), features=("f", "f", "f")):
 def checked(**changed):
     given = {
         **{"scores": scores(), "runs": runs(), "experiment": EXPERIMENT, "datasets": DATASETS},
+        "populations": pd.DataFrame([("d", "all", "a", 500)], columns=POPULATIONS),
         **{"methods": METHODS, "metrics": METRICS, "statuses": statuses()},
     }
     return q.check(**given | changed)
@@ -92,6 +94,7 @@ def test_all_is_well():
         ({"statuses": statuses(features="fgf")}, {("same data", q.RED)}),
         ({"datasets": {"d": DATASETS["d"] | {"partial": True}}}, {("the data", q.AMBER)}),
         ({"datasets": {"d": DATASETS["d"] | {"simulated": True}}}, {("the data", q.AMBER)}),
+        ({"datasets": {"d": DATASETS["d"] | {"n_scored": 99}}}, {("the data", q.AMBER)}),
     ],
 )
 def test_each_rule_fires(changed, expected):

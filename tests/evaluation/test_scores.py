@@ -24,6 +24,7 @@ from moesimvae.evaluation.scores import (
 from moesimvae.files import write_json
 
 METRICS = ["nmi_arithmetic", "ari", "f_flowcap", "noise_share"]
+UNCOUNTED = pd.DataFrame(columns=POPULATION_COLUMNS)
 N = 300
 
 
@@ -271,7 +272,7 @@ def test_populations_are_the_matching_behind_mean_f1(results):
 def test_good_controls_pass_in_a_folder_of_their_own(results, blocks):
     scores, _ = results.score(results.controls(under="controls"), list(agreement.METRICS))
     assert set(scores["dataset"]) == {"toy"}
-    check_controls(scores, blocks)
+    check_controls(scores, blocks, UNCOUNTED)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_misbehaving_control_is_refused(results, blocks, control, metric, value,
     scores, _ = results.score(results.controls(), list(agreement.METRICS))
     scores.loc[(scores["method"] == control) & (scores["metric"] == metric), "value"] = value
     with pytest.raises(UserError, match=f"control '{control}' misbehaves on toy .*{says}"):
-        check_controls(scores, blocks)
+        check_controls(scores, blocks, UNCOUNTED)
 
 
 def test_where_there_is_one_true_group_one_cluster_is_the_truth(results, blocks):
@@ -297,10 +298,36 @@ def test_where_there_is_one_true_group_one_cluster_is_the_truth(results, blocks)
     results.population = np.zeros(N, dtype=int)
     results.write_truth()
     scores, _ = results.score(results.controls(), list(agreement.METRICS))
-    check_controls(scores, blocks)
+    check_controls(scores, blocks, UNCOUNTED)
     scores.loc[(scores["method"] == "one_cluster") & (scores["metric"] == "ari"), "value"] = 0.5
     with pytest.raises(UserError, match=r"control 'one_cluster' misbehaves on toy .*ari is 0\.5"):
-        check_controls(scores, blocks)
+        check_controls(scores, blocks, UNCOUNTED)
+
+
+def test_random_labels_that_are_the_one_true_group_are_the_truth(results, blocks):
+    results.truth["label"] = "the only one"
+    results.population = np.zeros(N, dtype=int)
+    results.write_truth()
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    alike = scores[scores["method"] == "one_cluster"].assign(method="random_labels")
+    scores = pd.concat([scores[scores["method"] != "random_labels"], alike])
+    check_controls(scores, blocks, UNCOUNTED)
+
+
+def test_random_labels_of_few_scored_cells_may_be_further_off(results, blocks):
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    random = (scores["method"] == "random_labels") & (scores["metric"] == "ari")
+    scores.loc[random, "value"] = 0.3
+    counted = [("toy", "all", name, n) for name, n in (("a", 15), ("b", 5))]
+    columns = ["dataset", "split", "population", "n_cells"]
+    twenty = pd.DataFrame(counted * 2, columns=columns)  # of two runs: each cell counts once
+    check_controls(scores, blocks, twenty)
+    scores.loc[random, "value"] = 0.51
+    with pytest.raises(UserError, match=r"expected 0 within 0\.5"):
+        check_controls(scores, blocks, twenty)
+    scores.loc[random, "value"] = 0.3
+    with pytest.raises(UserError, match=r"expected 0 within 0\.1;"):
+        check_controls(scores, blocks, twenty.assign(n_cells=100))
 
 
 def test_uncorrected_and_descriptive_metrics_of_random_labels_are_free(results, blocks):
@@ -308,25 +335,25 @@ def test_uncorrected_and_descriptive_metrics_of_random_labels_are_free(results, 
     free = ["nmi_arithmetic", "f_flowcap", "clusters_found", "noise_share"]
     random = (scores["method"] == "random_labels") & scores["metric"].isin(free)
     scores.loc[random, "value"] = 0.7
-    check_controls(scores, blocks)
+    check_controls(scores, blocks, UNCOUNTED)
 
 
 def test_missing_control_is_refused(results, blocks):
     scores, _ = results.score([*results.controls()[:2], results.run("k", 0, results.population)])
     with pytest.raises(UserError, match="control 'one_cluster' has no scores on toy"):
-        check_controls(scores, blocks)
+        check_controls(scores, blocks, UNCOUNTED)
 
 
 def test_no_scores_at_all_is_refused(results, blocks):
     scores, _ = results.score([results.run("kmeans", 0, status="error")])
     with pytest.raises(UserError, match="no scores, not even of the controls"):
-        check_controls(scores, blocks)
+        check_controls(scores, blocks, UNCOUNTED)
 
 
 def test_metric_without_a_block_is_told(results, blocks):
     scores, _ = results.score(results.controls(), ["ari"])
     with pytest.raises(UserError, match="metric 'ari' has no block"):
-        check_controls(scores, {"ami": blocks["ami"]})
+        check_controls(scores, {"ami": blocks["ami"]}, UNCOUNTED)
 
 
 # --- files ------------------------------------------------------------------------
@@ -445,11 +472,11 @@ def test_one_cluster_must_have_the_worst_silhouette(results, blocks):
     scores, _, _ = score_dataset(
         runs, results.labels, ["ari", "silhouette"], results.folder, features
     )
-    check_controls(scores, blocks)  # the true labels' value is below 1, as it may be
+    check_controls(scores, blocks, UNCOUNTED)  # the true labels' value is below 1, as it may be
     one = (scores["method"] == "one_cluster") & (scores["metric"] == "silhouette")
     scores.loc[one, "value"] = 0.2
     with pytest.raises(UserError, match=r"silhouette is 0\.2, expected -1"):
-        check_controls(scores, blocks)
+        check_controls(scores, blocks, UNCOUNTED)
 
 
 def test_a_label_free_metric_needs_features(results):

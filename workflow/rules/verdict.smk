@@ -30,6 +30,9 @@ rule quality:
     """Red, amber, green: failed runs, controls, missing seeds, repeats, partial data."""
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
+        populations=of_datasets(
+            "{results}/{experiment}/scores/{dataset}.populations.csv"
+        ),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
         run_dirs=all_run_folders,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),

@@ -17,7 +17,8 @@ same code           one version for a method's  several versions          -
                     seeds
 same seed           repeats give the same       other labels, same number other outcome, or labels
                     labels, cell by cell        of clusters               with other clusters
-the data            whole and real              partial or simulated      -
+the data            whole, real, 100 or more    partial, simulated, or    -
+                    scored cells                fewer scored cells
 
 A check that cannot be made (no repeat was run) is "not checked" and counts for nothing.
 """
@@ -32,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.errors import UserError
-from moesimvae.evaluation.scores import CONTROLS, EXACT_TOLERANCE, check_controls
+from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
 
 Block = dict[str, Any]
@@ -54,12 +55,13 @@ RULES = {
     "same data": "every run saw the features that lie in data/ now",
     "same code": "all seeds of a method were made by one version of the code",
     "same seed": "a repeat with the same seed gives the same labels; red where clusters differ",
-    "the data": "whole and real",
+    "the data": f"whole, real, and {ENOUGH_CELLS} scored cells or more",
 }
 
 
 def check(
     scores: pd.DataFrame,
+    populations: pd.DataFrame,
     runs: pd.DataFrame,
     experiment: Block,
     datasets: Mapping[str, Block],
@@ -70,7 +72,7 @@ def check(
 ) -> pd.DataFrame:
     """The checks of one experiment, columns COLUMNS, the worst first.
 
-    scores, runs: contract 4's long tables, data sets concatenated; experiment: its checked block
+    scores, populations, runs: contract 4's long tables, data sets concatenated; experiment: its checked block
     with `datasets` and `methods` (method → seeds); datasets: name → dataset.json; statuses: the
     status.json of its runs; repeats: pairs of run folders made with the same seed.
     """
@@ -79,7 +81,7 @@ def check(
     found = [
         *_failed(own),
         *_seeds(own, experiment, methods),
-        *_controls(scores, experiment["datasets"], metrics),
+        *_controls(scores, populations, experiment["datasets"], metrics),
         *_range(scores, [*experiment["methods"], *controls], metrics),
         *_provenance(list(statuses), datasets),
         *_repeated(repeats),
@@ -144,12 +146,15 @@ def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) 
 
 
 def _controls(
-    scores: pd.DataFrame, datasets: Iterable[str], metrics: Mapping[str, Block]
+    scores: pd.DataFrame,
+    populations: pd.DataFrame,
+    datasets: Iterable[str],
+    metrics: Mapping[str, Block],
 ) -> list[Block]:
     rows = []
     for dataset in datasets:
         try:
-            check_controls(scores[scores["dataset"] == dataset], metrics)
+            check_controls(scores[scores["dataset"] == dataset], metrics, populations)
         except UserError as error:
             rows.append(_row("controls", RED, str(error), dataset))
     return rows
@@ -245,4 +250,7 @@ def _data(names: Iterable[str], datasets: Mapping[str, Block]) -> list[Block]:
         what = [kind for kind in ("simulated", "partial") if fact.get(kind)]
         if what:
             rows.append(_row("the data", AMBER, f"{' and '.join(what)}: {fact['title']}", name))
+        if 0 < fact.get("n_scored", 0) < ENOUGH_CELLS:
+            few = f"{fact['n_scored']} scored cells: chance alone makes large differences"
+            rows.append(_row("the data", AMBER, few, name))
     return rows

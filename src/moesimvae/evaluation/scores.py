@@ -34,8 +34,9 @@ RUN_COLUMNS = [
 ALL_SPLITS = "all"
 
 # Chance-corrected metrics of random labels scatter around 0: sd 0.02 with 100 cells, 0.003 with
-# 1,000 (5 to 10 populations). Further off than this, a control that should know nothing knows.
-RANDOM_TOLERANCE = 0.1
+# 1,000 (5 to 10 populations), so about as 1 / cells. Further off than this with so many scored
+# cells or more, a control that should know nothing knows; with fewer it may be further off.
+RANDOM_TOLERANCE, ENOUGH_CELLS = 0.1, 100
 EXACT_TOLERANCE = 1e-9
 CONTROLS = ("true_labels", "random_labels", "one_cluster")
 
@@ -277,13 +278,16 @@ def _runs_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return runs.astype({"seed": "int64"} | dict.fromkeys(numbers, "float64"))
 
 
-def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -> None:
+def check_controls(
+    scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]], populations: pd.DataFrame
+) -> None:
     """Refuse scores in which the controls misbehave.
 
-    scores: long table, as from `score_dataset`; blocks: the metrics' registry. For each data set
-    and split: the true labels must reach the best value of every metric of agreement (better:
+    scores, populations: long tables, as from `score_dataset`; blocks: the metrics' registry. For
+    each data set and split: the true labels must reach the best value of every metric of agreement (better:
     higher); on every chance-corrected metric one cluster for all cells must be 0 (or the best value
-    on all, where there is one true group) and random labels within RANDOM_TOLERANCE of 0. A
+    on all, where there is one true group) and random labels within RANDOM_TOLERANCE of 0, with n <
+    ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A
     label-free metric is no agreement with the truth: there one cluster for all cells must be at the
     worst value, or, where it is corrected for chance, random labels must be about 0. Raises
     UserError naming control, data set, metric and value, also when a control has no scores; true
@@ -307,7 +311,10 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
         if block["chance_corrected"]:
             expected["one_cluster"][metric] = (0, EXACT_TOLERANCE)
             expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
+    of = populations.drop_duplicates(["dataset", "split", "population"])
+    cells = of.groupby(["dataset", "split"])["n_cells"].sum().to_dict()
     for (dataset, split), group in scores.groupby(["dataset", "split"], sort=False):
+        few = max(1.0, ENOUGH_CELLS / cells.get((dataset, split), ENOUGH_CELLS))
         blind = all(blocks[metric].get("label_free") for metric in group["metric"].unique())
         for control, values in expected.items():
             runs = group[group["method"] == control]
@@ -318,10 +325,11 @@ def check_controls(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -
                     f"control '{control}' has no scores on {dataset} (split {split}); run it "
                     "beside the methods, since scores without controls are refused."
                 )
-            if control == "one_cluster" and _reaches(runs, expected["true_labels"]):
-                values = values | expected["true_labels"]  # noqa: PLW2901  it is the truth
+            if control != "true_labels" and _reaches(runs, expected["true_labels"]):
+                values = values | expected["true_labels"]  # noqa: PLW2901  one group: it is true
             for run in runs[runs["metric"].isin(list(values))].itertuples():
                 value, tolerance = values[run.metric]
+                tolerance *= few if control == "random_labels" else 1
                 if not abs(run.value - value) <= tolerance:  # so that NaN is refused too
                     raise UserError(
                         f"control '{control}' misbehaves on {dataset} (split {split}): "
