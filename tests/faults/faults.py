@@ -352,13 +352,16 @@ def differences(place: Place) -> list[str]:
 
 
 def files(results: Path) -> dict[str, Path]:
-    """Every file but logs and the workflow's lock, by its name below the results folder."""
+    """Every file but logs and the workflow's lock, by its name below the results folder.
+
+    A run's log tells its progress at moments, with the seconds left.
+    """
     every = (path for path in results.rglob("*") if path.is_file())
     named = {path.relative_to(results).as_posix(): path for path in every}
     return {
         name: path
         for name, path in named.items()
-        if not name.startswith("logs/") and name != ".workflow"
+        if not name.startswith("logs/") and name != ".workflow" and path.name != "log.txt"
     }
 
 
