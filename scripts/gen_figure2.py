@@ -1,6 +1,6 @@
 """Figure 2: digits generated from each cluster, by every run, with the shares that come back.
 
-input   studies: folders of gen_images; facts: of the data set; judge; methods
+input   studies: folders of gen_images; judge; methods
 output  figures: folder; table: csv, a row for each run, Gaussian and cluster
 """
 

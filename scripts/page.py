@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, params = snakemake.input, snakemake.params
-    runs, facts = tables.read_many(found.runs), tables.read_facts(found.datasets)
     results = Path(snakemake.output.report).parents[1]
+    runs = tables.read_many(found.runs)
+    statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
+    facts = tables.read_facts(found.datasets, statuses.values())
     methods = registry.load(found.methods)
     views = spaces(
         found.projections,
@@ -27,7 +29,7 @@ with logged(snakemake.log[0]):
     html = page(
         tables.read_csv(found.table),
         runs,
-        {run: files.read_json(results / run / "status.json") for run in runs["run"]},
+        statuses,
         params.experiment,
         facts,
         methods,

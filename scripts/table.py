@@ -24,7 +24,7 @@ with logged(snakemake.log[0]):
         tables.read_many(published) if published else None,
     )
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
-    datasets = tables.read_facts(found.datasets)
+    datasets = tables.read_facts(found.datasets, statuses)
     remark = tables.read_remark(found.get("remark"))
     parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses), remark)
     views = overview.overviews(table, metrics, datasets, remark)

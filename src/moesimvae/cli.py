@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import moesimvae
 from moesimvae import files
-from moesimvae.errors import UserError, one_sentence
+from moesimvae.data.named import listed
+from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _cluster(options: argparse.Namespace) -> None:
     recipe, words = recipes.make(
         file, chosen, options.transform, options.cofactor, options.layer, options.use_rep
     )
-    say(f"features   {len(chosen):,}: {_some(chosen, 12)}")
+    say(f"features   {len(chosen):,}: {listed(chosen, 12)}")
     say(f"transform  {words}")
     if file.spillover:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
@@ -321,7 +322,6 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
     """Groups of the cells, −1 = unknown, from a column of the file or from a csv."""
     import pandas as pd
 
-    from moesimvae.data.cells import first_line
     from moesimvae.data.formats import SUFFIXES, suffix
     from moesimvae.scverse import known_groups
 
@@ -343,7 +343,7 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
     groups = table.set_index(table.columns[0]).iloc[:, 0]
     strange = groups.index.difference(file.cells.obs_names)
     if len(strange):
-        raise UserError(f"{given} names cells that {file.path} has not ({_some(strange)}).")
+        raise UserError(f"{given} names cells that {file.path} has not ({listed(strange)}).")
     return known_groups(groups.reindex(file.cells.obs_names))
 
 
@@ -520,12 +520,13 @@ def _require_suffix(path: Path) -> None:
 @contextmanager
 def _staged(options: argparse.Namespace) -> Iterator[Path]:
     """A folder to write into; what stands in it at the end moves into `out`, all or nothing."""
-    made = not options.out.exists()
+    made, found = not options.out.exists(), True
     staging = options.out / f".moesimvae-{os.getpid()}"
     try:  # made inside, so that no interrupt leaves them behind
         options.out.mkdir(parents=True, exist_ok=True)
         if options.force:
             shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+        found = (options.out / CHECKPOINT).exists()
         staging.mkdir()
         yield staging
         for name in (LABELS, CELLS, MODEL):
@@ -534,7 +535,8 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
             (staging / name).rename(options.out / name)
         shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
     except Exception:  # not an interrupt, after which a second start goes on from there
-        shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
+        if not found:  # else it is another start's, perhaps of other cells
+            shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -559,10 +561,6 @@ def _names(given: Sequence[str]) -> list[str]:
 
 def _printer(options: argparse.Namespace) -> Any:
     return (lambda line: None) if options.quiet else (lambda line: print(line, flush=True))
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _size(path: Path) -> str:

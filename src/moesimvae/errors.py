@@ -46,3 +46,8 @@ def logged(path: str | Path, quiet: bool = True) -> Iterator[None]:
         except UserError as error:
             print(f"error: {error}", file=log)
             raise
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -118,7 +118,8 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
         module = path.parent / block["module"]
         if not module.is_file():
             raise UserError(f"{where} names the module {module}, which is not there; write it.")
-        return block | {"module": str(module), "files_sha256": _hash([module])}
+        beside = sorted(module.parent.glob("*.py"))  # which it may import
+        return block | {"module": str(module), "files_sha256": _hash(beside)}
     words = _words(block, where)
     there = [path.parent / word for word in words if (path.parent / word).is_file()]
     own = {"module": "external", "folder": str(path.parent), "files_sha256": _hash(there)}

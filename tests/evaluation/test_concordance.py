@@ -44,10 +44,12 @@ def test_agreement_counts_each_other_method_once_and_controls_not_at_all():
 
 
 def test_rows_have_one_value_for_each_run_and_only_the_metrics_asked_for():
-    table = pd.DataFrame(concordance_rows(RUNS, ["nmi_arithmetic", "agreement"]))
+    labels = pd.DataFrame({"split": ["all"] * len(A)})
+    table = pd.DataFrame(concordance_rows(RUNS, labels, ["nmi_arithmetic", "agreement"]))
     assert set(table["metric"]) == {"agreement"}
+    assert set(table["split"]) == {"all"}
     assert len(table) == len(RUNS)
-    assert concordance_rows({}, ["stability"]) == []
+    assert concordance_rows({}, labels, ["stability"]) == []
 
 
 labellings = st.lists(st.integers(-1, 3), min_size=6, max_size=30).map(np.array)

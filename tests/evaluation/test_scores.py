@@ -156,10 +156,20 @@ def test_a_split_without_scored_cells_has_no_rows(results):
     results.truth["split"] = np.where(np.arange(N) < 200, "train", "test")
     results.truth["scored"] = results.truth["split"] == "test"
     results.write_truth()
-    rows = score_run(
-        results.run("kmeans", 0, results.population), read_labels(results.labels), ["ari"]
-    )
+    rows = score_run(results.population, read_labels(results.labels), ["ari"])
     assert [row["split"] for row in rows] == ["test", "all"]
+
+
+def test_runs_are_compared_in_each_split(results):
+    results.truth["split"] = np.where(np.arange(N) < 200, "train", "test")
+    results.write_truth()
+    other = np.where(np.arange(N) < 200, results.population, 0)
+    runs = [results.run(m, 0, c) for m, c in (("a", results.population), ("b", other))]
+    scores, _ = results.score(runs, ["agreement"])
+    values = scores[scores["method"] == "a"].set_index("split")["value"]
+    assert values["train"] == 1
+    assert values["test"] == 0
+    assert values["all"] == pytest.approx(agreement.ari(results.population, other))
 
 
 @pytest.mark.parametrize(

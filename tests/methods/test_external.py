@@ -8,6 +8,7 @@ import sys
 import anndata
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import scipy.io
 import scipy.sparse as sp
@@ -72,6 +73,25 @@ def test_values_reach_the_command_as_words_and_its_labels_come_back(run):
     assert labels == [-1, *(VALUES[1:, 0] > 0.5).astype(int)]
     assert status["params"] == {"word": "a b; exit 9"}
     assert status["noise_share"] == 1 / N
+
+
+def test_what_leaves_the_run_and_outlives_it_is_ended_with_it(run, tmp_path):
+    note = tmp_path / "pid"
+    script = (
+        "import subprocess, sys\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(300)']\n"
+        "if len(sys.argv) == 4:\n"
+        "    again = [sys.executable, *sys.argv[:3]]\n"
+        "    subprocess.run(again, start_new_session=True)\n"  # whose own parent then ends
+        f"    open(sys.argv[2], 'w').write('0\\n' * {N})\n"
+        "else:\n"
+        "    child = subprocess.Popen(sleep, start_new_session=True)\n"
+        f"    open({str(note)!r}, 'w').write(str(child.pid))\n"
+    )
+    block = f"{{command: '{sys.executable} a.py {{features}} {{labels}} {{seed}}'}}"
+    status, _ = run(block, a_py=script)
+    assert status["status"] == "ok", status
+    assert not psutil.pid_exists(int(note.read_text()))
 
 
 def test_the_example_in_r(run, root):

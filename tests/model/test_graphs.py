@@ -158,3 +158,26 @@ def test_spread_groups_leave_what_is_not_connected_with_a_known_cell():
     assert set(found[group == 0]) == {-1}
     nothing = np.full(60, -1)
     assert (graphs.spread_groups(shared_neighbours(points), nothing) == nothing).all()
+
+
+def test_many_coinciding_points_make_no_communities_of_one_cell_each():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(20, 5)).astype(np.float32)[rng.integers(0, 20, 1000)]
+    moved = graphs.apart(points, 10, seed=0)
+    assert moved.dtype == points.dtype
+    assert 0 < np.abs(moved - points).max() < 0.01
+    assert np.array_equal(moved, graphs.apart(points, 10, seed=0))
+    sizes = []
+    for part in (points, moved):
+        near = graphs.neighbour_graph(part, 10, seed=0)
+        graph = graphs.symmetric(graphs.jaccard_graph(near))
+        sizes.append(graphs.fine_communities(graph, seed=0).max() + 1)
+    assert sizes[0] > 600
+    assert sizes[1] < 300
+
+
+def test_few_coinciding_points_stay_where_they_are():
+    points = np.random.default_rng(0).normal(size=(30, 3))
+    points[:10] = points[0]
+    assert graphs.apart(points, 10, seed=0) is points
+    assert graphs.apart(points, 9, seed=0)[0].tolist() != points[0].tolist()

@@ -23,7 +23,7 @@ if OWN:
             "../../scripts/prepare_own.py"
 
     rule labels_own:
-        """The labels, away from the features: to name others runs no method again."""
+        """The labels, away from the features: of an h5ad, to name others runs no method again."""
         input:
             reads=lambda wildcards: DATASETS[wildcards.dataset]["reads"],
             facts=f"{RESULTS}/data/{{dataset}}/prepared.json",

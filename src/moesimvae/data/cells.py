@@ -33,7 +33,7 @@ from moesimvae.data.content import archive, opened
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of
 from moesimvae.data.named import near
-from moesimvae.errors import UserError
+from moesimvae.errors import UserError, first_line
 
 BACKED_BYTES = 4 << 30
 CELL_COLUMNS = frozenset(
@@ -314,8 +314,3 @@ def from_fcs(path: Path, file: Fcs) -> CellFile:
         compensation=file.compensation,
         version=file.version,
     )
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception of a library says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

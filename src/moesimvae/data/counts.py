@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae.data.cells import first_line, read_cells, require_unique
+from moesimvae.data.cells import read_cells, require_unique
 from moesimvae.data.content import archive
 from moesimvae.data.named import listed, near
-from moesimvae.errors import UserError
+from moesimvae.errors import UserError, first_line
 from moesimvae.registry import Block
 
 Raw = Mapping[str, str | Path]

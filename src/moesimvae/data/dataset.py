@@ -18,7 +18,7 @@ import anndata
 import pandas as pd
 
 from moesimvae.data.split import COLUMN as SPLIT
-from moesimvae.errors import UserError
+from moesimvae.errors import UserError, first_line
 
 FEATURES, LABELS, FACTS = "features.h5ad", "labels.parquet", "dataset.json"
 LABEL_COLUMNS = ["cell", "label", "scored", "split"]
@@ -35,8 +35,7 @@ def load_features(path: str | Path) -> anndata.AnnData:
         raise UserError(f"{path} does not exist; prepare the data set first.") from error
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"{path} is not a readable h5ad file ({_first_line(error)}); prepare the data set "
-            "again."
+            f"{path} is not a readable h5ad file ({first_line(error)}); prepare the data set again."
         ) from error
     if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
@@ -54,7 +53,7 @@ def load_labels(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path} does not exist; prepare the data set first.") from error
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is not a readable parquet file ({_first_line(error)}); prepare the data set "
+            f"{path} is not a readable parquet file ({first_line(error)}); prepare the data set "
             "again."
         ) from error
     if list(labels.columns) != LABEL_COLUMNS:
@@ -63,7 +62,3 @@ def load_labels(path: str | Path) -> pd.DataFrame:
             f"{', '.join(LABEL_COLUMNS)}; prepare the data set again."
         )
     return labels
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -93,7 +93,8 @@ def write_features(
 def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None) -> dict[str, Any]:
     """Write labels.parquet and dataset.json beside the features; return the facts.
 
-    A step of its own, so that to name another column of labels runs no method again.
+    A step of its own, so that to name another column of an h5ad runs no method again; of a table or
+    an FCS file every column that is not the labels' is a feature.
     label: the column that tells the group of each cell; None: no cell has a label.
     Raises UserError for labels that name one group or nearly each cell.
     """

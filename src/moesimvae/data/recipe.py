@@ -19,9 +19,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae import files
-from moesimvae.data.cells import CellFile, first_line
+from moesimvae.data.cells import CellFile
+from moesimvae.data.named import listed
 from moesimvae.data.preprocessing import preprocess
-from moesimvae.errors import UserError
+from moesimvae.errors import UserError, first_line
 
 FILE = "preprocessing.json"
 FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
@@ -116,7 +117,7 @@ def choose(
     if text:
         example = file.cells.obs[text[0]].iloc[0]
         raise UserError(
-            f"{file.path} has columns that are not numbers ({_list(text)}; the first cell has "
+            f"{file.path} has columns that are not numbers ({listed(text)}; the first cell has "
             f"'{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
             f"features to take with {said('features', ['NAME'])}."
         )
@@ -153,11 +154,6 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
 def _no_marker(name: str) -> bool:
     plain = name.lower().replace(" ", "_").replace("-", "_")
     return any(fnmatchcase(plain, pattern) for pattern in NOT_MARKERS)
-
-
-def _list(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 # ---------------------------------------------------------------------- transformed how
@@ -345,7 +341,7 @@ def _apply(recipe: Recipe, matrix: Any, cell_names: pd.Index, file: CellFile) ->
         missing = [name for name, column in zip(inputs, columns, strict=True) if column < 0]
         raise UserError(
             f"{file.path} lacks {len(missing)} of the {len(inputs)} features that the model needs "
-            f"({_list(missing)}); it has {_list(list(stored))}."
+            f"({listed(missing)}); it has {listed(list(stored))}."
         )
     if not np.array_equal(columns, np.arange(len(stored))):
         matrix = matrix[:, columns]

@@ -72,9 +72,9 @@ def check(
 ) -> pd.DataFrame:
     """The checks of one experiment, columns COLUMNS, the worst first.
 
-    scores, populations, runs: contract 4's long tables, data sets concatenated; experiment: its checked block
-    with `datasets` and `methods` (method → seeds); datasets: name → dataset.json; statuses: the
-    status.json of its runs; repeats: pairs of run folders made with the same seed.
+    scores, populations, runs: contract 4's long tables, data sets concatenated; experiment: its
+    checked block with `datasets` and `methods` (method → seeds); datasets: name → dataset.json;
+    statuses: the status.json of its runs; repeats: pairs of run folders made with the same seed.
     """
     controls = {name for name, block in methods.items() if block.get("control")}
     own = runs[~runs["method"].isin(controls)]

@@ -73,80 +73,80 @@ def read_labels(path: str | Path, needed: bool = True) -> pd.DataFrame:
 
 
 def score_run(
-    run_dir: str | Path, labels: pd.DataFrame, metrics: Sequence[str]
+    clusters: np.ndarray, labels: pd.DataFrame, metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rows (split, metric, value) of one successful run.
 
-    labels: as `read_labels` gives them. Each split has its own rows, and "all" stands for all of
-    them when there is more than one; a split without a scored cell has none. Raises UserError when
-    the run is not about the same cells in the same order or its clusters are not integers ≥ -1.
+    clusters: of every cell, as `read_clusters` gives them; labels: as `read_labels` does. Each
+    split has its own rows, and "all" stands for all of them when there is more than one; a split
+    without a scored cell has none. Raises UserError when the clusters are not integers ≥ -1.
     """
     return [
         {"split": split, "metric": metric, "value": value}
-        for split, truth, clusters in _by_split(run_dir, labels)
-        for metric, value in agreement.evaluate(truth, clusters, metrics).items()
+        for split, truth, found in _by_split(clusters, labels)
+        for metric, value in agreement.evaluate(truth, found, metrics).items()
     ]
 
 
-def separation_run(run_dir: str | Path, labels: pd.DataFrame, space: Space) -> list[dict[str, Any]]:
-    """One row (split, metric, value) of one successful run: how well its clusters lie apart.
-
-    labels: only its cells are used. Raises UserError as `score_run` does.
-    """
-    clusters = read_clusters(run_dir, labels["cell"])
+def separation_run(clusters: np.ndarray, space: Space) -> list[dict[str, Any]]:
+    """One row (split, metric, value) of one successful run: how well its clusters lie apart."""
     value = silhouette(space.distances, clusters[space.cells])
     return [{"split": space.split, "metric": "silhouette", "value": value}]
 
 
 def concordance_rows(
-    clusters: Mapping[tuple[str, int], np.ndarray], metrics: Sequence[str]
+    clusters: Mapping[tuple[str, int], np.ndarray], labels: pd.DataFrame, metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rows (run, metric, value) of the metrics that compare runs with each other, on all cells.
+    """Rows (run, split, metric, value) of the metrics that compare runs, on scored cells or not.
 
-    clusters: (method, seed) → one integer ≥ -1 for each cell.
+    clusters: (method, seed) → one integer ≥ -1 for each cell; labels: only its splits are used.
     """
-    if not clusters:
-        return []
-    pairs = concordance.pairwise(clusters)
-    values = {
-        "stability": concordance.stability(pairs),
-        "agreement": concordance.agreement(pairs, apart=CONTROLS),
-    }
-    return [
-        {"run": run, "metric": metric, "value": value}
-        for metric in metrics
-        for run, value in values.get(metric, {}).items()
-    ]
+    wanted = [metric for metric in metrics if metric in agreement.CONCORDANCE]
+    rows = []
+    for split, mask in _masks(labels["split"]).items() if clusters and wanted else ():
+        pairs = concordance.pairwise({run: found[mask] for run, found in clusters.items()})
+        values = {
+            "stability": concordance.stability(pairs),
+            "agreement": concordance.agreement(pairs, apart=CONTROLS),
+        }
+        rows += [
+            {"run": run, "split": split, "metric": metric, "value": value}
+            for metric in wanted
+            for run, value in values[metric].items()
+        ]
+    return rows
 
 
-def populations_run(run_dir: str | Path, labels: pd.DataFrame) -> list[dict[str, Any]]:
+def populations_run(clusters: np.ndarray, labels: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows (split, population, n_cells, f1, precision, recall, cluster) of one successful run.
 
     As `metrics.per_population_f1` gives them for each split; the mean of a split's f1 is its
-    f1_mean_hungarian. Raises UserError as `score_run` does.
+    f1_mean_hungarian. Arguments and errors are those of `score_run`.
     """
     return [
         {"split": split} | row
-        for split, truth, clusters in _by_split(run_dir, labels)
-        for row in agreement.per_population_f1(truth, clusters).to_dict("records")
+        for split, truth, found in _by_split(clusters, labels)
+        for row in agreement.per_population_f1(truth, found).to_dict("records")
     ]
 
 
 def _by_split(
-    run_dir: str | Path, labels: pd.DataFrame
+    clusters: np.ndarray, labels: pd.DataFrame
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Split, truth and clusters of its scored cells; all splits together last."""
-    clusters = read_clusters(run_dir, labels["cell"])
     scored = labels["scored"].to_numpy(dtype=bool)
     truth = labels["label"].to_numpy(dtype=object)
-    split = labels["split"].to_numpy(dtype=object)
-    names = sorted(set(split))
-    masks = {name: scored & (split == name) for name in names}
-    if len(names) > 1:
-        masks[ALL_SPLITS] = scored
-    for name, mask in masks.items():
-        if mask.any():
-            yield name, truth[mask], clusters[mask]
+    for name, mask in _masks(labels["split"]).items():
+        if (scored & mask).any():
+            yield name, truth[scored & mask], clusters[scored & mask]
+
+
+def _masks(split: pd.Series) -> dict[str, np.ndarray]:
+    """Split → which cells are in it; all splits together last, where there are several."""
+    masks = {name: (split == name).to_numpy(dtype=bool) for name in sorted(set(split))}
+    if len(masks) > 1:
+        masks[ALL_SPLITS] = np.ones(len(split), dtype=bool)
+    return masks
 
 
 def read_clusters(run_dir: str | Path, cells: Sequence[str]) -> np.ndarray:
@@ -215,21 +215,21 @@ def score_dataset(
         try:
             status = _read_status(run_dir, identity)
             if status["status"] == "ok":
-                rows = score_run(run_dir, labels, labelled)
+                clusters = read_clusters(run_dir, labels["cell"])
+                rows = score_run(clusters, labels, labelled)
                 if space is not None:
-                    rows += separation_run(run_dir, labels, space)
-                found = populations_run(run_dir, labels)
-                if "agreement" in metrics or "stability" in metrics:
-                    run = identity["method"], identity["seed"]
-                    compared[run] = read_clusters(run_dir, labels["cell"])
+                    rows += separation_run(clusters, space)
+                found = populations_run(clusters, labels)
+                if not {*agreement.CONCORDANCE}.isdisjoint(metrics):
+                    compared[identity["method"], identity["seed"]] = clusters
         except UserError as error:
             status = status | {"status": "invalid", "reason": str(error)}
         scores += [identity | row for row in rows]
         populations += [identity | row for row in found]
         runs.append(status | identity)
     identities = {(one["method"], one["seed"]): one for one, _ in identified}
-    for row in concordance_rows(compared, metrics):
-        scores.append(identities[row.pop("run")] | {"split": ALL_SPLITS} | row)
+    for row in concordance_rows(compared, labels, metrics):
+        scores.append(identities[row.pop("run")] | row)
     return _scores_table(scores), _populations_table(populations), _runs_table(runs)
 
 
@@ -284,14 +284,14 @@ def check_controls(
     """Refuse scores in which the controls misbehave.
 
     scores, populations: long tables, as from `score_dataset`; blocks: the metrics' registry. For
-    each data set and split: the true labels must reach the best value of every metric of agreement (better:
-    higher); on every chance-corrected metric one cluster for all cells must be 0 (or the best value
-    on all, where there is one true group) and random labels within RANDOM_TOLERANCE of 0, with n <
-    ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A
-    label-free metric is no agreement with the truth: there one cluster for all cells must be at the
-    worst value, or, where it is corrected for chance, random labels must be about 0. Raises
-    UserError naming control, data set, metric and value, also when a control has no scores; true
-    labels are not looked for where only label-free metrics are scored.
+    each data set and split: the true labels must reach the best value of every metric of agreement
+    (better: higher); on every chance-corrected metric one cluster for all cells must be 0 (or the
+    best value on all, where there is one true group) and random labels within RANDOM_TOLERANCE of
+    0, with n < ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A label-free metric is no
+    agreement with the truth: there one cluster for all cells must be at the worst value, or, where
+    it is corrected for chance, random labels must be about 0. Raises UserError naming control, data
+    set, metric and value, also when a control has no scores; true labels are not looked for where
+    only label-free metrics are scored.
     """
     if scores.empty:
         raise UserError("there are no scores, not even of the controls; run the controls first.")

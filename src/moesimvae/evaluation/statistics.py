@@ -32,6 +32,8 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
 ACROSS, WITHIN = "across data sets", "within one data set"
+COUNTED = ("test", "all", "train")  # the first of them that a metric has is compared
+
 COLUMNS = [
     *("level", "dataset", "split", "metric", "better", "method_a", "method_b", "n"),
     *("rank_a", "rank_b"),
@@ -267,12 +269,14 @@ def significance(
 
 
 def _counted(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are compared: finite, and of the test cells where there are any."""
-    held_out = set(scores.loc[scores["split"] == "test", "dataset"])
-    keep = (scores["split"] == "test") | (
-        ~scores["dataset"].isin(held_out) & (scores["split"] == "all")
-    )
-    return scores[keep & np.isfinite(scores["value"])]
+    """The finite rows that are compared: of the test cells, else of all, else of training cells.
+
+    Which, is decided for each metric: a silhouette is of the training cells where there is a split.
+    """
+    scores = scores[np.isfinite(scores["value"]) & scores["split"].isin(COUNTED)]
+    place = scores["split"].map({split: i for i, split in enumerate(COUNTED)})
+    first = place.groupby([scores["dataset"], scores["metric"]]).transform("min")
+    return scores[place == first]
 
 
 def means(scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

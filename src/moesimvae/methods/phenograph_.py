@@ -7,7 +7,6 @@ labels cannot be had twice.
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,22 +52,17 @@ def cluster(
 
 def repeated_louvain(graph: csr_matrix, patience: int, seed: int) -> tuple[np.ndarray, float, int]:
     """Communities, their modularity and the number of runs, of Louvain repeated as above."""
-    import igraph
-    from scipy.sparse import triu
+    from moesimvae.model.graphs import as_igraph, igraph_draws_from
 
-    edges = triu(graph, k=1, format="coo")
-    drawn = igraph.Graph(n=graph.shape[0], edges=np.column_stack([edges.row, edges.col]))
+    drawn, weights = as_igraph(graph)
     best, highest, last_gain = None, -np.inf, 0
-    igraph.set_random_number_generator(random.Random(seed))
-    try:
+    with igraph_draws_from(seed):
         for run in range(MOST_RUNS):
-            found = drawn.community_multilevel(edges.data)
+            found = drawn.community_multilevel(weights)
             if found.q - highest > GAIN:
                 best, highest, last_gain = found.membership, found.q, run
             if run - last_gain >= patience:
                 break
-    finally:
-        igraph.set_random_number_generator(random)
     return np.asarray(best), float(highest), run + 1
 
 

@@ -8,6 +8,7 @@ Nothing heavy is imported here: the supervisor waits beside every run.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import hashlib
 import importlib.util
@@ -36,6 +37,8 @@ from moesimvae.methods import energy
 LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
 SECONDS_BETWEEN_SAMPLES = 0.2  # of its memory
+SECONDS_TO_END = 5.0  # for what was killed
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl(2)
 MB = 1e6
 OLD = 86_400  # seconds since 1970: before any features
 ENDED = (
@@ -347,6 +350,8 @@ def supervise(
     meter: energy.Meter,
 ) -> Cost:
     """Run the worker to its end, or end it; nothing of it is alive afterwards."""
+    adopt_orphans()
+    others = {child.pid for child in psutil.Process().children()}
     own_peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
     started = time.monotonic()
     with open(folder / "log.txt", "wb") as log:
@@ -362,10 +367,10 @@ def supervise(
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(json.dumps(job).encode() + b"\n")
                 worker.stdin.flush()
-            cost, usage = watch(worker.pid, mem_mb, started + seconds, meter)
+            cost, usage = watch(worker.pid, others, mem_mb, started + seconds, meter)
             worker.returncode = cost.exit_code
         finally:
-            kill_tree(worker.pid)
+            kill_run(worker.pid, others)
             with contextlib.suppress(OSError):
                 worker.stdin.close()
             if worker.returncode is None:
@@ -380,9 +385,9 @@ def supervise(
 
 
 def watch(
-    pid: int, mem_mb: float, deadline: float, meter: energy.Meter
+    pid: int, others: set[int], mem_mb: float, deadline: float, meter: energy.Meter
 ) -> tuple[Cost, resource.struct_rusage]:
-    """Wait for the worker, sampling its tree's memory; kill the tree over memory or time."""
+    """Wait for the worker, sampling its run's memory; kill the run over memory or time."""
     cost = Cost()
     next_sample = 0.0
     while True:
@@ -391,7 +396,7 @@ def watch(
             cost.exit_code = os.waitstatus_to_exitcode(wait_status)
             return cost, usage
         if time.monotonic() >= next_sample and not cost.stopped:
-            cost.peak_memory_mb = max(cost.peak_memory_mb, tree_rss_bytes(pid) / MB)
+            cost.peak_memory_mb = max(cost.peak_memory_mb, rss_bytes(others) / MB)
             meter.sample()
             next_sample = time.monotonic() + SECONDS_BETWEEN_SAMPLES
             if cost.peak_memory_mb > mem_mb:
@@ -399,7 +404,7 @@ def watch(
             elif time.monotonic() > deadline:
                 cost.stopped = "timeout"
             if cost.stopped:
-                kill_tree(pid)
+                kill_run(pid, others)
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
@@ -420,32 +425,44 @@ def stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def tree(pid: int) -> list[psutil.Process]:
-    """The process and all below it that are alive."""
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+def adopt_orphans() -> None:
+    """Let processes whose parent ends become this one's children, where the system can (Linux).
+
+    So a run's process that leaves its group and outlives its parent still counts as the run's.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def tree_rss_bytes(pid: int) -> int:
-    """Resident memory of the tree; pages that forked processes share count for each."""
+def processes(others: set[int]) -> list[psutil.Process]:
+    """What is alive of a run: all below this process but its children `others`."""
+    found = []
+    for child in psutil.Process().children():
+        if child.pid not in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += [child, *child.children(recursive=True)]
+    return found
+
+
+def rss_bytes(others: set[int]) -> int:
+    """Resident memory of a run; pages that forked processes share count for each."""
     total = 0
-    for process in tree(pid):
+    for process in processes(others):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             total += process.memory_info().rss
     return total
 
 
-def kill_tree(pid: int) -> None:
-    """Kill the worker's process group, and descendants that made a group of their own."""
-    descendants = tree(pid)
+def kill_run(pid: int, others: set[int]) -> None:
+    """Kill the worker's process group, and what made a group of its own."""
+    found = processes(others)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    for process in descendants:
+    for process in found:
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()
+    orphans = [process for process in processes(others) if process.pid != pid]
+    psutil.wait_procs(orphans, timeout=SECONDS_TO_END)
 
 
 def peak_rss_bytes(usage: resource.struct_rusage) -> int:

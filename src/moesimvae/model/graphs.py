@@ -20,6 +20,7 @@ BLOCK = 5_000  # cells whose shared neighbours are counted at once
 # of modularity: high enough for communities far smaller than any population of interest,
 # yet some hundred cells each where there are many
 FINE = 50.0
+COINCIDING = 1e-3  # of the values' standard deviation, far less than between cells that differ
 # spreading of known groups ends when no cell's shares change by more, relative to the largest
 SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
 
@@ -49,6 +50,22 @@ def neighbour_graph(
     starts = np.arange(0, targets.size + 1, n_neighbors)
     weights = np.ones(targets.size, dtype=np.float32)
     return csr_matrix((weights, targets, starts), shape=(n_cells, n_cells))
+
+
+def apart(points: np.ndarray, n_neighbors: int, seed: int) -> np.ndarray:
+    """Points moved apart by a thousandth of the spread where more coincide than have neighbours.
+
+    Else all of them had the same few neighbours, and each were a community of its own. points:
+    (n_cells, n_dimensions), returned as they are where no more than `n_neighbors` coincide.
+    """
+    _, group, sizes = np.unique(points, axis=0, return_inverse=True, return_counts=True)
+    many = sizes[group] > n_neighbors
+    if not many.any():
+        return points
+    noise = np.random.default_rng(seed).normal(size=(many.sum(), points.shape[1]))
+    moved = points.copy()
+    moved[many] += (COINCIDING * (points.std() or 1.0) * noise).astype(points.dtype)
+    return moved
 
 
 def without_self(neighbours: np.ndarray) -> np.ndarray:
@@ -116,10 +133,9 @@ def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray
 
     graph: symmetric weights; a larger resolution gives more communities.
     """
-    edges = triu(graph, k=1, format="coo")
-    drawn = igraph.Graph(n=graph.shape[0], edges=np.column_stack([edges.row, edges.col]))
-    with _igraph_draws_from(seed):
-        found = drawn.community_multilevel(edges.data, resolution=resolution)
+    drawn, weights = as_igraph(graph)
+    with igraph_draws_from(seed):
+        found = drawn.community_multilevel(weights, resolution=resolution)
     return np.asarray(found.membership), float(found.q)
 
 
@@ -131,13 +147,12 @@ def potts(
     The constant Potts model (Traag et al. 2011), by the Leiden algorithm. weights: (n, n),
     symmetric; masses: (n,).
     """
-    edges = triu(csr_matrix(weights), k=1, format="coo")
-    drawn = igraph.Graph(n=len(masses), edges=np.column_stack([edges.row, edges.col]))
+    drawn, between = as_igraph(csr_matrix(weights))
     unit = masses.mean()  # igraph stops at differences that are small in absolute terms
-    with _igraph_draws_from(seed):
+    with igraph_draws_from(seed):
         found = drawn.community_leiden(
             objective_function="CPM",
-            weights=(edges.data / unit**2).tolist(),
+            weights=(between / unit**2).tolist(),
             node_weights=(masses / unit).tolist(),
             resolution=resolution,
             n_iterations=-1,
@@ -189,8 +204,16 @@ def together(groups: np.ndarray) -> np.ndarray:
     return shared / groups.shape[1]
 
 
+def as_igraph(graph: csr_matrix) -> tuple[igraph.Graph, np.ndarray]:
+    """igraph's graph of a symmetric one, and the weights of its edges, (n_edges,)."""
+    edges = triu(graph, k=1, format="coo")
+    drawn = igraph.Graph(n=graph.shape[0], edges=np.column_stack([edges.row, edges.col]))
+    return drawn, edges.data
+
+
 @contextmanager
-def _igraph_draws_from(seed: int) -> Iterator[None]:
+def igraph_draws_from(seed: int) -> Iterator[None]:
+    """Let igraph's random numbers follow from a seed."""
     igraph.set_random_number_generator(random.Random(seed))
     try:
         yield

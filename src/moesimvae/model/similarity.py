@@ -24,6 +24,7 @@ from torch import Tensor
 from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.model.graphs import (
+    apart,
     by_distance,
     by_modularity,
     fine_communities,
@@ -462,6 +463,7 @@ def _fine_communities(
 def _by_graph(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     part = _dense(points if chosen is None else points[chosen])
+    part = apart(part, parameters.n_neighbors, seed)
     search = None
     if chosen is not None:
         k = min(parameters.n_neighbors, len(part) - 1) + 1

@@ -191,8 +191,8 @@ def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) 
         "and the number of clusters. A cluster has the colour of the population it is matched to "
         "(one to one, most cells in agreement); further clusters have other colours, and noise is "
         "dark grey.",
-        "Every method has its default settings, whereas the paper shows those that its test cells "
-        "chose.",
+        "Every method has the settings of config.yaml, whereas the paper shows those that its test "
+        "cells chose.",
         "‡ uses prior knowledge about the cells." if prior else "",
         f"No clusters: {', '.join(lost)}." if lost else "",
         "Distances between groups in a UMAP mean little.",

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moesimvae.evaluation.quality import KNOW_NOTHING
 from moesimvae.evaluation.statistics import pareto_front
 from moesimvae.report import sections, tables
 from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, log_axis, styled
@@ -116,7 +117,7 @@ def scores(
             linewidths=0.9,
             zorder=3,
         )
-        floor = by_method[(by_method["kind"] == "control") & (by_method["mean"] < 1)]["mean"]
+        floor = by_method[by_method.index.isin(KNOW_NOTHING)]["mean"].dropna()
         if len(floor):
             panel.axvline(floor.max(), color=CONTROL, linestyle=":", linewidth=1)
         low = min(0.0, float(by_method["min"].min()))

@@ -16,7 +16,6 @@ from moesimvae.report.overview import BOUND
 
 Block = dict[str, Any]
 
-STATISTICS = ("mean", "median", "min", "max")
 SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
 
 

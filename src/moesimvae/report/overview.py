@@ -69,12 +69,12 @@ def overviews(
         titles, notes = [metrics[m]["title"] for m in some], []
         if pooled:
             where = [f"all {len(parts)} data sets"]
-            heading = f"{_listed(titles)} over {len(parts)} data sets"
+            heading = f"{joined(titles)} over {len(parts)} data sets"
             groups = _pooled(own, parts, some, names[0], metrics)
             legend = _pooled_legend(own, len(parts))
         else:
             where = [sections.title_of(d, s, datasets[d]) for d, s in parts]
-            heading = f"{_listed(titles)} on all data sets"
+            heading = f"{joined(titles)} on all data sets"
             groups = _side_by_side(own, quoted, parts, some, names[0], metrics, notes)
             legend = _legend(own, quoted, any(h == PUBLISHED for h, _ in groups))
         made.append(
@@ -227,11 +227,12 @@ def _ordered(own: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[
 
 def _caption(own: pd.DataFrame, titles: list[str], where: list[str], facts: list[Block]) -> str:
     methods = own[(own["kind"] != "control") & (own["choice"] == "")]["method"].nunique()
-    said = f"{_listed(titles)} of {methods} methods on {'; '.join(where)}."
+    said = f"{joined(titles)} of {methods} methods on {'; '.join(where)}."
     return said + sections.caveats(facts)
 
 
-def _listed(titles: list[str]) -> str:
+def joined(titles: list[str]) -> str:
+    """ "a, b and c"."""
     return " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
 
 

@@ -106,7 +106,7 @@ def summary(
     own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
     finished = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
     names = [sections.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
-    where = f" ({_listed(names)})" if len(names) <= IN_DETAIL else ""
+    where = f" ({overview.joined(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
     seeds = int(finished["n_planned"].max())
     said = [
@@ -143,7 +143,7 @@ def summary(
         ]
     if (own["kind"] == "oracle").any():
         titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
-        oracles = _listed(list(dict.fromkeys(titles)))
+        oracles = overview.joined(list(dict.fromkeys(titles)))
         said.append(
             f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
         )
@@ -288,7 +288,3 @@ def _webp(path: Path, share: float = 1) -> tuple[bytes, tuple[int, int]]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -142,7 +142,7 @@ def _explained(rows: pd.DataFrame, choices: bool = True) -> str:
             " Oracle and label-free: the same method with settings chosen by looking at the true "
             "labels, and without them."
             if choices
-            else " Methods have their default settings."
+            else " Methods have the settings of config.yaml; nothing was chosen by scores."
         )
     return said
 

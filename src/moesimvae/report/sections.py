@@ -408,7 +408,7 @@ def machine_of(statuses: Iterable[Block]) -> str:
     """What runs ran on, in words, from their status.json; each different machine once."""
     return "; ".join(
         dict.fromkeys(
-            f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1024:.0f} GB, {m['platform']}, "
+            f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1000:.0f} GB, {m['platform']}, "
             f"Python {m['python']}"
             for m in (status["machine"] for status in statuses)
         )

@@ -421,10 +421,13 @@ def values(row: pd.Series) -> dict[int, float]:
     return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}
 
 
-def read_facts(paths: Iterable[str | Path]) -> dict[str, Block]:
-    """Name → content of dataset.json files."""
-    facts = [files.read_json(path) for path in paths]
-    return {fact["name"]: fact for fact in facts}
+def read_facts(paths: Iterable[str | Path], statuses: Iterable[Block] = ()) -> dict[str, Block]:
+    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for."""
+    facts = {fact["name"]: fact for fact in map(files.read_json, paths)}
+    for status in statuses:
+        if status.get("n_clusters"):
+            facts[status["dataset"]]["n_clusters"] = status["n_clusters"]
+    return facts
 
 
 def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
