@@ -324,7 +324,10 @@ def test_the_same_command_goes_on_after_an_interrupt(fcs, tmp_path, run, monkeyp
     assert code == 130
     assert f"goes on from {tmp_path / 'out' / '.checkpoint'}" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".checkpoint"]
-    assert run(*arguments, "--out", tmp_path / "out")[0] == 0
+    code, _, err = run(*arguments, "--seed", 1, "--out", tmp_path / "out")
+    assert code == 1
+    assert "belongs to other cells or parameters" in err
+    assert run(*arguments, "--out", tmp_path / "out")[0] == 0  # refused, and not removed
     assert len(times) == 6
     labels = [(tmp_path / name / "labels.csv").read_bytes() for name in ("whole", "out")]
     assert labels[0] == labels[1]

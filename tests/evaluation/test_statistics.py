@@ -223,6 +223,19 @@ def test_held_out_cells_count_where_there_are_any():
     assert set(table[table["level"] == s.WITHIN]["split"]) == {"test"}
 
 
+def test_a_metric_of_the_training_cells_alone_counts_beside_one_of_the_test_cells():
+    inside = long(1, split="train").replace({"metric": {"ari": "silhouette"}})
+    both = pd.concat([long(1, split="train"), long(1, split="test"), inside])
+    metrics = METRICS | {"silhouette": {"better": "higher"}}
+    asked = experiment() | {"metrics": ["ari", "silhouette"]}
+    table = s.significance(both, METHODS, metrics, asked)
+    within = table[table["level"] == s.WITHIN].drop_duplicates(["metric", "split"])
+    assert dict(zip(within["metric"], within["split"], strict=True)) == {
+        "ari": "test",
+        "silhouette": "train",
+    }
+
+
 def test_a_method_missing_on_one_data_set_is_left_out_and_named():
     scores = long(7)
     scores = scores[~((scores["dataset"] == "d0") & (scores["method"] == "fair"))]

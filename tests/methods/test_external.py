@@ -168,3 +168,8 @@ def test_a_block_changes_its_hash_with_its_files_and_no_others(tmp_path):
     assert block() == first
     (tmp_path / "a.sh").write_text("two")
     assert block()["files_sha256"] != first["files_sha256"]
+    (tmp_path / "mine.yaml").write_text("mine: {module: mine.py}")
+    for name in ("mine", "helper"):
+        before = [block()["files_sha256"]] if (tmp_path / "mine.py").exists() else []
+        (tmp_path / f"{name}.py").write_text("x = 1")
+        assert block()["files_sha256"] not in before  # what stands beside a module it may import

@@ -126,6 +126,19 @@ def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made)
     assert "k-means" not in first.caption.partition("Did not finish")[2]
 
 
+def test_the_line_of_blind_controls_is_not_the_true_labels(made):
+    """Where these score below 1, as in metrics that look at no truth."""
+    scores = tables.read_many(made.scores)
+    scores.loc[scores["method"] == "true_labels", "value"] = 0.7
+    runs = tables.read_many(made.runs)
+    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = tables.read_facts(made.datasets)
+    first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
+    blind = table[table["method"].isin(["random_labels", "one_cluster"])].groupby("metric")["mean"]
+    dotted = [line for line in first.figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert dotted[0].get_xdata()[0] == pytest.approx(blind.max()[made.experiment["metrics"][0]])
+
+
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
     runs = tables.read_many(made.runs).assign(status="timeout", reason="too slow")
     runs[["clusters_found", "noise_share"]] = np.nan

@@ -272,6 +272,15 @@ def test_the_caption_says_simulated_subset_n_and_machine():
     assert "sample standard deviation" in part.legend["general"]
 
 
+def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"name": "x", "n_clusters": 10}')
+    paths = [tmp_path / "dataset.json"]
+    assert tables.read_facts(paths)["x"]["n_clusters"] == 10
+    status = {"dataset": "x", "n_clusters": 15}
+    assert tables.read_facts(paths, [status])["x"]["n_clusters"] == 15
+    assert tables.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
+
+
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])
 def test_tables_that_contradict_themselves_are_refused(change):
     experiment = {"name": "e", "title": "E", "datasets": ["x"], "methods": {"a": [0]},
