@@ -269,6 +269,7 @@ def _fit_and_write(
         cells = anndata.read_h5ad(staging / "prepared.h5ad", backed="r")
     else:
         cells = recipes.prepared(file, recipe)
+        recipes.require_differences(cells, file.path)
     n_clusters = options.clusters
     if n_clusters is None:
         n_clusters = _estimated(cells, options)

@@ -7,8 +7,9 @@ files lie beside the file with the block (`docs/own_method.md`).
 """
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,37 @@ METHOD_DEFAULTS: Block = {
     "reference": "Own method.",
 }
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+INPUTS = ("scaled", "transformed", "counts")
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _whole(value: Any) -> bool:
+    return _positive(value) and isinstance(value, int)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+# Key of a block of a user's own method → what fits, and how that is said.
+OWN_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("title", "module", "command", "reference", "environment"), (_text, "a text")),
+    **dict.fromkeys(
+        ("uses_n_clusters", "uses_prior", "stochastic", "gpu"), (_flag, "true or false")
+    ),
+    **dict.fromkeys(("threads", "mem_mb"), (_whole, "a whole number above 0")),
+    "runtime": (_positive, "a number of minutes above 0"),
+    "params": (lambda value: isinstance(value, dict), "a mapping of names to values"),
+    "input": (lambda value: value in INPUTS, f"one of {', '.join(INPUTS)}"),
+    "format": (lambda value: value in FORMATS, "csv or mtx"),
+}
 # What a command may have in braces, besides the names of its params.
 PLACES = ("features", "labels", "n_clusters", "seed", "threads")
 FORMATS = ("csv", "mtx")
@@ -110,10 +142,15 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
         raise UserError(f"{where} must be called by lower-case letters, digits and _; rename it.")
     if ("command" in block) == ("module" in block):
         raise UserError(f"{where} needs one of 'module' (a file .py) and 'command'; give one.")
-    kinds = {"title": str, "params": dict, "threads": int, "mem_mb": int, "runtime": int | float}
-    for key, kind in kinds.items():
-        if not isinstance(block[key], kind) or isinstance(block[key], bool):
-            raise UserError(f"{where} has {key}: {block[key]!r}, which is of the wrong kind.")
+    for key, value in block.items():
+        if key not in OWN_KEYS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(key), OWN_KEYS, n=3) or sorted(OWN_KEYS)
+            raise UserError(f"{where} has an unknown key '{key}'; did you mean {', '.join(near)}?")
+        fits, what = OWN_KEYS[key]
+        if not fits(value):
+            raise UserError(f"{where} has {key}: {value!r}; give {what}.")
     if "module" in block:
         module = path.parent / block["module"]
         if not module.is_file():
@@ -143,8 +180,7 @@ def _words(block: Block, where: str) -> list[str]:
         )
     if lacking := sorted({"features", "labels", *block["params"]} - places):
         raise UserError(f"{where} lacks {{{lacking[0]}}} in its command; say where it goes.")
-    if block.setdefault("format", "csv") not in FORMATS:
-        raise UserError(f"{where} has format {block['format']!r}; give {' or '.join(FORMATS)}.")
+    block.setdefault("format", "csv")
     return words
 
 

@@ -100,6 +100,40 @@ def test_columns_of_text_are_told_and_can_be_left_out(tmp_path):
     assert list(anndata.read_h5ad(tmp_path / "a.h5ad").obs["donor"]) == ["x", "x"]
 
 
+def test_a_value_that_is_no_number_does_not_make_names_of_cells(tmp_path):
+    for odd in ("<LOD", "7,9", "CD3", "n.d."):
+        text = f"CD3;CD4\n1.5;2\n{odd};3\n2.5;4\n"
+        file = read_cells(write_csv(tmp_path / "a.csv", text))
+        assert list(file.cells.obs) == ["CD3"]
+        sentence = error(recipes.choose, file)
+        assert f"cell number 1 has '{odd}' in CD3" in sentence
+        assert ("decimal comma" in sentence) == (odd == "7,9")
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "X", "id", "Cell ID", "row"])
+def test_a_column_that_counts_the_cells_names_them(tmp_path, name):
+    text = f"{name},CD3\n" + "".join(f"{i},{v}\n" for i, v in enumerate((0.5, 0.1, 0.7), 1))
+    cells = read_cells(write_csv(tmp_path / "a.csv", text)).cells
+    assert list(cells.obs_names) == ["1", "2", "3"]
+    assert list(cells.var_names) == ["CD3"]
+
+
+def test_names_that_count_the_features_are_names(tmp_path):
+    cells = read_cells(write_csv(tmp_path / "a.csv", ",0,1,2\n0,5,5.5,7\n1,4,4,4\n")).cells
+    assert (cells.shape, list(cells.var_names)) == ((2, 3), ["0", "1", "2"])
+    assert "numbers in its first line" in error(
+        read_cells, write_csv(tmp_path / "b.csv", "0.4,1,0\n1,2,3\n")
+    )
+
+
+@pytest.mark.parametrize("kind", ["coo", "csc", "csr", "bsr"])
+def test_sparse_matrices_of_every_kind(tmp_path, kind):
+    matrix = sp.random_array((9, 4), density=0.5, format="csr", rng=np.random.default_rng(0))
+    sp.save_npz(tmp_path / "a.npz", sp.csr_matrix(matrix).asformat(kind))
+    cells = read_cells(tmp_path / "a.npz").cells
+    np.testing.assert_allclose(cells.X.toarray(), matrix.toarray(), rtol=1e-6)
+
+
 def test_columns_that_are_no_markers_are_told(tmp_path):
     text = "Time,CD3,DNA-1,label,Event_length,file_number,CD45RA,timely\n" + "1,2,3,4,5,6,7,8\n" * 2
     file = read_cells(write_csv(tmp_path / "a.csv", text))
@@ -124,7 +158,7 @@ def test_bad_tables(tmp_path, text, words):
 
 def test_damaged_bytes(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"cell,CD3\n\xff\xfe,1\n")
-    assert "not a table" in error(read_cells, tmp_path / "a.csv")
+    assert "not in UTF-8" in error(read_cells, tmp_path / "a.csv")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"cell,CD3\na,1\n" * 999)[:-20])
     assert "truncated or damaged" in error(read_cells, tmp_path / "a.csv.gz")
 

@@ -142,6 +142,19 @@ def test_labels_are_split_off_and_do_not_enter_anything_else(write, tmp_path):
     assert labels["scored"].sum() == (expected != "").sum() == facts["n_scored"]
 
 
+def test_a_label_that_no_table_has_is_told_before_its_other_columns(tmp_path):
+    with pytest.raises(UserError, match="has no label column 'typ'; did you mean type"):
+        prepared(csv(tmp_path), tmp_path / "out", label="typ")
+
+
+@pytest.mark.parametrize("as_matrix", [np.asarray, sp.csr_matrix])
+def test_values_that_tell_no_cell_from_another_are_refused(tmp_path, as_matrix):
+    cells = anndata.AnnData(as_matrix(np.tile(np.float32([1.5, 0, 2]), (N, 1))))
+    cells.write_h5ad(tmp_path / "same.h5ad")
+    with pytest.raises(UserError, match="one and the same value in all cells"):
+        prepared(tmp_path / "same.h5ad", tmp_path / "out")
+
+
 def test_counts_keep_the_genes_of_largest_variance(tmp_path):
     _, cells, _ = prepared(h5ad(tmp_path), tmp_path / "out", genes=3)
     assert cells.n_vars == 3

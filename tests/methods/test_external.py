@@ -15,6 +15,7 @@ import scipy.sparse as sp
 
 from fences import code_blocks
 from moesimvae import registry
+from moesimvae.errors import UserError
 from moesimvae.files import read_json
 from moesimvae.methods import external, runner
 
@@ -153,6 +154,26 @@ def test_sparse_features_in_the_matrix_market_format(tmp_path):
     np.testing.assert_allclose(scipy.io.mmread(path).toarray(), VALUES, rtol=1e-6)
     assert len((tmp_path / "cells.txt").read_text().splitlines()) == N
     assert (tmp_path / "features.txt").read_text() == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("input: count", "give one of scaled, transformed, counts"),
+        ("stochstic: false", "unknown key 'stochstic'; did you mean stochastic"),
+        ("stochastic: 'false'", "give true or false"),
+        ("gpu: 'yes'", "give true or false"),
+        ("threads: 0", "a whole number above 0"),
+        ("mem_mb: 1.5", "a whole number above 0"),
+        ("runtime: -5", "minutes above 0"),
+        ("params: [1]", "a mapping of names to values"),
+    ],
+)
+def test_a_block_is_checked(tmp_path, setting, says):
+    block = f"mine: {{command: 'sh a.sh {{features}} {{labels}}', {setting}}}"
+    (tmp_path / "mine.yaml").write_text(block)
+    with pytest.raises(UserError, match=says):
+        registry.load(registry.own_methods(tmp_path))
 
 
 def test_a_block_changes_its_hash_with_its_files_and_no_others(tmp_path):

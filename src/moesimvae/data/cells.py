@@ -19,6 +19,7 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
 """
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +38,13 @@ from moesimvae.errors import UserError, first_line
 
 BACKED_BYTES = 4 << 30
 CELL_COLUMNS = frozenset(
-    {"barcode", "barcodes", "cell", "cell_barcode", "cell_id", "cell_name", "cellid", "index"}
+    {
+        *("barcode", "barcodes", "cell", "cell_barcode", "cell_id", "cell_name", "cellid", "index"),
+        *("id", "event_id", "unnamed:_0"),
+    }
 )
+# as 7.8, 7,8, 1e-3, <0.5: in a column that holds such, others are no names of cells
+NUMBER = re.compile(r"\s*[<>]?\s*[+-]?\d[\d.,]*([eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,7 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
 def _table(path: Path) -> anndata.AnnData:
     try:
         names, separator = _head(path)
-        named = names[0] == "" or names[0].lower() in CELL_COLUMNS
+        named = names[0] == "" or names[0].lower().replace(" ", "_") in CELL_COLUMNS
         with opened(path) as stream:
             table = pd.read_csv(
                 stream,
@@ -185,13 +191,17 @@ def _table(path: Path) -> anndata.AnnData:
                 dtype={0: str} if named else None,  # a cell named 007 keeps its zeros
                 low_memory=False,
             )
-    except (ValueError, csv.Error) as error:  # pandas' and Unicode's errors are ValueErrors
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not in UTF-8 ({first_line(error)}); save it as UTF-8."
+        ) from error
+    except (ValueError, csv.Error) as error:  # pandas' errors are ValueErrors
         raise UserError(
             f"{path} is not a table of cells ({first_line(error)}); mend that line."
         ) from error
     names = pd.Index(names, dtype=object)
     cell = pd.RangeIndex(len(table)).astype(str)
-    if named or _all_different_text(table[0]):
+    if named or _names_cells(table[0]):
         cell, names = pd.Index(table.pop(0).astype(str).to_numpy(), dtype=object), names[1:]
     require_unique(names, f"{path}: the column")
     table.columns, table.index = names, cell
@@ -211,10 +221,16 @@ def _head(path: Path) -> tuple[list[str], str]:
     with opened(path) as stream:
         lines = [stream.readline().decode("utf-8-sig") for _ in range(2)]
     if not lines[0].strip():
-        raise UserError(f"{path} is empty; its first line must name the features.")
+        what = "has an empty first line" if lines[0] else "is empty"
+        raise UserError(f"{path} {what}; its first line must name the features.")
     separator = max(",;\t", key=lines[0].count)
     names, *first = csv.reader(filter(None, lines), delimiter=separator)
     names = [name.strip() for name in names]
+    if _are_values([name for name in names if name]):
+        raise UserError(
+            f"{path} has numbers in its first line ({names[0] or names[-1]}, …) where the names of "
+            "the features must stand; add a line of names."
+        )
     fields = len(first[0]) if first else len(names)
     if fields == len(names) + 1:
         names = ["", *names]  # as R writes tables: the column of the cells' names has none
@@ -226,8 +242,21 @@ def _head(path: Path) -> tuple[list[str], str]:
     return names, separator
 
 
-def _all_different_text(column: pd.Series) -> bool:
-    return column.dtype == object and len(column) > 0 and column.notna().all() and column.is_unique
+def _are_values(names: list[str]) -> bool:
+    """Whether all are numbers, and not whole ones that count: a first cell, not a line of names."""
+    numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
+    counts = numbers.is_unique and (numbers == numbers.round()).all()
+    return len(numbers) > 0 and bool(numbers.notna().all()) and not counts
+
+
+def _names_cells(column: pd.Series) -> bool:
+    """Whether a first column, whatever its name, is no feature: text of its own, or a counter."""
+    if not len(column) or column.isna().any() or not column.is_unique:
+        return False
+    if column.dtype.kind in "iu":
+        place = column.to_numpy() - np.arange(len(column))
+        return len(column) > 2 and bool((place == place[0]).all() and place[0] in (0, 1))
+    return column.dtype == object and not column.astype(str).map(NUMBER.fullmatch).any()
 
 
 # ---------------------------------------------------------------------- npz
@@ -236,7 +265,7 @@ def _all_different_text(column: pd.Series) -> bool:
 def _npz(path: Path) -> anndata.AnnData:
     try:
         with archive(path), np.load(path, allow_pickle=False) as stored:
-            if "indptr" in stored:
+            if {"format", "shape"} <= set(stored.files):  # as scipy.sparse.save_npz writes it
                 matrix = sp.csr_matrix(sp.load_npz(path))
                 hdf5.require_whole(path, "X", matrix)
                 matrix = matrix.astype(np.float32)

@@ -62,10 +62,13 @@ def write_features(
             f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
             f"{LEAST_CELLS}, or cluster them with `moesimvae cluster`."
         )
+    if label is not None and file.kind in ("table", "fcs"):
+        column_as_text(file, label)  # a column that is not there is told first
     drop = [*drop, label] if label in _columns(file) else drop
     chosen = recipes.choose(file, features, drop, use_rep, as_config)
     recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep)
     cells, steps = _transformed(file, recipe, genes)
+    recipes.require_differences(cells, path)
     values = cells.layers[_kept(recipe)]
     number = _number(estimate, values, path) if clusters is None else clusters
     cells = preprocess(cells, [{"step": "minmax"}])

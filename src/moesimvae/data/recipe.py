@@ -3,6 +3,7 @@
 A recipe is kept beside the model (`preprocessing.json`), so that new cells are treated alike.
 """
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,11 +34,13 @@ LIBRARY_SIZE = 10_000
 LOOKED_AT = 10_000
 PIECE_VALUES = 1 << 24
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 # channels of cytometry that say where, when or which, not what a cell expresses
 NOT_MARKERS = (
     *("time", "event*length", "cell*length", "center", "offset", "width", "residual"),
     *("dna*", "*_dna*", "*ir_dna*", "bc[0-9]*", "*_bc[0-9]*", "barcode*", "bead*", "*_bead*"),
     *("viability", "live*dead*", "cisplatin*", "*_cisplatin*", "*_viability"),
+    *("id", "event_id", "cell_id", "unnamed:*"),
     *("event", "event_n*", "event#", "file", "file_n*", "fileno", "sample", "sample_id"),
     *("cluster", "cluster_id", "individual", "label", "population", "population_id"),
 )
@@ -115,10 +118,16 @@ def choose(
     chosen = [name for name in file.cells.var_names if name in taken]
     text = [name for name in columns[file.cells.n_vars :] if name in taken]
     if text:
-        example = file.cells.obs[text[0]].iloc[0]
+        column = file.cells.obs[text[0]].astype(str)
+        number, example = _no_number(column)
+        if _DECIMAL_COMMA.fullmatch(example):
+            raise UserError(
+                f"{file.path} has a decimal comma in {listed(text)} (cell number {number} has "
+                f"'{example}' in {text[0]}); write numbers with a point."
+            )
         raise UserError(
-            f"{file.path} has columns that are not numbers ({listed(text)}; the first cell has "
-            f"'{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
+            f"{file.path} has columns that are not numbers ({listed(text)}; cell number {number} "
+            f"has '{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
             f"features to take with {said('features', ['NAME'])}."
         )
     if tabular and not features:
@@ -132,6 +141,13 @@ def choose(
     if not chosen:
         raise UserError(f"no feature of {file.path} is left to cluster; choose at least one.")
     return chosen
+
+
+def _no_number(column: pd.Series) -> tuple[int, str]:
+    """The first value of a column that is no number, and its cell, counted from 0."""
+    wrong = pd.to_numeric(column, errors="coerce").isna().to_numpy() & (column != "").to_numpy()
+    number = int(np.argmax(wrong))
+    return number, column.iloc[number]
 
 
 def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list[str]:
@@ -236,6 +252,20 @@ def prepared(file: CellFile, recipe: Recipe) -> anndata.AnnData:
     """
     with _source(file, recipe.layer, recipe.use_rep) as matrix:
         return _apply(recipe, matrix, file.cells.obs_names, file)
+
+
+def require_differences(cells: anndata.AnnData, path: str | Path) -> None:
+    """UserError where no feature tells one cell from another."""
+    matrix = cells.X
+    if sp.issparse(matrix):
+        same = np.all(matrix.max(axis=0).toarray() == matrix.min(axis=0).toarray())
+    else:
+        same = all(np.all(matrix[i] == matrix[0]) for i in range(1, len(matrix)))
+    if same:
+        raise UserError(
+            f"{path}: every feature has one and the same value in all cells, so that nothing can "
+            "be clustered; choose other features or values."
+        )
 
 
 def pieces(file: CellFile, recipe: Recipe) -> Iterator[anndata.AnnData]:
@@ -374,7 +404,7 @@ def _require_finite(cells: anndata.AnnData, file: CellFile) -> None:
     if wrong:
         raise UserError(
             f"{file.path}: {wrong}, which is not finite; remove such cells or leave the feature "
-            "out (--drop)."
+            "out."
         )
 
 
@@ -385,7 +415,7 @@ def _require_domain(cells: anndata.AnnData, recipe: Recipe, file: CellFile) -> N
         if wrong:
             raise UserError(
                 f"{file.path}: {wrong}, but log(1 + x) is for values of at least 0; use another "
-                "transform (--transform)."
+                "transform."
             )
 
 

@@ -122,7 +122,7 @@ def scores(
             panel.axvline(floor.max(), color=CONTROL, linestyle=":", linewidth=1)
         low = min(0.0, float(by_method["min"].min()))
         panel.set_xlim(low - 0.03, max(1.03, float(by_method["max"].max()) + 0.03))
-        panel.set_title(_with_arrow(metrics[metric]), fontsize=9.5)
+        panel.set_title(fill(_with_arrow(metrics[metric]), 24), fontsize=9.5)
         panel.xaxis.set_major_locator(mpl.ticker.MultipleLocator(0.5))
         panel.xaxis.set_minor_locator(mpl.ticker.MultipleLocator(0.1))
         panel.grid(axis="x", which="both")

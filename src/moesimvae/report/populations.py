@@ -111,7 +111,7 @@ def confusion(truth: np.ndarray, clusters: np.ndarray, title: str) -> Figure:
     longest = max(len(cut(str(c), 30)) for c in counts.columns)
     cell = min(0.3, 4.6 / columns)
     row = np.clip(4.2 / rows, 0.15, 0.26)
-    height = 1.0 + row * rows + (0.06 * longest if columns > 3 else 0.3)
+    height = 1.0 + row * rows + max(0.3, 0.06 * longest)
     figure = Figure((WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=10.5)
     bars_width = 1.5
@@ -179,8 +179,8 @@ def _cluster_sizes(
     if (every > scored).any():
         panel.barh(y, every - scored, left=scored, color=UNSCORED, height=0.75)
         handles.append(mpl.patches.Patch(color=UNSCORED, label="not scored"))
-    panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.06), fontsize=8,
-                 handlelength=1)  # fmt: skip
+    panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), fontsize=8,
+                 borderaxespad=2.4, handlelength=1)  # fmt: skip
     panel.set_title("Cells", fontsize=9.5)
     panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3, integer=True))
     panel.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))
