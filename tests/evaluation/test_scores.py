@@ -324,6 +324,14 @@ def test_random_labels_that_are_the_one_true_group_are_the_truth(results, blocks
     check_controls(scores, blocks, UNCOUNTED)
 
 
+def test_random_labels_that_are_the_truth_of_several_groups_are_refused(results, blocks):
+    scores, _ = results.score(results.controls(), list(agreement.METRICS))
+    known = scores[scores["method"] == "true_labels"].assign(method="random_labels")
+    scores = pd.concat([scores[scores["method"] != "random_labels"], known])
+    with pytest.raises(UserError, match="control 'random_labels' misbehaves"):
+        check_controls(scores, blocks, UNCOUNTED)
+
+
 def test_random_labels_of_few_scored_cells_may_be_further_off(results, blocks):
     scores, _ = results.score(results.controls(), list(agreement.METRICS))
     random = (scores["method"] == "random_labels") & (scores["metric"] == "ari")
