@@ -53,7 +53,6 @@ COLUMNS = [
     *("ours", "mean", "sd", "low", "high", "n", "n_planned", "difference", "tolerance"),
     *("tolerance_reason", "verdict", "direction", "reason", "runs"),
 ]
-COUNTED = ("clusters_found", "noise_share")  # a column of the runs' table each
 RULES = (
     *("ours", "better", "tolerance", "relative", "reason", "from", "derive", "table", "of"),
     *("setting", "not_comparable", "other_unit", "skip", "target"),
@@ -163,7 +162,7 @@ class Results:
         What is counted with each run is taken from there where the experiment does not score it.
         """
         found = self._scores.get((dataset, method, metric))
-        if found is None and metric in COUNTED:
+        if found is None and metric in self.runs:
             runs = self.planned(dataset, method)
             runs = runs[runs["status"] == "ok"].dropna(subset=metric)
             found = runs.assign(value=runs[metric].astype(float), split="all")

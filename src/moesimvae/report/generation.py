@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.evaluation.judge import majority_names
+from moesimvae.evaluation.scores import SCORE_COLUMNS
 from moesimvae.report.style import DARK, PALETTE, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
@@ -624,8 +625,7 @@ def recovered(scores: pd.DataFrame, components: Mapping[str, int]) -> pd.DataFra
         found = mine.set_index("true")["value"].reindex(grid)
         most = max(itertools.takewhile(lambda k: found[k] == k, grid), default=0)  # noqa: B023
         rows.append((family, method, seed, "all", "components_recovered", float(most), ""))
-    columns = ["dataset", "method", "seed", "split", "metric", "value", "run"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
 SYNTHETIC = {"f_flowcap": "FlowCAP F-measure", "clusters_found": "clusters found"}
