@@ -67,6 +67,7 @@ def test_every_command_on_own_data_can_be_planned(root, checkout):
     elsewhere.mkdir()
     write_cells(elsewhere)
     shown = commands(root, "own_data.md", "snakemake")
+    page = (root / "docs" / "own_data.md").read_text(encoding="utf-8")
     assert len(shown) >= 4
     for words in shown:
         folder = elsewhere if "--snakefile" in words else checkout.folder
@@ -75,6 +76,9 @@ def test_every_command_on_own_data_can_be_planned(root, checkout):
         code, printed = snakemake(folder, "--dry-run", *words)
         assert code == 0, printed
         assert "results/own/report.html" in printed
+        if "data=cells.h5ad" in words:
+            (runs,) = re.findall(r"`(results/runs/\w+)/", page)
+            assert f"{runs}/kmeans/seed0" in printed
         jobs = [job for job in re.split(r"\nrule ", printed) if job.startswith("cluster_own:")]
         assert jobs
         for job in jobs:
@@ -136,7 +140,7 @@ def test_own_methods_in_a_module_of_another_workflow(root, checkout, tmp_path, m
         "Random labels",
         "All cells in one cluster",
     }
-    runs = user / "results/runs/own_cells"
+    (runs,) = (user / "results/runs").glob("own_cells_*")
     assert read_json(runs / "nearest/seed0/status.json")["params"] == {"n_tries": 5}
     assert read_json(runs / "short/seed0/status.json")["reason"] == (
         f"the command wrote 1 labels for {N} cells."

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 
 from moesimvae import config, newmethod, registry
 from moesimvae.data import content, counts, own, sets
-from moesimvae.data.cells import read_cells
+from moesimvae.data.cells import column_as_text, read_cells
 from moesimvae.data.download import fetch
 from moesimvae.data.readers import read_idx
 from moesimvae.errors import UserError
@@ -307,6 +307,7 @@ CASES = {
     "csv in UTF-16": (csv("a,b\n1,2\n".encode("utf-16")), "is not in UTF-8"),
     "csv without names": (csv("0.5,1.5\n0.1,0.2\n"), "numbers in its first line"),
     "csv with an empty first line": (csv("\na,b\n1,2\n"), "has an empty first line"),
+    "csv separated by bars": (csv("a|b\n1|2\n"), "and text in it ('1|2'); separate columns by"),
     "csv with an open quote": (csv('a,b\n"1,2\n3,4\n'), "is not a table of cells"),
     "gzip that is none": (csv(b"\x1f\x8bnot gzip", "cells.csv.gz"), "truncated or damaged gzip"),
     "gzip cut off": (csv(gzip.compress(b"a,b\n1,2\n")[:-6], "cells.csv.gz"), "damaged gzip"),
@@ -351,6 +352,10 @@ CASES = {
     ),
     # 10x
     "10x without cells": (tenx(**{"barcodes.tsv": None}), "holds no barcodes.tsv"),
+    "10x asked for labels": (
+        lambda f: column_as_text(tenx()(f), "type"),
+        "tell no groups of cells ('type' is asked for)",
+    ),
     "10x of another size": (
         tenx(**{"barcodes.tsv": "A\nB\n"}),
         "but there are 2 genes and 2 cells",

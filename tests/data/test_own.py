@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import anndata
 import flowio
@@ -163,6 +164,32 @@ def test_counts_keep_the_genes_of_largest_variance(tmp_path):
     assert steps == ["library_size", "log1p", "select_features", "keep", "minmax"]
 
 
+def test_values_that_somebody_normalised_keep_them_too_but_scaled_ones_are_all_kept(tmp_path):
+    lognorm = np.log1p(COUNTS / COUNTS.sum(axis=1, keepdims=True) * 1e4)
+    widest = np.sort(np.argsort(-lognorm.var(axis=0))[:3])
+    for name, values, expected in (
+        ("lognorm", lognorm, [GENES[i] for i in widest]),
+        ("sparse", sp.csr_matrix(lognorm), [GENES[i] for i in widest]),
+        ("scaled", lognorm - lognorm.mean(axis=0), GENES),
+    ):
+        cells = anndata.AnnData(values, var=pd.DataFrame(index=GENES))
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+        facts, cells, _ = prepared(tmp_path / "cells.h5ad", tmp_path / name, genes=3)
+        assert list(cells.var_names) == expected
+        assert facts["note"].startswith(f"{len(expected)} of the file's 6 features")
+
+
+def test_whole_numbers_in_a_table_are_taken_as_they_are_and_that_is_said(tmp_path):
+    told = "all are whole numbers: of molecules counted, ask for the transform counts"
+    for write in (csv, npz):
+        facts, cells, _ = prepared(write(tmp_path), tmp_path / write.__name__, label="type")
+        np.testing.assert_array_equal(cells.layers["values"], COUNTS)
+        assert told in facts["note"]
+    np.savez(tmp_path / "others.npz", X=COUNTS + 0.5)
+    facts, _, _ = prepared(tmp_path / "others.npz", tmp_path / "others")
+    assert told not in facts["note"]
+
+
 def test_values_taken_as_they_are_keep_their_scale_for_methods_that_want_it(tmp_path):
     points = rng.normal(size=(N, 3)) * [10, 1, 0.1]
     np.savez(tmp_path / "pcs.npz", X=points)
@@ -194,12 +221,30 @@ def test_other_kinds_of_features_of_10x_are_left_out(tmp_path):
 def test_a_file_becomes_a_data_set_with_a_harmless_name(tmp_path):
     path = tmp_path / "My cells; $(rm -rf) 'é\".csv"
     path.write_text("CD3\n1\n")
-    blocks = sets.resolve({}, {"data": str(path)})
-    assert list(blocks) == ["own_my_cells_rm_rf"]
-    assert blocks["own_my_cells_rm_rf"]["title"] == path.name
+    ((name, block),) = sets.resolve({}, {"data": str(path)}).items()
+    assert re.fullmatch("own_my_cells_rm_rf_[0-9a-f]{6}", name)
+    assert block["title"] == path.name
     other = tmp_path / "é.csv"
     other.write_text("CD3\n1\n")
-    assert list(sets.resolve({}, {"data": str(other)})) == ["own_cells"]
+    assert re.fullmatch("own_cells_[0-9a-f]{6}", *sets.resolve({}, {"data": str(other)}))
+
+
+def test_files_of_one_name_are_data_sets_of_their_own(tmp_path, monkeypatch):
+    def names(folder):
+        (folder / "sample").mkdir(parents=True)
+        found = []
+        for file in ("cells.csv", "cells.tsv", "sample/cells.csv"):
+            (folder / file).write_text("CD3\n1\n")
+            monkeypatch.chdir(folder)
+            found += sets.resolve({}, {"data": file})
+            assert [*sets.resolve({}, {"data": str(folder / file)})] == found[-1:]
+            monkeypatch.chdir("/")
+            assert [*sets.resolve({}, {"data": str(folder / file)})] != found[-1:]
+        return found
+
+    before = names(tmp_path / "before")
+    assert len(set(before)) == 3
+    assert names(tmp_path / "moved") == before
 
 
 def test_too_few_cells_and_no_gap_are_told(tmp_path):

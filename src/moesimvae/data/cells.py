@@ -90,20 +90,21 @@ def read_cells(path: str | Path, on_disk: bool = False, may_be_empty: bool = Fal
         file = CellFile(path, kind, read(path))
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
-    require_unique(file.cells.obs_names, f"{path}: the cell name")
-    require_unique(file.cells.var_names, f"{path}: the feature name")
+    for kind, what in (("obs", "cell"), ("var", "feature")):
+        how = f", in anndata by {kind}_names_make_unique()" * (file.kind == "h5ad")
+        require_unique(getattr(file.cells, f"{kind}_names"), f"{path}: the {what} name", how)
     return file
 
 
-def require_unique(names: pd.Index, what: str) -> None:
-    """UserError that tells the first name which stands twice, and where."""
+def require_unique(names: pd.Index, what: str, how: str = "") -> None:
+    """UserError that tells the first name which stands twice, where, and how to mend it."""
     twice = names.duplicated()
     if twice.any():
         name = names[twice][0]
         first, second = np.flatnonzero(names == name)[:2]
         raise UserError(
-            f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); names "
-            "must be unique."
+            f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); give "
+            f"each a name of its own{how}."
         )
 
 
@@ -136,6 +137,11 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
         values = column.to_numpy()
     elif file.kind in ("table", "fcs"):
         values = file.cells.X[:, find_column(file, name, "label column")]
+    elif file.kind == "10x":
+        raise UserError(
+            f"{file.path} holds counts as Cell Ranger writes them, which tell no groups of cells "
+            f"('{name}' is asked for); leave the label out, or write an h5ad with it in obs."
+        )
     else:
         raise UserError(
             f"{file.path} has no column '{name}' in obs; {near(name, list(file.cells.obs))}."
@@ -232,6 +238,11 @@ def _head(path: Path) -> tuple[list[str], str]:
             "the features must stand; add a line of names."
         )
     fields = len(first[0]) if first else len(names)
+    if len(names) == fields == 1 and first and not NUMBER.fullmatch(first[0][0]):
+        raise UserError(
+            f"{path} has a single column, and text in it ('{first[0][0]}'); separate columns by "
+            "comma, semicolon or tab."
+        )
     if fields == len(names) + 1:
         names = ["", *names]  # as R writes tables: the column of the cells' names has none
     elif fields > len(names):

@@ -51,7 +51,8 @@ def write_features(
 
     label: a column that is left out of the features; nothing else is done with it. clusters: how
     many to ask for; without, what `estimate` says of the transformed values, which are all that it
-    is given. genes: of counts, so many of largest variance (log-normalised) are kept; None: all.
+    is given. genes: of more features, so many of largest variance (transformed) are kept, unless
+    values are below 0, as scaled ones are; None: all.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
@@ -159,7 +160,7 @@ def _transformed(
         raw = recipes.Recipe(recipe.features, [], [], recipe.layer, recipe.use_rep)
         cells.layers["counts"] = sp.csr_matrix(_prepared(file, raw).X)
     steps: list[dict[str, Any]] = []
-    if counts and genes is not None and cells.n_vars > genes:
+    if genes is not None and cells.n_vars > genes and cells.X.min() >= 0:
         steps.append({"step": "select_features", "n_top": genes})
     steps.append({"step": "keep", "layer": _kept(recipe)})
     if file.kind == "fcs":

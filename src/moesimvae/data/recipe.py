@@ -229,7 +229,9 @@ def _automatic(
         return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
     if file.kind in ("h5ad", "10x") and not use_rep and _counts(file, layer):
         return "counts", cofactor, " (automatic: non-negative integers, so counts)"
-    return "none", cofactor, " (automatic: values are taken as they are)"
+    whole = file.kind in ("table", "npz") and _counts(file, layer)
+    hint = "; all are whole numbers: of molecules counted, ask for the transform counts" * whole
+    return "none", cofactor, f" (automatic: values are taken as they are{hint})"
 
 
 def _counts(file: CellFile, layer: str) -> bool:

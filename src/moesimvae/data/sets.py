@@ -13,6 +13,7 @@ The file that a user names with the config key `data` is a data set of the famil
 The keys under `instead` replace a block's own where the user has all the files that they name.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -84,7 +85,9 @@ def _grid(family: str, block: Block) -> dict[str, Block]:
 
 
 def _own(path: str) -> dict[str, Block]:
-    """The data set that a user's file becomes; its name is harmless whatever the file is called.
+    """The data set that a user's file becomes; its name is harmless whatever the file is called,
+    and another one for each place (six hexadecimal digits of its path's SHA-256; below the working
+    folder the path from there, so that a folder of work can be moved).
 
     `own` is the path, `reads` the files there; `tabular`: any column may be the label. Raises
     UserError for a file that is not there, of another format, or called with signs that a line of
@@ -100,11 +103,14 @@ def _own(path: str) -> dict[str, Block]:
         reads = [str(part) for part in files_of(path)]
     except UserError as error:
         raise UserError(f"config key 'data': {error}") from None
-    title = Path(os.path.abspath(path)).name  # of a folder `.`, its name; of a link, its own
+    place = Path(os.path.abspath(path))  # of a folder `.`, its name; of a link, its own
+    title = place.name
     stem = title[: len(title) - len(suffix(title))] if Path(path).is_file() else title
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "cells"
+    seen_from_here = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    digits = hashlib.sha256(os.fsencode(seen_from_here)).hexdigest()[:6]
     block = {"title": title, "family": OWN, "own": path, "reads": reads}
-    return {f"{OWN}_{name}": block | {"tabular": tabular, "n_clusters": None}}
+    return {f"{OWN}_{name}_{digits}": block | {"tabular": tabular, "n_clusters": None}}
 
 
 def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
