@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import synthetic_results as synthetic
 from test_report_page import Named, data_of, without_libraries
@@ -65,6 +66,16 @@ def test_runs_that_no_page_lists_are_linked_themselves(results, monkeypatch):
     for where, start in (("", "../runs/mnist/"), ("demo/report.html", "runs/mnist/")):
         board = leaderboard.leaderboard([(where, "demo", table, facts)], results.metrics)
         assert all(row["href"].startswith(start) for row in board["rows"])
+
+
+def test_metrics_stand_as_the_experiment_lists_them_whichever_method_lacks_one(results):
+    table = tables.read_csv(results.root / "results/demo/table.csv")
+    names = list(dict.fromkeys(table["metric"]))
+    first = table.iloc[0]
+    without = (table["method"] == first["method"]) & (table["metric"] == first["metric"])
+    table.loc[without, "mean"] = np.nan
+    metrics = leaderboard.leaderboard([("", "demo", table, {})], results.metrics)["metrics"]
+    assert [metric["name"] for metric in metrics] == names
 
 
 def test_an_empty_results_folder_still_gives_a_page(tmp_path, results):

@@ -161,7 +161,7 @@ def test_a_planned_run_that_is_not_there_is_told():
 def test_a_run_without_a_value_of_the_metric_is_told_and_not_dnf():
     table = small({"a": {0: float("nan"), 1: 0.5, 2: 0.7}})
     assert row(table, "a")["n"] == 2
-    assert "seed 0: finished, but not scored" in row(table, "a")["reason"]
+    assert "seed 0: finished, but has no value of this metric" in row(table, "a")["reason"]
     alone = small({"a": {0: float("nan")}}, seeds=[0])
     assert row(alone, "a")["status"] == "not scored"
     assert shown(view(alone), "A").dnf is None

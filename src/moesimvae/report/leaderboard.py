@@ -33,7 +33,9 @@ def leaderboard(
     every = list(comparisons)
     rows = [row for one in every for row in _rows(*one)]
     shown = dict.fromkeys(m for row in rows for m in row["scores"])
-    own = dict.fromkeys(m for row in rows if row["kind"] != "published" for m in row["scores"])
+    scored = {m for row in rows if row["kind"] != "published" for m in row["scores"]}
+    listed = dict.fromkeys(m for _, _, table, _ in every for m in table["metric"])
+    own = [name for name in listed if name in scored]  # as the experiment lists its metrics
     return {
         "metrics": [
             {

@@ -301,7 +301,7 @@ def _status(finished: dict, failed: dict, values: dict) -> tuple[str, str]:
         return (kinds.pop() if len(kinds) == 1 else "mixed"), _reasons(failed)
     unscored = sorted(set(finished) - set(values))
     if unscored:
-        reason = f"seed {', '.join(map(str, unscored))}: finished, but not scored by this metric"
+        reason = f"seed {', '.join(map(str, unscored))}: finished, but has no value of this metric"
         return ("partial" if values else NOT_SCORED), "; ".join(
             filter(None, [_reasons(failed), reason])
         )
