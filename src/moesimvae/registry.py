@@ -144,10 +144,9 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
         raise UserError(f"{where} needs one of 'module' (a file .py) and 'command'; give one.")
     for key, value in block.items():
         if key not in OWN_KEYS:
-            from difflib import get_close_matches
-
-            near = get_close_matches(str(key), OWN_KEYS, n=3) or sorted(OWN_KEYS)
-            raise UserError(f"{where} has an unknown key '{key}'; did you mean {', '.join(near)}?")
+            raise UserError(
+                f"{where} has an unknown key '{key}'; did you mean {_near(str(key), OWN_KEYS)}?"
+            )
         fits, what = OWN_KEYS[key]
         if not fits(value):
             raise UserError(f"{where} has {key}: {value!r}; give {what}.")
@@ -194,11 +193,16 @@ def _hash(files: Iterable[Path]) -> str:
 def block(blocks: dict[str, Block], name: str, kind: str) -> Block:
     """The block called `name`; UserError with the nearest known names when there is none."""
     if name not in blocks:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, blocks, n=3) or sorted(blocks)
-        raise UserError(f"unknown {kind} '{name}'; did you mean one of: {', '.join(near)}?")
+        raise UserError(f"unknown {kind} '{name}'; did you mean one of: {_near(name, blocks)}?")
     return blocks[name]
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The known names that are like this one, or else all."""
+    from difflib import get_close_matches
+
+    known = sorted(known)
+    return ", ".join(get_close_matches(name, known, n=3) or known)
 
 
 def in_words(settings: Block) -> str:
