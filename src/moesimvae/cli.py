@@ -138,7 +138,7 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         "--cofactor",
         type=float,
         metavar="C",
-        help="of arcsinh(x / C); default: 5, or 150 when an FCS file has scatter channels",
+        help="of arcsinh(x / C); default: 5, or 150 for an FCS file of a flow cytometer",
     )
     values.add_argument("--layer", default="", help="of an h5ad, instead of X")
     values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
@@ -479,6 +479,8 @@ def _read(options: argparse.Namespace, say: Any) -> CellFile:
     n_cells, n_features = file.cells.shape
     where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
     say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")
+    for note in file.notes:
+        say(f"note       {note}")
     return file
 
 

@@ -384,7 +384,7 @@ CASES = {
     "FCS cut off": (fcs(lambda b: b[: len(b) // 2]), "is not a readable FCS file"),
     "FCS with a header of letters": (fcs(lambda b: b[:10] + b"x" * 48 + b[58:]), "not a readable"),
     "FCS with too many cells": (
-        fcs(lambda b: b.replace(b"$TOT", b"$XOT")),
+        fcs(lambda b: b.replace(b"$TOT/", b"$TOT/9")),
         "is not a readable FCS file",
     ),
     "FCS of unknown values": (fcs(lambda b: b.replace(b"$DATATYPE/F", b"$DATATYPE/Q")), "FCS file"),

@@ -104,12 +104,12 @@ WHOLE = fcs(VALUES, ["A", "B", "C"])
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"cell,CD3\na,1\n", "starts with b'cell,C' instead of FCS2.0, FCS3.0, FCS3.1"),
+        (b"cell,CD3\na,1\n", "starts with b'cell,C' instead of FCS2.0, FCS3.0, FCS3.1, FCS3.2"),
         (b"", "starts with b'' instead"),
-        (b"FCS3.2" + WHOLE[6:], "starts with b'FCS3.2' instead"),
-        (WHOLE[:-5], "data section greater than file size"),
+        (b"FCS3.3" + WHOLE[6:], "starts with b'FCS3.3' instead"),
+        (WHOLE[:-5], "4 events of 12 bytes do not fit into 43 bytes"),
         (WHOLE[:100], "is not a readable FCS file"),
-        (WHOLE.replace(b"$TOT|4|", b"$TOT|5|"), "12 values instead of 5 cells × 3"),
+        (WHOLE.replace(b"$TOT|4|", b"$TOT|5|"), "5 events of 12 bytes do not fit into 48 bytes"),
     ],
 )
 def test_no_fcs_file_and_damaged_ones(tmp_path, content, told):

@@ -7,9 +7,10 @@ table  One line for each cell below a line of names. The separator is the one of
        and tab that the first line has most of. The first column names the cells when its own name
        is empty or one of `CELL_COLUMNS`, or when its values are text and all different; without
        such a column, cells are numbered from 0. Columns of numbers become X, others obs.
-FCS    Versions 2.0 to 3.1. A channel is named by its $PnS (the marker) or, where that is empty or
-       not unique, by its $PnN. Values are those of the file, scaled by gain and time step as its
-       header says; nothing is compensated (see `fcs`). Cells are numbered from 0.
+FCS    Versions 2.0 to 3.2. A channel is named by its $PnS (the marker) or, where that is empty or
+       not unique, by its $PnN, with a number where that is not unique either. Values are those of
+       the file, scaled by gain and time step as its header says; nothing is compensated (see
+       `fcs`). Cells are numbered from 0.
 npz    `X` (cells × features) beside, as far as they are there, `cells` and `features`, their names,
        and further arrays of one value for each cell, which become obs; or one sparse matrix as
        `scipy.sparse.save_npz` writes it. Nothing pickled is read.
@@ -52,8 +53,9 @@ class CellFile:
     """What a file holds. `cells`: n_cells × features, float32 for tables and FCS.
 
     kind: "h5ad", "table", "fcs", "npz" or "10x". on_disk: `cells` has no X, the values are still in
-    the file. fluorescence: an FCS file that has scatter channels. compensation: the keyword that
-    holds its compensation matrix. version: its version.
+    the file. fluorescence: an FCS file of a flow cytometer. compensation: the keyword that holds
+    its compensation matrix. version: its version. notes: sentences on what was made of
+    contradictions in the file, for the user to read.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class CellFile:
     fluorescence: bool = False
     compensation: str = ""
     version: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def spillover(self) -> bool:
@@ -353,4 +356,5 @@ def from_fcs(path: Path, file: Fcs) -> CellFile:
         fluorescence=file.fluorescence,
         compensation=file.compensation,
         version=file.version,
+        notes=tuple(file.notes),
     )

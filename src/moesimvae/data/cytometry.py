@@ -279,4 +279,8 @@ def _facts(files: list[CellFile], cells: anndata.AnnData) -> dict[str, Any]:
         "compensation": sorted({file.compensation for file in files if file.compensation}),
         "left_out": [n for n in files[0].cells.var_names if n not in set(cells.var_names)],
         "constant_markers": list(cells.var_names[constant]),
-    }
+    } | ({"notes": notes} if (notes := _notes(files)) else {})
+
+
+def _notes(files: list[CellFile]) -> list[str]:
+    return [f"{file.path.name}: {note}" for file in files for note in file.notes]

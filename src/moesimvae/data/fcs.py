@@ -1,19 +1,31 @@
-"""Flow Cytometry Standard files, versions 2.0 to 3.1, the one reader of them for every use."""
+"""Flow Cytometry Standard files, versions 2.0 to 3.2, the one reader of them for every use."""
 
-import io
-import warnings
+import mmap
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from moesimvae.data.fcs_segments import (
+    Channel,
+    Segments,
+    SeveralDataSets,
+    read_segments,
+    value_of,
+)
 from moesimvae.errors import UserError
 
-VERSIONS = ("2.0", "3.0", "3.1")
 # where a header may keep a compensation matrix, the newest name first
-COMPENSATION = ("spillover", "spill", "comp")
+COMPENSATION = ("SPILLOVER", "SPILL", "COMP")
+# FSC-A, FSC.A, FSC, VSSC1-H, FS INT LIN, SS00, FALS, "Forward Scatter", …
+_SCATTER = re.compile(
+    r"((uv|v|b|y|r)?(f|s|b)sc\d*[ahw]?|(fs|ss)\d*[ahw]?|(fa|la|ra)ls|\w*scatter\w*)$", re.I
+)
+# FL1-H, FITC-A, PE-Cy7.W: the height, area or width of a pulse in a detector
+_PULSE = re.compile(r"(.*[-. _][ahw]|fl\d+([-. _].*)?|.* (int|peak|tof) (lin|log))$", re.I)
 
 
 @dataclass(frozen=True)
@@ -22,8 +34,9 @@ class Fcs:
     says; nothing is compensated and nothing transformed.
 
     channels: the $PnN. names: the $PnS (the marker) or, where that is empty or not unique, the
-    $PnN. fluorescence: it has scatter channels. compensation: the keyword in whose place the header
-    holds a compensation matrix, "" for none.
+    $PnN, with a number where that is not unique either. fluorescence: it has scatter channels, or
+    its channels are the detectors of a flow cytometer. compensation: the keyword in whose place the
+    header holds a compensation matrix, "" for none. notes: what was made of contradictions in it.
     """
 
     values: np.ndarray
@@ -32,89 +45,111 @@ class Fcs:
     version: str
     fluorescence: bool
     compensation: str
+    notes: list[str]
 
 
 def read_fcs(source: str | Path | BinaryIO, name: str | Path = "") -> Fcs:
     """Read one FCS file from a path, or from a stream that messages call `name`.
 
-    Raises UserError for a file that is no FCS file, is truncated or damaged, or holds several data
-    sets.
+    Raises UserError for a file that is no FCS file, is truncated or damaged, holds several data
+    sets, or can be read in more than one way.
     """
-    import flowio
-
     name = name or source
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about offsets; the number of values is checked below
-        try:
-            _check_start(source)
-            data = _parsed(source)
-            values = _events(data)
-        except flowio.exceptions.MultipleDataSetsError as error:
-            raise UserError(
-                f"{name} holds more than one data set; split it into one file for each."
-            ) from error
-        except Exception as error:  # of a damaged file flowio raises all kinds
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            raise UserError(
-                f"{name} is not a readable FCS file ({reason}); export it again."
-            ) from error
-    markers, channels = ([n.strip() for n in row] for row in (data.pns_labels, data.pnn_labels))
-    found = [keyword for keyword in COMPENSATION if keyword in data.text]
+    try:
+        segments = read_segments(_content(source))
+    except SeveralDataSets as error:
+        raise UserError(
+            f"{name} holds more than one data set; split it into one file for each."
+        ) from error
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{name} is not a readable FCS file ({error}); export it again.") from error
+    channels = [channel.name for channel in segments.channels]
+    markers = [channel.marker for channel in segments.channels]
+    names, notes = _names(markers, channels)
+    found = [k for k in COMPENSATION if value_of(segments.keywords, k)]
     return Fcs(
-        values,
-        channels=list(data.pnn_labels),
-        names=_names(markers, channels),
-        version=data.version,
-        fluorescence=bool(data.scatter_indices),
-        compensation=found[0].upper() if found else "",
+        _linear(segments),
+        channels=channels,
+        names=names,
+        version=segments.version,
+        fluorescence=_is_fluorescence(channels, markers),
+        compensation=found[0] if found else "",
+        notes=[*segments.notes, *notes],
     )
 
 
-def _check_start(source: str | Path | BinaryIO) -> None:
-    if isinstance(source, str | Path):
-        with open(source, "rb") as file:
-            start = file.read(6)
-    else:
-        start = source.read(6)
-        source.seek(0)
-    if start not in [b"FCS" + version.encode() for version in VERSIONS]:
-        raise ValueError(f"it starts with {start!r} instead of FCS{', FCS'.join(VERSIONS)}")
+def is_scatter(name: str) -> bool:
+    """Whether a channel of this name measures scattered light and no marker."""
+    return any(_SCATTER.match(word) for word in re.split(r"[^0-9A-Za-z]+", name) if word)
 
 
-def _parsed(source: str | Path | BinaryIO) -> Any:
-    import flowio
+def _content(source: str | Path | BinaryIO) -> bytes | mmap.mmap:
+    if not isinstance(source, str | Path):
+        return source.read()
+    with open(source, "rb") as file:
+        empty = file.seek(0, 2) == 0
+        return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
-    def parse(**settings: bool) -> Any:
-        # of a stream flowio gets a copy each time, since it closes what it reads
-        given = str(source) if content is None else io.BytesIO(content)
-        return flowio.FlowData(given, **settings)
 
-    content = None if isinstance(source, str | Path) else source.read()
+def _linear(segments: Segments) -> np.ndarray:
+    """Values on a linear scale, of logarithmic amplifiers too, by gain and time step."""
+    values = segments.values.astype(np.float32, copy=False)
+    step = value_of(segments.keywords, "TIMESTEP")
+    for i, channel in enumerate(segments.channels):
+        time = channel.name.lower() == "time"
+        scale = _time_step(step) if time else 1.0
+        if channel.decades or scale != 1 or (channel.gain not in (0, 1) and not time):
+            with np.errstate(over="ignore"):  # becomes infinite and is told where values are used
+                values[:, i] = _scaled(
+                    segments.values[:, i].astype(np.float64), channel, scale, time
+                )
+    return values
+
+
+def _scaled(column: np.ndarray, channel: Channel, time_step: float, time: bool) -> np.ndarray:
+    column = column * time_step
+    if channel.decades:
+        column = 10 ** (channel.decades * column / channel.limit) * channel.log0
+    # cytometers write a gain for time as for all, but time is not amplified
+    return column if time or channel.gain == 0 else column / channel.gain
+
+
+def _time_step(text: str) -> float:
+    if not text:
+        return 1.0
     try:
-        return parse()
-    except flowio.exceptions.FCSParsingError:
-        # Cytobank and others tell the place of the values one byte too long, or otherwise
-        # in the two places that tell it: the values are whole if their number fits
-        return parse(ignore_offset_error=True, ignore_offset_discrepancy=True)
+        return float(text)
+    except ValueError:
+        raise UserError(f"$TIMESTEP is {text!r} and no number; export the file again.") from None
 
 
-def _events(data: Any) -> np.ndarray:
-    expected = data.event_count * data.channel_count
-    if len(data.pnn_labels) != data.channel_count:
-        raise ValueError(f"{len(data.pnn_labels)} names for {data.channel_count} channels")
-    if data.events is None or len(data.events) != expected:
-        found = 0 if data.events is None else len(data.events)
-        raise ValueError(
-            f"{found:,} values instead of {data.event_count:,} cells × {data.channel_count}"
-        )
-    if not expected:
-        return np.zeros((0, data.channel_count), dtype=np.float32)
-    return data.as_array().astype(np.float32)
+def _is_fluorescence(channels: list[str], markers: list[str]) -> bool:
+    if any(map(is_scatter, [*channels, *markers])):
+        return True
+    pulses = sum(bool(_PULSE.match(name)) for name in channels)
+    return pulses > len(channels) / 2
 
 
-def _names(markers: list[str], channels: list[str]) -> list[str]:
+def _names(markers: list[str], channels: list[str]) -> tuple[list[str], list[str]]:
+    """A name of its own for each channel, and notes on those that were given a number."""
     names = [marker or channel for marker, channel in zip(markers, channels, strict=True)]
-    times = Counter(names)
-    return [
-        name if times[name] == 1 else channel for name, channel in zip(names, channels, strict=True)
-    ]
+    while clashing := [
+        i for i, name in enumerate(names) if names.count(name) > 1 and name != channels[i]
+    ]:
+        for i in clashing:
+            names[i] = channels[i]
+    notes = []
+    for name, times in Counter(names).items():
+        if times > 1:
+            numbered = _numbered(name, times, set(names))
+            notes.append(
+                f"{times} channels are called {name!r}; they are {', '.join(numbered)} here"
+            )
+            rest = iter(numbered)
+            names = [next(rest) if n == name else n for n in names]
+    return names, notes
+
+
+def _numbered(name: str, times: int, taken: set[str]) -> list[str]:
+    numbers = (f"{name}_{i}" for i in range(1, 2 * len(taken) + times + 2))
+    return [numbered for numbered in numbers if numbered not in taken][:times]

@@ -81,6 +81,7 @@ def write_features(
     ]
     if file.spillover:
         said.append("the file's compensation matrix is not applied")
+    said += file.notes
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
         cells.write_h5ad(temporary, compression="gzip", compression_opts=1)

@@ -21,6 +21,7 @@ import scipy.sparse as sp
 
 from moesimvae import files
 from moesimvae.data.cells import CellFile
+from moesimvae.data.fcs import is_scatter
 from moesimvae.data.named import listed
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError, first_line
@@ -30,6 +31,9 @@ FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
 TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
 COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
 LIBRARY_SIZE = 10_000
+# arcsinh(262144 / 5) is 11.9, and the logarithms and displays in use stay below; mass cytometry's
+# raw values go to hundreds, fluorescence to 262,144, of channels displayed to 1,024
+MOST_TRANSFORMED, MOST_DISPLAYED = 12, 1024
 # of so many cells a file on disk is looked at to tell what it holds, and a piece has as many values
 LOOKED_AT = 10_000
 PIECE_VALUES = 1 << 24
@@ -186,13 +190,13 @@ def make(
     """The recipe, and in words what it does and why.
 
     transform: arcsinh(x / cofactor); counts = library size 10,000, then log(1 + x); log1p; none;
-    auto = arcsinh for FCS (cofactor 5, or 150 when there are scatter channels), counts for an h5ad
-    of non-negative integers, none otherwise. The library size is taken over all features of the
-    file, chosen or not.
+    auto = arcsinh for FCS (cofactor 5, or 150 for a flow cytometer's) unless the values are plainly
+    transformed already, counts for an h5ad of non-negative integers, none otherwise. The library
+    size is taken over all features of the file, chosen or not.
     """
     why = ""
     if transform == "auto":
-        transform, cofactor, why = _automatic(file, cofactor, layer, use_rep)
+        transform, cofactor, why = _automatic(file, features, cofactor, layer, use_rep)
     if cofactor is not None and transform != "arcsinh":
         raise UserError(
             f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
@@ -220,11 +224,23 @@ def make(
 
 
 def _automatic(
-    file: CellFile, cofactor: float | None, layer: str, use_rep: str
+    file: CellFile, features: list[str], cofactor: float | None, layer: str, use_rep: str
 ) -> tuple[str, float | None, str]:
+    markers = _markers(file, features) if file.kind == "fcs" and cofactor is None else None
+    top = np.quantile(markers, 0.999, axis=0).max() if markers is not None else np.inf
+    if top <= MOST_TRANSFORMED and (markers != np.floor(markers)).any():
+        why = (
+            f" (automatic: no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed "
+            "already; if they are not, ask for the transform arcsinh)"
+        )
+        return "none", None, why
     if file.kind == "fcs" and file.fluorescence:
         cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
-        return "arcsinh", cofactor, " (automatic: FCS with scatter channels, so fluorescence)"
+        hint = (
+            f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
+            "already, ask for the transform none"
+        ) * bool(top <= MOST_DISPLAYED)
+        return "arcsinh", cofactor, f" (automatic: FCS of a flow cytometer, so fluorescence{hint})"
     if file.kind == "fcs":
         return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
     if file.kind in ("h5ad", "10x") and not use_rep and _counts(file, layer):
@@ -232,6 +248,19 @@ def _automatic(
     whole = file.kind in ("table", "npz") and _counts(file, layer)
     hint = "; all are whole numbers: of molecules counted, ask for the transform counts" * whole
     return "none", cofactor, f" (automatic: values are taken as they are{hint})"
+
+
+def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
+    """Values of the first cells in the channels of markers, None where there are none."""
+    channels = file.cells.var["channel"]
+    names = [
+        name
+        for name in features
+        if not (_no_marker(name) or is_scatter(name) or is_scatter(channels[name]))
+    ]
+    values = file.cells[:LOOKED_AT, names].X
+    values = values[:, np.isfinite(values).all(axis=0)]
+    return values if values.size else None
 
 
 def _counts(file: CellFile, layer: str) -> bool:
