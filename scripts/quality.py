@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, experiment = snakemake.input, snakemake.params.experiment
+    statuses = [Path(run, "status.json") for run in found.run_dirs]
+    statuses += [p for c in found.controls for p in sorted(Path(c).glob("*/*/status.json"))]
     table = quality.check(
         tables.read_many(found.scores),
         tables.read_many(found.populations),
@@ -23,7 +25,8 @@ with logged(snakemake.log[0]):
         tables.read_facts(found.datasets),
         registry.load(found.methods),
         registry.load(found.metrics),
-        [files.read_json(Path(run, "status.json")) for run in found.run_dirs],
+        [files.read_json(path) for path in statuses],
+        snakemake.params.codes,
         [(Path(one), Path(other)) for one, other in snakemake.params.repeats],
     )
     write_csv(table, snakemake.output.csv)

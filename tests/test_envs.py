@@ -1,6 +1,5 @@
 """Conda environments: equal to the lock, and holding what their family's code imports."""
 
-import ast
 import os
 import re
 import runpy
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from moesimvae import closure
+
 ROOT = Path(__file__).parents[1]
-SRC = ROOT / "src"
 METHODS = yaml.safe_load((ROOT / "workflow/registry/methods.yaml").read_text())
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 STAND_IN = ROOT / "tests" / "conda" / "bin"
@@ -49,56 +49,10 @@ def test_every_pin_is_a_line_of_the_lock(name):
 # What a script or a method can come to import, and what its environment has
 
 
-def module_file(module):
-    path = SRC / Path(*module.split("."))
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.exists():
-            return candidate
-    return None
-
-
-def imported(path):
-    """Modules that a file imports anywhere but for type checkers, and that it cannot do without.
-
-    The package's own __init__ imports the estimator only when it is asked for.
-    """
-    todo = [ast.parse(path.read_text())]
-    while todo:
-        for node in ast.iter_child_nodes(todo.pop()):
-            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-                continue
-            if isinstance(node, ast.FunctionDef) and path == SRC / "moesimvae/__init__.py":
-                continue
-            if isinstance(node, ast.Try) and "ImportError" in map(ast.unparse, caught(node)):
-                continue
-            todo.append(node)
-            if isinstance(node, ast.ImportFrom):
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            elif isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
-
-
-def caught(node):
-    return [handler.type for handler in node.handlers if handler.type]
-
-
-def reached(files):
-    """Names of the libraries that files import, themselves or through this project's modules."""
-    todo, seen, libraries = list(files), set(), set()
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for module in imported(path):
-            parts = module.split(".")
-            if parts[0] == "moesimvae":
-                steps = (".".join(parts[:n]) for n in range(1, len(parts) + 1))
-                todo += filter(None, map(module_file, steps))
-            elif parts[0] not in sys.stdlib_module_names | {"snakemake"}:
-                libraries.add(parts[0])
-    return libraries
+def reached(modules):
+    """Names of the libraries that modules import, themselves or through this project's modules."""
+    names = {n.partition(".")[0] for f in closure.files_of(modules) for n in closure.imports(f)}
+    return names - sys.stdlib_module_names - {"snakemake", "moesimvae"}
 
 
 def given(name):
@@ -142,9 +96,9 @@ def families():
 
 @pytest.mark.parametrize(("environment", "module"), families())
 def test_a_run_imports_what_its_environment_has(environment, module):
-    around = [ROOT / "scripts/cluster.py", module_file("moesimvae.methods.worker")]
+    around = [ROOT / "scripts/cluster.py", "moesimvae.methods.worker"]
     # controls are made by a job of the workflow, not by a run
-    wanted = reached([*around, module_file(f"moesimvae.methods.{module}")])
+    wanted = reached([*around, f"moesimvae.methods.{module}"])
     assert wanted - NOT_CALLED.get(environment, set()) <= given(environment)
 
 

@@ -62,12 +62,24 @@ def checked(**changed):
         **{"scores": scores(), "runs": runs(), "experiment": EXPERIMENT, "datasets": DATASETS},
         "populations": pd.DataFrame([("d", "all", "a", 500)], columns=POPULATIONS),
         **{"methods": METHODS, "metrics": METRICS, "statuses": statuses()},
+        "codes": {"good": "a", "fixed": "b"},
     }
     return q.check(**given | changed)
 
 
 def fired(table):
     return {(row.check, row.level) for row in table.itertuples() if row.level in (q.RED, q.AMBER)}
+
+
+def test_runs_of_other_code_than_there_is_now():
+    table = checked(experiment=EXPERIMENT | {"name": "x"}, codes={"good": "c", "fixed": "b"})
+    assert fired(table) == {("code as it is now", q.AMBER)}
+    (row,) = table[table["level"] == q.AMBER].to_dict("records")
+    assert (row["dataset"], row["method"]) == ("d", "good")
+    assert "seed 0, 1 made by other code" in row["found"]
+    assert "`snakemake --cores all x --config rerun_stale=true`" in row["found"]
+    unchecked = checked(codes=None).set_index("check")["level"]
+    assert unchecked["code as it is now"] == q.UNCHECKED
 
 
 def test_all_is_well():
@@ -90,7 +102,7 @@ def test_all_is_well():
         ({"scores": scores(one_cluster=None)}, {("controls", q.RED)}),
         ({"scores": scores(good=1.2)}, {("control range", q.RED)}),
         ({"scores": scores(fixed=-0.1)}, {("control range", q.AMBER)}),
-        ({"statuses": statuses(code="abc")}, {("same code", q.AMBER)}),
+        ({"statuses": statuses(code="abc"), "codes": {}}, {("same code", q.AMBER)}),
         ({"statuses": statuses(features="fgf")}, {("same data", q.RED)}),
         ({"datasets": {"d": DATASETS["d"] | {"partial": True}}}, {("the data", q.AMBER)}),
         ({"datasets": {"d": DATASETS["d"] | {"simulated": True}}}, {("the data", q.AMBER)}),

@@ -290,12 +290,40 @@ def test_supervisor_imports_nothing_heavy():
 
 
 def test_code_hash_follows_the_code_of_a_method_from_outside(tmp_path):
-    outside = tmp_path / "method.py"
-    outside.write_text("1")
-    first = runner.code_sha256(outside)
-    assert first == runner.code_sha256(outside) != runner.code_sha256()
-    outside.write_text("2")
-    assert runner.code_sha256(outside) != first
+    def code(text):
+        (tmp_path / "method.py").write_text(text)
+        block = {"module": str(tmp_path / "method.py")}
+        return runner.code_of("m", block)
+
+    first = code("def cluster(): return 1")
+    assert code('"""What it is."""\ndef cluster():\n    return 1  # one') == first
+    assert code("def cluster(): return 2") != first
+    files = {"module": str(tmp_path / "method.py"), "files_sha256": "ab"}
+    assert runner.code_of("m", files) != runner.code_of("m", files | {"files_sha256": "cd"})
+
+
+def test_packages_are_those_that_the_process_imported(run):
+    status = run()
+    assert {"numpy", "anndata"} <= set(status["packages"])
+    assert not {"torch", "moesimvae", "snakemake"} & set(status["packages"])
+
+
+def test_forget_stale_takes_what_other_code_made(tmp_path):
+    methods = {"kmeans": {"module": "kmeans"}, "random_labels": {"control": True}}
+    now = {name: runner.code_of(name, block) for name, block in methods.items()}
+    assert len(set(now.values())) == 2
+    made = {
+        "toy/kmeans/seed0": ("kmeans", now["kmeans"]),
+        "toy/kmeans/seed1": ("kmeans", "ab" * 32),
+        "toy/unknown/seed0": ("unknown", "ab" * 32),
+        "toy/controls/random_labels/seed0": ("random_labels", "ab" * 32),
+        "tea/controls/random_labels/seed0": ("random_labels", now["random_labels"]),
+    }
+    for place, (method, code) in made.items():
+        write_json(tmp_path / place / "status.json", {"method": method, "code_sha256": code})
+    forgotten = runner.forget_stale(tmp_path, methods)
+    assert forgotten == [tmp_path / "toy/controls", tmp_path / "toy/kmeans/seed1"]
+    assert all(path.stat().st_mtime == runner.OLD for path in forgotten)
 
 
 def test_forget_failed_keeps_what_is_ok(tmp_path):

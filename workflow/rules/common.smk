@@ -89,17 +89,20 @@ onstart:
         print(f"dated back {ahead} files from the future", file=sys.stderr)
 
 
-# Runs that failed before are forgotten only by the user's own invocation that is about to run.
-if (
-    BENCHMARK.config["rerun_failed"]
-    and workflow.is_main_process
-    and not workflow.output_settings.dryrun
-):
-    from moesimvae.methods.runner import forget_failed
+# Runs that failed, or that other code made, are forgotten only by the user's own invocation that
+# is about to run.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
+    from moesimvae.methods import runner
 
+    forgotten = []
     with one_sentence():
-        alone.check_free(RESULTS)
-    for folder in forget_failed(Path(RESULTS, "runs")):
+        if BENCHMARK.config["rerun_failed"] or BENCHMARK.config["rerun_stale"]:
+            alone.check_free(RESULTS)
+        if BENCHMARK.config["rerun_failed"]:
+            forgotten += runner.forget_failed(Path(RESULTS, "runs"))
+        if BENCHMARK.config["rerun_stale"]:
+            forgotten += runner.forget_stale(Path(RESULTS, "runs"), METHODS)
+    for folder in dict.fromkeys(forgotten):
         print(f"forgotten, to be run again: {folder}", file=sys.stderr)
 
 
@@ -376,6 +379,14 @@ def latent_spaces(wildcards):
         for run in runs
         if METHODS[Path(run).parent.name].get("embedding")
     ]
+
+
+def current_codes(wildcards):
+    """Method → hash of the code that it has now: quality is looked at again when that changes."""
+    from moesimvae.methods.runner import code_of
+
+    methods = [*BENCHMARK.experiment(wildcards.experiment)["methods"], *CONTROLS]
+    return {method: code_of(method, METHODS[method]) for method in methods}
 
 
 def repeats(wildcards):

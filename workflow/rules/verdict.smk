@@ -35,6 +35,7 @@ rule quality:
         ),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
         run_dirs=all_run_folders,
+        controls=of_datasets("{results}/runs/{dataset}/controls"),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
         methods=METHOD_FILES,
@@ -47,6 +48,7 @@ rule quality:
         "../../envs/base.yaml"
     params:
         experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        codes=current_codes,
         repeats=repeats,
     script:
         "../../scripts/quality.py"

@@ -15,6 +15,8 @@ same data           every run saw the data set  -                         anothe
                     that lies there
 same code           one version for a method's  several versions          -
                     seeds
+code as it is now   every run and control was   made by other code      -
+                    made by it
 same seed           repeats give the same       other labels, same number other outcome, or labels
                     labels, cell by cell        of clusters               with other clusters
 the data            whole, real, 100 or more    partial, simulated, or    -
@@ -54,6 +56,7 @@ RULES = {
     "the true labels (red)",
     "same data": "every run saw the features that lie in data/ now",
     "same code": "all seeds of a method were made by one version of the code",
+    "code as it is now": "every run was made by the code that its method has now",
     "same seed": "a repeat with the same seed gives the same labels; red where clusters differ",
     "the data": f"whole, real, and {ENOUGH_CELLS} scored cells or more",
 }
@@ -68,13 +71,15 @@ def check(
     methods: Mapping[str, Block],
     metrics: Mapping[str, Block],
     statuses: Iterable[Block] = (),
+    codes: Mapping[str, str] | None = None,
     repeats: Iterable[tuple[Path, Path]] = (),
 ) -> pd.DataFrame:
     """The checks of one experiment, columns COLUMNS, the worst first.
 
     scores, populations, runs: contract 4's long tables, data sets concatenated; experiment: its
     checked block with `datasets` and `methods` (method → seeds); datasets: name → dataset.json;
-    statuses: the status.json of its runs; repeats: pairs of run folders made with the same seed.
+    statuses: the status.json of its runs and controls; codes: method → hash of the code that it
+    has now (not checked without); repeats: pairs of run folders made with the same seed.
     """
     controls = {name for name, block in methods.items() if block.get("control")}
     own = runs[~runs["method"].isin(controls)]
@@ -84,6 +89,7 @@ def check(
         *_controls(scores, populations, experiment["datasets"], metrics),
         *_range(scores, [*experiment["methods"], *controls], metrics),
         *_provenance(list(statuses), datasets),
+        *_current(list(statuses), codes, experiment),
         *_repeated(repeats),
         *_data(experiment["datasets"], datasets),
     ]
@@ -198,7 +204,8 @@ def _provenance(statuses: list[Block], datasets: Mapping[str, Block]) -> list[Bl
         key = (status["dataset"], status["method"])
         codes.setdefault(key, set()).add(status["code_sha256"])
         expected = datasets.get(key[0], {}).get("features_sha256")
-        if expected is not None and status["features_sha256"] != expected:
+        seen = status["features_sha256"]  # none by controls
+        if None not in (expected, seen) and seen != expected:
             other.setdefault(key, []).append(status["seed"])
     for (dataset, method), seeds in other.items():
         found = f"seed {', '.join(map(str, sorted(seeds)))} saw other features than lie there now"
@@ -208,6 +215,31 @@ def _provenance(statuses: list[Block], datasets: Mapping[str, Block]) -> list[Bl
             found = f"{len(versions)} versions of the code"
             rows.append(_row("same code", AMBER, found, dataset, method))
     return rows
+
+
+def _current(
+    statuses: list[Block], codes: Mapping[str, str] | None, experiment: Block
+) -> list[Block]:
+    """Runs of other code than there is now, with the command that makes them anew."""
+    if codes is None or not statuses:
+        return [_row("code as it is now", UNCHECKED)]
+    stale: dict[tuple[str, str], list[int]] = {}
+    for status in statuses:
+        dataset, method = status["dataset"], status["method"]
+        if status["code_sha256"] != codes.get(method, status["code_sha256"]):
+            stale.setdefault((dataset, method), []).append(status["seed"])
+    mend = f"snakemake --cores all {experiment.get('name', '')} --config rerun_stale=true"
+    return [
+        _row(
+            "code as it is now",
+            AMBER,
+            f"seed {', '.join(map(str, sorted(seeds)))} made by other code than there is now; "
+            f"made anew by `{mend}`",
+            dataset,
+            method,
+        )
+        for (dataset, method), seeds in stale.items()
+    ]
 
 
 def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Block]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from moesimvae.files import sha256, write_json
-from moesimvae.methods.runner import blank_status, code_sha256, whole_folder
+from moesimvae.methods.runner import blank_status, code_of, whole_folder
 from moesimvae.methods.worker import found, write_labels
 
 
@@ -40,7 +40,7 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
             status |= found(values) | {
                 "status": "ok",
                 "facts": {"control": True, "labels_sha256": sha256(labels_path)},
-                "code_sha256": code_sha256(),
+                "code_sha256": code_of(method, {"control": True}),
             }
             with whole_folder(out / method / f"seed{seed}") as folder:
                 write_labels(folder, cells, values)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import datetime
-import hashlib
 import importlib.util
 import json
 import os
@@ -22,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from typing import Any
 import psutil
 
 import moesimvae
+from moesimvae.closure import code_sha256
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
 from moesimvae.methods import energy
@@ -103,10 +103,8 @@ def run(
     if not features.is_file():
         raise UserError(f"no features file {features}; make the data set '{dataset}' first.")
     module = module_name(block["module"])
-    source = module_source(module, method)
     status = blank_status(dataset, method, seed, params, n_clusters, threads)
-    code = code_sha256(source, of_files=block.get("files_sha256", ""))
-    status |= {"code_sha256": code, "features_sha256": sha256(features)}
+    status |= {"code_sha256": code_of(method, block), "features_sha256": sha256(features)}
 
     given_up = attempt == attempts > 1 and temporary_folder(out).exists()
     with stopped_by_sigterm(), marked_when_ended(out, attempts), whole_folder(out) as folder:
@@ -143,24 +141,43 @@ def run(
 
 
 def forget_failed(runs_root: Path) -> list[Path]:
-    """Make run folders <dataset>/<method>/<seed> whose status is not ok look old; which they are.
+    """Forget the runs whose status is not ok, or cannot be read; which they are."""
+    return _forget(runs_root, lambda status: status.get("status") != "ok")
+
+
+def forget_stale(runs_root: Path, methods: dict[str, dict[str, Any]]) -> list[Path]:
+    """Forget the runs that other code made than these methods, name → block, have now."""
+    codes = {name: code_of(name, block) for name, block in methods.items()}
+
+    def is_stale(status: dict[str, Any]) -> bool:
+        code = codes.get(status.get("method", ""))
+        return code is not None and status.get("code_sha256") != code
+
+    return _forget(runs_root, is_stale)
+
+
+def _forget(runs_root: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[Path]:
+    """Make run folders <dataset>/<method>/<seed> with such a status look old; which they are.
 
     The switch that lets the workflow run them again, and make anew the tables that they are in: it
-    does not miss a deleted folder while the table made from it is there. A status that cannot be
-    read is not ok.
+    does not miss a deleted folder while the table made from it is there. The controls of a data set
+    are made together.
     """
-    forgotten = []
-    for path in sorted(Path(runs_root).glob("*/*/*/status.json")):
-        try:
-            status = read_json(path)["status"]
-        except (ValueError, KeyError, TypeError):
-            status = "unreadable"
-        if status != "ok":
-            for aged in (path.parent / ".snakemake_timestamp", path.parent):
-                with contextlib.suppress(FileNotFoundError):
-                    os.utime(aged, (OLD, OLD))
-            forgotten.append(path.parent)
-    return forgotten
+    places = {path: path.parent for path in Path(runs_root).glob("*/*/*/status.json")}
+    places |= {path: path.parents[2] for path in Path(runs_root).glob("*/controls/*/*/status.json")}
+    forgotten = {place: None for path, place in sorted(places.items()) if wanted(_status(path))}
+    for place in forgotten:
+        for aged in (place / ".snakemake_timestamp", place):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(aged, (OLD, OLD))
+    return list(forgotten)
+
+
+def _status(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        status = read_json(path)
+        return status if isinstance(status, dict) else {}
+    return {}
 
 
 # What is run
@@ -206,17 +223,14 @@ def module_source(module: str, method: str) -> Path:
     return Path(spec.origin)
 
 
-def code_sha256(*others: Path, of_files: str = "") -> str:
-    """Hash of all this package's .py files, names and bytes, of `others` outside of it, and of
-    `of_files`, the hash of further ones.
+def code_of(method: str, block: dict[str, Any]) -> str:
+    """Hash of the code that a method runs as it is now: of its module, of the worker around it, and
+    of all that these come to import of this package.
     """
-    package = Path(moesimvae.__file__).parent
-    code = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
-    code |= {path.name: path for path in others if not path.is_relative_to(package)}
-    total = hashlib.sha256(of_files.encode())
-    for name, path in sorted(code.items()):
-        total.update(f"{name}\0".encode() + path.read_bytes())
-    return total.hexdigest()
+    if block.get("control"):
+        return code_sha256(["moesimvae.methods.controls"])
+    source = module_source(module_name(block["module"]), method)
+    return code_sha256(["moesimvae.methods.worker", source], block.get("files_sha256", ""))
 
 
 def blank_status(

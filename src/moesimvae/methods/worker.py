@@ -34,11 +34,7 @@ from moesimvae.methods.interface import Clustering, Invalid
 if TYPE_CHECKING:
     from anndata import AnnData
 
-PACKAGES = (
-    *("numpy", "scipy", "scikit-learn", "torch", "umap-learn", "pynndescent", "anndata"),
-    *("hdbscan", "igraph", "scikit-fuzzy", "numba", "flowsom", "clustpy"),
-    *("scvi-tools", "leidenalg", "scanpy"),
-)
+SECONDS_TO_IMPORT = 10.0  # after which a run that is killed later has imported what it needs
 
 
 class LabelsWithinReach(Exception):
@@ -49,10 +45,22 @@ def main() -> None:
     job = json.loads(read_line(0))
     threading.Thread(target=end_with_supervisor, daemon=True).start()
     folder = Path(job["folder"])
-    report = {"packages": installed(PACKAGES), "python": platform.python_version()}
-    write_json(folder / "result.json", report)  # so that a killed run has its versions too
-    report |= outcome(job, folder) | accelerator()
-    write_json(folder / "result.json", report)
+
+    def versions() -> dict[str, Any]:
+        return {"packages": imported_packages(), "python": platform.python_version()}
+
+    # so that a killed run has its versions too
+    write_json(folder / "result.json", versions())
+    early = threading.Timer(
+        SECONDS_TO_IMPORT, lambda: write_json(folder / "result.json", versions())
+    )
+    early.daemon = True
+    early.start()
+    report = outcome(job, folder) | accelerator()
+    early.cancel()
+    if early.is_alive():
+        early.join()
+    write_json(folder / "result.json", report | versions())
 
 
 def read_line(descriptor: int) -> bytes:
@@ -273,14 +281,22 @@ def plain(values: Any) -> Any:
     return json.loads(json.dumps(values, default=lambda value: value.tolist()))
 
 
-def installed(names: tuple[str, ...]) -> dict[str, str]:
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+def imported_packages() -> dict[str, str]:
+    """Versions of the distributions that this process has imported, but for this package's own.
+
+    `importlib.metadata.packages_distributions` would take several times as long, in every run.
+    """
+    names = {name.partition(".")[0] for name in list(sys.modules)}
+    names -= sys.stdlib_module_names | {"moesimvae"}
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        told = distribution.read_text("top_level.txt")
+        if told is None:
+            record = distribution.read_text("RECORD") or ""
+            told = "\n".join({line[: line.find("/")] for line in record.split("\n")})
+        if not names.isdisjoint(told.split()):
+            found[distribution.metadata["Name"]] = distribution.version
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from moesimvae import files
+from moesimvae import closure, files
 from moesimvae.report import IN_DETAIL, overview, records, screening, sections, signatures, tables
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
@@ -87,7 +87,7 @@ def page(
         checks=None if checks is None else checked(experiment["name"], checks),
         marks=MARKS,
         cite=CITE,
-        newest_code=newest_code(statuses.values()),
+        code_sha256=closure.code_sha256(closure.PACKAGE.rglob("*.py")),
         in_detail=IN_DETAIL,
         letter=sections.letter,
         anchor=records.anchor,
@@ -234,12 +234,6 @@ def published_values(table: pd.DataFrame, metrics: dict[str, Block]) -> list[Blo
         }
         for _, row in quoted.iterrows()
     ]
-
-
-def newest_code(statuses: Iterable[Block]) -> str:
-    """The hash of the code that made the latest of these runs."""
-    made = [(s["started"], s["code_sha256"]) for s in statuses if s.get("code_sha256")]
-    return max(made)[1] if made else ""
 
 
 def range_of(metric: Block) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -133,29 +132,33 @@ def _group(
 
 
 def environments(statuses: Mapping[str, Block]) -> tuple[list[Block], dict[str, int]]:
-    """The different machines with their packages, counted from 1, and run → which of them."""
-    numbers: dict[str, int] = {}
+    """The different machines with their packages, counted from 1, and run → which of them.
+
+    A run tells the packages that it imported; runs on one machine whose versions do not
+    contradict each other are of one environment, which has the packages of them all.
+    """
     found: list[Block] = []
     of_run = {}
     for path, status in statuses.items():
         if not status.get("machine"):
             continue  # controls are written, not run
-        told = {key: status[key] for key in ("machine", "packages", "version")}
-        key = json.dumps(told, sort_keys=True)
-        if key not in numbers:
-            numbers[key] = len(numbers) + 1
-            packages = ", ".join(f"{n} {v}" for n, v in sorted(status["packages"].items()))
-            found.append(
-                {
-                    "number": numbers[key],
-                    "machine": sections.machine_of([status]),
-                    "packages": packages,
-                    "version": status["version"],
-                    "runs": 0,
-                }
-            )
-        of_run[path] = numbers[key]
-        found[numbers[key] - 1]["runs"] += 1
+        packages = status["packages"]
+        same = (status["machine"], status["version"])
+        for where in found:
+            known = where["packages"]
+            if where["same"] == same and all(known.get(n, v) == v for n, v in packages.items()):
+                break
+        else:
+            machine = sections.machine_of([status])
+            where = {"same": same, "number": len(found) + 1, "machine": machine, "packages": {}}
+            where |= {"version": status["version"], "runs": 0}
+            found.append(where)
+        where["packages"] |= packages
+        where["runs"] += 1
+        of_run[path] = where["number"]
+    for where in found:
+        told = sorted(where["packages"].items(), key=lambda item: item[0].lower())
+        where["packages"] = ", ".join(f"{name} {version}" for name, version in told)
     return found, of_run
 
 
