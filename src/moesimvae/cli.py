@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LABELS, CELLS, MODEL = "labels.csv", "cells.h5ad", "model"
 KEY = "moesimvae"
+_RESULT = {KEY: "0", f"{KEY}_probability": 1.0}  # what `scverse.annotate` adds to obs
 CHECKPOINT = ".checkpoint"
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
@@ -61,16 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise UserError(
                 f"{error.filename or options.out} cannot be used ({error.strerror or error}); "
-                "nothing was written."
+                f"{_what_is_left(options)}"
             ) from error
         except MemoryError as error:
             raise UserError(
-                "there is not enough memory; convert the cells to h5ad and give --backed."
+                "there is not enough memory; convert the cells to h5ad and give --backed; "
+                f"{_what_is_left(options)}"
             ) from error
     return 0
 
 
 def _what_is_left(options: argparse.Namespace) -> str:
+    if written := vars(options).get("written"):
+        return f"{' and '.join(str(path) for path in written)} are written."
     if any(Path(options.out, CHECKPOINT).glob("*")):
         return f"the same command goes on from {Path(options.out, CHECKPOINT)}."
     return "nothing was written."
@@ -227,6 +231,7 @@ def _cluster(options: argparse.Namespace) -> None:
     _require_new([options.out / name for name in (LABELS, CELLS, MODEL)], options.force)
 
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     file = _read(options, say)
     in_table = options.prior in file.cells.obs if file.kind == "table" else False
@@ -244,7 +249,9 @@ def _cluster(options: argparse.Namespace) -> None:
     if file.spillover:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
     prior = None if options.prior is None else _prior(options.prior, file)
+    _notes(writable.make(file.cells), say)
     with _staged(options) as staging:
+        writable.require(staging, file.cells, _RESULT)
         _fit_and_write(options, file, recipe, prior, staging, say)
     for name in (LABELS, CELLS, MODEL):
         say(f"wrote      {options.out / name} ({_size(options.out / name)})")
@@ -292,7 +299,10 @@ def _fit_and_write(
         f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
         f"on {model.facts_['device']}"
     )
-    say(_summary(cells, model.labels_))
+    model.save(staging / MODEL)
+    recipe.save(staging / MODEL)
+    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    _move(options, staging, (LABELS, MODEL))
     facts = scverse.described(model, options.preset) | {
         "file": file.path.name,
         "steps": [str(step) for step in recipe.steps],
@@ -302,10 +312,16 @@ def _fit_and_write(
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
     if not recipe.use_rep:
         file.cells.var[f"{KEY}_clustered"] = file.cells.var_names.isin(recipe.features)
-    model.save(staging / MODEL)
-    recipe.save(staging / MODEL)
-    _write_cells(staging / CELLS, file.cells)
-    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    try:
+        _write_cells(staging / CELLS, file.cells)
+        _move(options, staging, (CELLS,))
+    except Exception as error:  # what took hours to find is there whatever goes wrong here
+        raise UserError(
+            f"{options.out / CELLS} could not be written ({first_line(error)}), but "
+            f"{options.out / LABELS} and {options.out / MODEL} are there; `moesimvae predict "
+            f"{options.out} {file.path} --out NEW.h5ad` writes the annotated cells anew."
+        ) from error
+    say(_summary(cells, model.labels_))
 
 
 def _estimated(cells: AnnData, options: argparse.Namespace) -> int:
@@ -391,6 +407,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     from moesimvae import scverse
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     model, recipe = _load(options)
     file = _read(options, say)
@@ -398,6 +415,10 @@ def _predict(options: argparse.Namespace) -> None:
         names = model.feature_names_in_
         recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
     annotated = options.out.suffix == ".h5ad"
+    if annotated:
+        _notes(writable.make(file.cells), say)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        writable.require(options.out.parent, file.cells, _RESULT)
     probabilities, codes = [], []
     started = monotonic()
     for piece in recipes.pieces(file, recipe):
@@ -413,7 +434,17 @@ def _predict(options: argparse.Namespace) -> None:
     if annotated:
         facts = {"model": str(options.model), "version": moesimvae.__version__}
         scverse.annotate(file.cells, probabilities, np.concatenate(codes), KEY, facts)
-        _write_cells(options.out, file.cells)
+        try:
+            _write_cells(options.out, file.cells)
+        except Exception as error:
+            instead = options.out.with_suffix(".csv")
+            if instead.exists():
+                instead = options.out.with_suffix(".labels.csv")
+            _write_labels(instead, file.cells, probabilities)
+            raise UserError(
+                f"{options.out} could not be written ({first_line(error)}); the clusters of the "
+                f"cells are in {instead} instead."
+            ) from error
     else:
         _write_labels(options.out, file.cells, probabilities)
     say(f"wrote      {options.out} ({_size(options.out)})")
@@ -482,13 +513,12 @@ def _read(options: argparse.Namespace, say: Any) -> CellFile:
     return file
 
 
+def _notes(notes: Sequence[str], say: Any) -> None:
+    for note in notes:
+        say(f"note       {note}")
+
+
 def _write_cells(path: Path, cells: AnnData) -> None:
-    # in an h5ad, names of columns are names of places, where / and . have a meaning
-    names = [name.replace("/", "_") for name in cells.obs.columns]
-    cells.obs.columns = [
-        f"{name}_{i}" if not name.strip(".") or names.count(name) > 1 else name
-        for i, name in enumerate(names)
-    ]
     with files.atomic(path) as temporary:
         cells.write_h5ad(temporary)
 
@@ -520,7 +550,7 @@ def _require_suffix(path: Path) -> None:
 
 @contextmanager
 def _staged(options: argparse.Namespace) -> Iterator[Path]:
-    """A folder to write into; what stands in it at the end moves into `out`, all or nothing."""
+    """A folder to write into, beside the results; what is not moved to them (`_move`) goes."""
     made, found = not options.out.exists(), True
     staging = options.out / f".moesimvae-{os.getpid()}"
     try:  # made inside, so that no interrupt leaves them behind
@@ -530,10 +560,6 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
         found = (options.out / CHECKPOINT).exists()
         staging.mkdir()
         yield staging
-        for name in (LABELS, CELLS, MODEL):
-            if (options.out / name).is_dir():  # a folder cannot be replaced in one go
-                (options.out / name).rename(staging / "old")
-            (staging / name).rename(options.out / name)
         shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
     except Exception:  # not an interrupt, after which a second start goes on from there
         if not found:  # else it is another start's, perhaps of other cells
@@ -543,6 +569,17 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         if made and options.out.exists() and not any(options.out.iterdir()):
             options.out.rmdir()
+
+
+def _move(options: argparse.Namespace, staging: Path, names: Sequence[str]) -> None:
+    """What is written moves into `out`; labels and model replace all results of a former run."""
+    former = (LABELS, MODEL, CELLS) if MODEL in names else ()
+    for name in former:
+        if (options.out / name).exists():  # a folder cannot be replaced in one go
+            (options.out / name).rename(staging / f"former-{name}")
+    for name in names:
+        (staging / name).rename(options.out / name)
+    options.written = [*vars(options).get("written", []), *(options.out / name for name in names)]
 
 
 def _names(given: Sequence[str]) -> list[str]:

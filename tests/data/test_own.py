@@ -143,6 +143,30 @@ def test_labels_are_split_off_and_do_not_enter_anything_else(write, tmp_path):
     assert labels["scored"].sum() == (expected != "").sum() == facts["n_scored"]
 
 
+@pytest.mark.parametrize("kind", ["string", "boolean", "Int64", "category", "Float64"])
+def test_labels_of_the_newer_kinds(kind, tmp_path):
+    some = np.array([None if text == "" else text == "B" for text in TYPES], dtype=object)
+    names = {"string": ["T", "B"], "category": ["T", "B"], "boolean": ["False", "True"]}
+    expected = names.get(kind, ["0", "1"])
+    if kind in ("string", "category"):
+        values = pd.Series(np.where(TYPES == "", None, TYPES)).astype("string")
+        values = values.astype("category") if kind == "category" else values
+    else:
+        values = pd.Series(pd.array(some, "boolean")).astype(kind)
+    obs = pd.DataFrame({"type": values.to_numpy(object)}).assign(type=values)
+    obs.index = pd.Index(CELLS, dtype="string")
+    cells = anndata.AnnData(COUNTS.astype(np.float32), obs, pd.DataFrame(index=GENES))
+    if kind == "Float64":
+        cells.obs["type"] = cells.obs["type"].astype(float)  # none else is written
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+    _, _, labels = prepared(tmp_path / "cells.h5ad", tmp_path / "out", label="type")
+    assert list(labels["cell"]) == CELLS
+    wanted = [{"T": expected[0], "B": expected[1], "": ""}[text] for text in TYPES]
+    assert list(labels["label"]) == wanted
+    assert list(labels["scored"]) == list(TYPES != "")
+
+
 def test_a_label_that_no_table_has_is_told_before_its_other_columns(tmp_path):
     with pytest.raises(UserError, match="has no label column 'typ'; did you mean type"):
         prepared(csv(tmp_path), tmp_path / "out", label="typ")

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae.data import hdf5, tenx
+from moesimvae.data import hdf5, tenx, writable
 from moesimvae.data.content import archive, opened
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of
@@ -163,12 +163,13 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         hdf5.require_plain(path, on_disk)
         if on_disk:
             with h5py.File(path) as stored:
-                obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
+                obs, var = _annotation(path, stored)
                 shape = stored.get("uns/image_shape")
                 uns = {} if shape is None else {"image_shape": shape[:]}
             cells = anndata.AnnData(obs=obs, var=var, uns=uns)
         else:
             cells = anndata.read_h5ad(path)
+            cells.obs, cells.var = (writable.plain_frame(table) for table in (cells.obs, cells.var))
     except UserError:
         raise
     except Exception as error:  # of a damaged file h5py and anndata raise all kinds
@@ -178,6 +179,17 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
     for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
     return CellFile(path, "h5ad", cells, on_disk=on_disk)
+
+
+def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """obs and var, as every version of anndata wrote them: the first ones in one array each."""
+    if isinstance(stored["obs"], h5py.Dataset) or isinstance(stored["var"], h5py.Dataset):
+        old = anndata.read_h5ad(path, backed="r")
+        obs, var = old.obs.copy(), old.var.copy()
+        old.file.close()
+    else:
+        obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
+    return writable.plain_frame(obs), writable.plain_frame(var)
 
 
 # ---------------------------------------------------------------------- csv, tsv

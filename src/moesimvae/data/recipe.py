@@ -350,9 +350,11 @@ def _source(file: CellFile, layer: str, use_rep: str) -> Iterator[Any]:
 
 
 def _sparse_on_disk(file: CellFile, group: h5py.Group) -> Any:
-    if group.attrs.get("encoding-type") != "csr_matrix":
+    old = group.attrs.get("h5sparse_format")  # before anndata 0.7
+    stored = f"{old if isinstance(old, str) else old.decode()}_matrix" if old is not None else None
+    if (stored := group.attrs.get("encoding-type", stored)) != "csr_matrix":
         raise UserError(
-            f"{file.path} stores its values as {group.attrs.get('encoding-type')}, which cannot be "
+            f"{file.path} stores its values as {stored}, which cannot be "
             "read cell by cell from disk; write it with X as csr_matrix or array."
         )
     return anndata.io.sparse_dataset(group)
