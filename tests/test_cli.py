@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 import scipy.sparse as sp
 
 import moesimvae
@@ -541,3 +542,31 @@ def test_a_reader_that_stops_reading(fcs, tmp_path):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, refused):
+    folder = tmp_path / "GSE1"
+    folder.mkdir()
+    raw = np.vstack([np.zeros((210, 6)), COUNTS + 5])
+    for sample in ("GSM1_a", "GSM2_b"):
+        scipy.io.mmwrite(folder / f"{sample}_matrix.mtx", sp.coo_matrix(raw.T))
+        genes = [f"E{name}\t{name}" for name in "ABCDEF"]
+        lines = {"barcodes": [f"c{i}" for i in range(300)], "genes": genes}
+        for part, rows in lines.items():
+            text = "".join(f"{row}\n" for row in rows)
+            (folder / f"{sample}_{part}.tsv").write_text(text)
+    arguments = ["--clusters", 3, "--out", tmp_path / "out", *TINY]
+    assert f"GSM2_b); name one as {folder / 'GSM1_a'}" in refused("cluster", folder, *arguments)
+    code, printed, err = run("cluster", folder / "GSM2_b", *arguments)
+    assert code == 0, err
+    assert "note       210 of 300 cells have fewer than 10 counts" in printed
+    assert "--min-counts 500" in printed
+    arguments += ["--force", "--min-counts", 20]
+    code, printed, _ = run("cluster", folder / "GSM2_b_matrix.mtx", *arguments)
+    assert code == 0
+    assert "cells      90 of 300 with 20 counts" in printed
+    assert "note" not in printed
+    assert list(pd.read_csv(tmp_path / "out" / "labels.csv")["cell"]) == lines["barcodes"][210:]
+    assert anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").n_obs == 90
+    arguments += ["--genome", "mm10"]
+    assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)

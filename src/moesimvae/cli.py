@@ -135,8 +135,8 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         "--transform",
         choices=("auto", "arcsinh", "counts", "log1p", "none"),
         default="auto",
-        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS, "
-        "counts for an h5ad of non-negative integers, else none",
+        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and an "
+        "h5ad of mass cytometry, counts for another of non-negative integers, else none",
     )
     values.add_argument(
         "--cofactor",
@@ -146,6 +146,14 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument("--layer", default="", help="of an h5ad, instead of X")
     values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
+    values.add_argument(
+        "--min-counts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out cells with fewer counts over all features: barcodes without a cell",
+    )
+    _genome(values)
     values.add_argument(
         "--backed",
         action="store_true",
@@ -176,6 +184,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     )
     _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
     parser.add_argument("--backed", action="store_true", help="as of `cluster`")
+    _genome(parser)
     _common(parser)
     parser.set_defaults(run=_predict)
 
@@ -213,6 +222,12 @@ def _out(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--out", required=True, type=Path, help=help)
 
 
+def _genome(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--genome", default="", metavar="NAME", help="of 10x counts of several, the one to take"
+    )
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, …")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -234,6 +249,10 @@ def _cluster(options: argparse.Namespace) -> None:
     from moesimvae.data import writable
 
     file = _read(options, say)
+    n_cells = file.cells.n_obs
+    file = recipes.with_counts(file, options.min_counts, options.layer)
+    if options.min_counts:
+        say(f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts")
     in_table = options.prior in file.cells.obs if file.kind == "table" else False
     chosen = recipes.choose(
         file,
@@ -248,6 +267,8 @@ def _cluster(options: argparse.Namespace) -> None:
     say(f"transform  {words}")
     if file.spillover:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
+    if empty := recipes.empty_barcodes(file, recipe):
+        say(f"note       {empty}")
     prior = None if options.prior is None else _prior(options.prior, file)
     _notes(writable.make(file.cells), say)
     with _staged(options) as staging:
@@ -506,10 +527,11 @@ def _read(options: argparse.Namespace, say: Any) -> CellFile:
     from moesimvae.data.cells import read_cells
 
     started = monotonic()
-    file = read_cells(options.cells, on_disk=options.backed)
+    file = read_cells(options.cells, on_disk=options.backed, genome=options.genome)
     n_cells, n_features = file.cells.shape
     where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
     say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")
+    _notes(file.notes, say)
     return file
 
 
