@@ -117,6 +117,15 @@ def test_genes_and_sequenced_antibodies_are_counts(tmp_path):
     assert "arcsinh" not in made(tmp_path, many)[1]
 
 
+def test_features_of_several_kinds_are_noted(tmp_path):
+    kinds = ["Gene Expression"] * 5 + ["Antibody Capture"]
+    var = pd.DataFrame({"feature_types": kinds}, index=list("ABCDEF"))
+    anndata.AnnData(counts(n_features=6), var=var).write_h5ad(tmp_path / "a.h5ad")
+    for on_disk in (False, True):
+        (note,) = read_cells(tmp_path / "a.h5ad", on_disk).notes
+        assert "(5 of Gene Expression, 1 of Antibody Capture), and all are taken" in note
+
+
 def test_whole_numbers_in_a_table_name_both_readings(tmp_path):
     values = counts(n_features=len(PANEL), most=30)
     steps, words = made(tmp_path, values, PANEL, suffix="npz")

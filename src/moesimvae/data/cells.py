@@ -21,6 +21,7 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,7 +188,10 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         ) from error
     for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
-    return CellFile(path, "h5ad", cells, on_disk=on_disk)
+    kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
+    told = ", ".join(f"{number:,} of {kind}" for kind, number in Counter(kinds).items())
+    note = f"the features are of several kinds ({told}), and all are taken"
+    return CellFile(path, "h5ad", cells, on_disk=on_disk, notes=(note,) * (len(set(kinds)) > 1))
 
 
 def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -263,7 +263,7 @@ def _automatic(
         return "arcsinh", cofactor, f" (automatic: {why})"
     panel = f" such as {listed(names)}" * bool(kind)
     other = f"; of a cytometer's panel{panel} ask for {arcsinh}"
-    few = file.cells.n_vars <= guess.ANTIBODIES
+    few = bool(kind) or file.cells.n_vars <= guess.PANEL
     return "counts", cofactor, f" (automatic: non-negative integers, so counts{other * few})"
 
 

@@ -52,15 +52,29 @@ def _plain_values(column: pd.Series) -> pd.Series:
     numeric = pd.api.types.is_numeric_dtype(dtype)
     if numeric or (is_object and kind in ("integer", "floating", "mixed-integer-float")):
         if pd.api.types.is_integer_dtype(dtype) or kind == "integer":
-            return column.astype("Int64" if missing.any() else np.int64)
+            return _integers(column, missing)
         floats[:] = column.to_numpy(dtype=float, na_value=np.nan)
         return floats
     return _text(column)
 
 
+def _integers(column: pd.Series, missing: pd.Series) -> pd.Series:
+    try:
+        if missing.any():
+            masked = isinstance(column.array, pd.arrays.IntegerArray)
+            return column if masked else column.astype("Int64")
+        values = column.to_numpy()
+        values = np.array(values.tolist()) if values.dtype == object else values
+        if values.dtype.kind in "iu":
+            return pd.Series(values, column.index, name=column.name)
+    except (OverflowError, TypeError, ValueError):
+        pass  # larger than any integer of 64 bits
+    return _text(column)
+
+
 def _text(column: pd.Series) -> pd.Series:
     missing, text = column.isna(), column.astype(object)
-    text = text.where(missing, text.map(str))
+    text = text.where(missing, text.map(lambda v: v.decode() if isinstance(v, bytes) else str(v)))
     return text.where(~missing, None).astype("category") if missing.any() else text
 
 
@@ -82,9 +96,10 @@ def make(cells: anndata.AnnData) -> list[str]:
     cells.var = _frame(cells.var, "var", notes)
     if cells.raw is not None:
         var = _frame(cells.raw.var, "raw/var", notes)
-        varm = {name: value for name, value in cells.raw.varm.items() if _fits(value)}
         obs = pd.DataFrame(index=cells.obs_names)
-        cells.raw = anndata.AnnData(cells.raw.X, obs=obs, var=var, varm=varm)
+        raw = anndata.AnnData(cells.raw.X, obs=obs, var=var, varm=dict(cells.raw.varm))
+        _align(raw.varm, "raw/varm", notes)
+        cells.raw = raw
     for place in ALIGNED:
         _align(getattr(cells, place), place, notes)
     cells.uns = _mapping(dict(cells.uns), "uns", notes)
@@ -113,7 +128,7 @@ def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
     if name is not None and (not isinstance(name, str) or "/" in name or name in wanted):
         table = table.rename_axis(None)
     for i, column in enumerate(table):
-        if not _fits(table.iloc[:, [i]]):
+        if table.dtypes.iloc[i].kind not in "biuf" and not _fits(table.iloc[:, [i]]):
             table[column] = _text(table[column])
             notes.append(f"{place}: '{column}' is written as text")
     return table
