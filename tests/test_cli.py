@@ -312,6 +312,33 @@ def test_labels_and_model_stay_where_the_cells_cannot_be_written(
     assert run("predict", out, fcs, "--out", tmp_path / "new.h5ad")[0] == 0
 
 
+def test_labels_stay_where_the_model_cannot_be_written(fcs, tmp_path, monkeypatch, refused):
+    from moesimvae.model.estimator import MoESimVAE
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MoESimVAE, "save", full)
+    out = tmp_path / "out"
+    sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY)
+    assert f"No space left on device), but {out / 'labels.csv'} is there" in sentence
+    assert len(pd.read_csv(out / "labels.csv")) == 90
+
+
+def test_memory_that_ends_while_training_leaves_nothing(fcs, tmp_path, monkeypatch, refused):
+    from moesimvae.model.estimator import MoESimVAE
+
+    def full(*arguments, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(MoESimVAE, "fit", full)
+    out = tmp_path / "out"
+    sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY)
+    assert "not enough memory" in sentence
+    assert "nothing was written" in sentence
+    assert not out.exists()
+
+
 def test_whether_the_result_can_be_written_is_known_before_training(
     h5ad, clustered, tmp_path, monkeypatch, refused
 ):

@@ -320,9 +320,18 @@ def _fit_and_write(
         f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
         f"on {model.facts_['device']}"
     )
-    model.save(staging / MODEL)
-    recipe.save(staging / MODEL)
     _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    try:
+        model.save(staging / MODEL)
+        recipe.save(staging / MODEL)
+    except Exception as error:
+        if (options.out / LABELS).exists():  # those of a former run, which stay whole
+            raise
+        _move(options, staging, (LABELS,))
+        raise UserError(
+            f"{options.out / MODEL} could not be written ({first_line(error)}), but "
+            f"{options.out / LABELS} is there."
+        ) from error
     _move(options, staging, (LABELS, MODEL))
     facts = scverse.described(model, options.preset) | {
         "file": file.path.name,
