@@ -101,6 +101,25 @@ def test_a_panel_of_whole_numbers_is_mass_cytometry(tmp_path):
         assert "CITE-seq, ask for --transform counts" in words
 
 
+@pytest.mark.parametrize(("most", "wanted"), [(30, ["arcsinh"]), (0.5, [])])
+def test_whole_numbers_of_a_flow_cytometer(most, wanted, tmp_path):
+    values = counts(n_features=6, most=most)
+    values[0, 0] = 4000 if wanted else 1000
+    steps, words = made(tmp_path, values, ["FSC-A", "SSC", "FL1-H", "FL2-H", "FL3-H", "FL4-H"])
+    assert steps == wanted
+    assert "FSC-A, SSC" in words
+    assert ("arcsinh(x / 150)" in words) == bool(wanted)
+    assert "--transform counts" in words
+
+
+def test_a_column_that_is_left_out_says_nothing_of_the_others(tmp_path):
+    values = counts(n_features=len(PANEL) + 1, most=30)
+    values[:, -1] = np.nan
+    np.savez(tmp_path / "a.npz", X=values, features=[*PANEL, "label"])
+    file = read_cells(tmp_path / "a.npz")
+    assert "all are whole numbers" in recipes.make(file, PANEL)[1]
+
+
 def test_genes_and_sequenced_antibodies_are_counts(tmp_path):
     values = counts(n_features=len(PANEL), most=30)
     for more in (

@@ -21,6 +21,8 @@ _METAL = re.compile(
     r"|(89Y|127I|\d{2,3}[A-Z][a-z])([_-].*|D[id])?"  # 191Ir, 191Ir_DNA1
     r"|(.*[ _-])?(?i:DNA[ _-]?[12]|(event|cell)[ _-]?length|cisplatin|beads?)"
 )
+_SCATTER = re.compile(r"(?i:(FSC|SSC)([ _.-]?[AHW])?)")
+CHANNELS = 1024  # of old flow cytometers, whose numbers are on a scale of logarithms already
 # proteins whose gene has another name, so that these names are of antibodies and not of genes
 _PROTEIN = re.compile(
     r"(CD(3|8|10|11[ABC]?|15|16|20|21|23|25|26|29|30|31|32|35|39|41|42[AB]?|45(R[ABO]{1,2})?|"
@@ -134,8 +136,9 @@ def _equal(sums: np.ndarray) -> bool:
 def panel(cells: anndata.AnnData) -> tuple[str, list[str]]:
     """(what kind of panel the features' names speak of, some names that say so).
 
-    "cytometry": some are channels of a mass cytometer. "proteins": many are called as proteins are
-    and their genes are not. "antibodies": the same, but sequenced. "": none, as with genes.
+    "fluorescence": some are scatter. "cytometry": some are channels of a mass cytometer.
+    "proteins": many are called as proteins are and their genes are not. "antibodies": the same, but
+    sequenced. "": none, as with genes.
     """
     names = [str(name) for name in cells.var_names]
     if not names or len(names) > ANTIBODIES:
@@ -145,6 +148,9 @@ def panel(cells: anndata.AnnData) -> tuple[str, list[str]]:
     sequenced = any((cells.var[column].astype(str) == "Antibody Capture").all() for column in kinds)
     if sequenced or len(tagged) > len(names) / 2:
         return "antibodies", tagged[:3] or names[:3]
+    scatter = [name for name in names if _SCATTER.fullmatch(name)]
+    if scatter and len(names) <= PANEL and not kinds:
+        return "fluorescence", scatter[:3]
     channels = [*names, *(cells.var["channel"].astype(str) if "channel" in cells.var else ())]
     metals = [name for name in channels if _METAL.fullmatch(name)]
     plain = [re.sub(r"[\s./-]+", "_", name.upper()) for name in names]

@@ -205,7 +205,7 @@ def make(
     """
     why = ""
     if transform == "auto":
-        transform, cofactor, why = _automatic(file, cofactor, layer, use_rep, said)
+        transform, cofactor, why = _automatic(file, features, cofactor, layer, use_rep, said)
     if cofactor is not None and transform != "arcsinh":
         raise UserError(
             f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
@@ -234,6 +234,7 @@ def make(
 
 def _automatic(
     file: CellFile,
+    features: list[str],
     cofactor: float | None,
     layer: str,
     use_rep: str,
@@ -249,11 +250,22 @@ def _automatic(
     with _source(file, layer, "") as matrix:
         rows = max(1000, PIECE_VALUES // max(1, file.cells.n_vars))
         part = matrix[: min(rows, LOOKED_AT)]
-    look, (kind, names) = guess.look(part), guess.panel(file.cells)
+    kind, names = guess.panel(file.cells)
+    columns = file.cells.var_names.get_indexer(features)
+    if file.cells.n_vars <= guess.ANTIBODIES and (columns >= 0).all():
+        part = part[:, columns]  # a clock or a label that is left out says nothing of the rest
+    look = guess.look(part)
     arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
     if look is None or not look.counts or file.kind not in ("h5ad", "10x"):
         hint = _hint(look, kind, names, said)
         return "none", cofactor, f" (automatic: values are taken as they are{hint})"
+    if file.kind == "h5ad" and kind == "fluorescence" and look.most >= guess.CHANNELS:
+        cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
+        why = f"whole numbers with {listed(names)}, so fluorescence; of molecules ask for {counts}"
+        return "arcsinh", cofactor, f" (automatic: {why})"
+    if file.kind == "h5ad" and kind == "fluorescence":
+        why = f"whole numbers below {guess.CHANNELS:,} with {listed(names)}, so channels of a scale"
+        return "none", cofactor, f" (automatic: {why}; of molecules ask for {counts})"
     dense = kind == "proteins" and not sp.issparse(part)
     if file.kind == "h5ad" and (kind == "cytometry" or dense):
         why = (
