@@ -159,10 +159,10 @@ def test_whole_numbers_in_a_table_name_both_readings(tmp_path):
 
 
 BARCODES = ["CD45BC1", "CD45_BC2", "BC1", "BC 3", "Pd102Di", "(Pd104)Di", "102Pd", "102Pd_BC1"]
-BARCODES += ["Pd110Di", "B2M_BC4", "140Ce_Beads", "105Pd_105Pd"]
+BARCODES += ["Pd110Di", "B2M_BC4", "140Ce_Beads", "105Pd_105Pd", "Ir191Di", "193Ir"]
 
 
-def test_sample_barcodes_are_suspects(tmp_path):
+def test_sample_barcodes_and_dna_are_suspects(tmp_path):
     names = [*PANEL, *BARCODES, "ABC1", "104Pd_CD45", "BCL2", "Time", "cisplatin"]
     values = counts(n_features=len(names), most=30)
     suspects = [*BARCODES, "Time", "cisplatin"]

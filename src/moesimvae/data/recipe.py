@@ -169,10 +169,12 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
     return found
 
 
-# sample barcodes that are called by what carries them or by their channel of palladium alone
+# sample barcodes that are called by what carries them or by their channel of palladium alone, and
+# DNA by its channel of iridium
 _PALLADIUM = r"(\(?pd_?1(0[24568]|10)\)?|1(0[24568]|10)_?pd)(_?d[id])?"
 _BARCODE = re.compile(
     rf"{_PALLADIUM}(_{_PALLADIUM})?|(.*_|cd\d+|b2m|hla_?abc)?bc_?\d+(_.*)?|.*beads"
+    r"|\(?ir_?19[13]\)?(_?d[id])?|19[13]_?ir(_?d[id])?"
 )
 
 
