@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    write_features(
+    facts = write_features(
         snakemake.wildcards.dataset,
         snakemake.params.path,
         Path(snakemake.output.features).parent,
         estimate_n_clusters,
         **snakemake.params.settings,
     )
+    print(f"{snakemake.params.path}: {facts['note']}", flush=True)

@@ -11,9 +11,11 @@ import tomllib
 
 import anndata
 import flowio
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 import scipy.sparse as sp
 
 import moesimvae
@@ -278,6 +280,119 @@ def test_a_failure_while_writing_leaves_the_old_results(fcs, tmp_path, run, monk
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
 
 
+def test_labels_and_model_stay_where_the_cells_cannot_be_written(
+    fcs, tmp_path, run, monkeypatch, refused
+):
+    out = tmp_path / "out"
+    arguments = ["cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY]
+    whole = tmp_path / "whole"
+    assert run(*arguments[:5], whole, *arguments[6:])[0] == 0
+    write = anndata.AnnData.write_h5ad
+    for wrong in (
+        OSError(28, "No space left on device"),
+        TypeError("Can't implicitly convert"),
+        MemoryError(),
+    ):
+
+        def fail(cells, path, *more, wrong=wrong, **rest):
+            if "tried" not in str(path):
+                raise wrong
+            write(cells, path, *more, **rest)
+
+        monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
+        sentence = refused(*arguments, "--force")
+        assert f"{out / 'labels.csv'} and {out / 'model'} are there" in sentence
+        assert sorted(path.name for path in out.iterdir()) == ["labels.csv", "model"]
+        assert (out / "labels.csv").read_bytes() == (whole / "labels.csv").read_bytes()
+        sentence = refused("predict", out, fcs, "--out", tmp_path / "new.h5ad", "--force")
+        assert f"the clusters of the cells are in {tmp_path / 'new.csv'}" in sentence
+        assert (tmp_path / "new.csv").read_bytes() == (out / "labels.csv").read_bytes()
+        (tmp_path / "new.csv").unlink()
+    monkeypatch.undo()
+    assert run("predict", out, fcs, "--out", tmp_path / "new.h5ad")[0] == 0
+
+
+def test_labels_stay_where_the_model_cannot_be_written(fcs, tmp_path, monkeypatch, refused):
+    from moesimvae.model.estimator import MoESimVAE
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MoESimVAE, "save", full)
+    out = tmp_path / "out"
+    sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY)
+    assert f"No space left on device), but {out / 'labels.csv'} is there" in sentence
+    assert len(pd.read_csv(out / "labels.csv")) == 90
+
+
+def test_memory_that_ends_while_training_leaves_nothing(fcs, tmp_path, monkeypatch, refused):
+    from moesimvae.model.estimator import MoESimVAE
+
+    def full(*arguments, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(MoESimVAE, "fit", full)
+    out = tmp_path / "out"
+    sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY)
+    assert "not enough memory" in sentence
+    assert "nothing was written" in sentence
+    assert not out.exists()
+
+
+def test_whether_the_result_can_be_written_is_known_before_training(
+    h5ad, clustered, tmp_path, monkeypatch, refused
+):
+    from moesimvae.model.estimator import MoESimVAE
+
+    def late(*arguments, **more):
+        raise AssertionError("trained before the file was tried")
+
+    for name in ("fit", "predict_proba"):
+        monkeypatch.setattr(MoESimVAE, name, late)
+
+    def fail(*arguments, **more):
+        raise TypeError("Can't implicitly convert 'donor'")
+
+    monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
+    sentence = refused("cluster", h5ad, "--clusters", 3, "--out", tmp_path / "out", *TINY)
+    assert "cannot be written as an h5ad (Can't implicitly convert 'donor')" in sentence
+    assert not (tmp_path / "out").exists()
+    arguments = ["predict", clustered[0], h5ad, "--out", tmp_path / "new.h5ad"]
+    assert "cannot be written as an h5ad" in refused(*arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_annotation_of_newer_and_other_programs_is_written_again(tmp_path, run):
+    obs = pd.DataFrame({"donor": pd.array(["x", None, "y"] * 30, "string")}).assign(
+        n=pd.array([1, None, 3] * 30, "Int64"), known=pd.array([True, None, False] * 30, "boolean")
+    )
+    obs.index = pd.Index([f"c{i}" for i in range(90)], dtype="string")
+    cells = anndata.AnnData(COUNTS, obs, pd.DataFrame(index=pd.Index(MARKERS, dtype="string")))
+    cells.raw = cells.copy()
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "a") as file:  # as SeuratDisk
+        var = file["raw/var"]
+        var.move("_index", "_row")
+        var.attrs["_index"] = "_row"
+        var.attrs["column-order"] = np.array(["_index"], object)
+        anndata.io.write_elem(var, "_index", np.array(MARKERS, object))
+    for more in ([], ["--backed"]):
+        out = tmp_path / f"out{len(more)}"
+        arguments = ["cluster", tmp_path / "cells.h5ad", "--clusters", 3, *TINY, *more]
+        code, printed, err = run(*arguments, "--prior", "donor", "--out", out)
+        assert code == 0, err
+        assert ("raw/var: the column '_index'" in printed) == (not more)
+        found = anndata.read_h5ad(out / "cells.h5ad")
+        assert list(found.obs["donor"][:3]) == ["x", np.nan, "y"]
+        assert list(found.obs["known"][:3]) == [True, pd.NA, False]
+        assert found.obs["n"][2] == 3
+    arguments = ["predict", out, tmp_path / "cells.h5ad", "--out", tmp_path / "new.h5ad"]
+    assert run(*arguments)[0] == 0
+    new = anndata.read_h5ad(tmp_path / "new.h5ad")
+    assert list(new.obs["moesimvae"]) == list(found.obs["moesimvae"])
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(fcs, tmp_path, sent):
     out = tmp_path / "out"
@@ -454,3 +569,31 @@ def test_a_reader_that_stops_reading(fcs, tmp_path):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, refused):
+    folder = tmp_path / "GSE1"
+    folder.mkdir()
+    raw = np.vstack([np.zeros((210, 6)), COUNTS + 5])
+    for sample in ("GSM1_a", "GSM2_b"):
+        scipy.io.mmwrite(folder / f"{sample}_matrix.mtx", sp.coo_matrix(raw.T))
+        genes = [f"E{name}\t{name}" for name in "ABCDEF"]
+        lines = {"barcodes": [f"c{i}" for i in range(300)], "genes": genes}
+        for part, rows in lines.items():
+            text = "".join(f"{row}\n" for row in rows)
+            (folder / f"{sample}_{part}.tsv").write_text(text)
+    arguments = ["--clusters", 3, "--out", tmp_path / "out", *TINY]
+    assert f"GSM2_b); name one as {folder / 'GSM1_a'}" in refused("cluster", folder, *arguments)
+    code, printed, err = run("cluster", folder / "GSM2_b", *arguments)
+    assert code == 0, err
+    assert "note       210 of 300 cells have fewer than 10 counts" in printed
+    assert "--min-counts 500" in printed
+    arguments += ["--force", "--min-counts", 20]
+    code, printed, _ = run("cluster", folder / "GSM2_b_matrix.mtx", *arguments)
+    assert code == 0
+    assert "cells      90 of 300 with 20 counts" in printed
+    assert "note" not in printed
+    assert list(pd.read_csv(tmp_path / "out" / "labels.csv")["cell"]) == lines["barcodes"][210:]
+    assert anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").n_obs == 90
+    arguments += ["--genome", "mm10"]
+    assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)

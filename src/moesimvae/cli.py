@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LABELS, CELLS, MODEL = "labels.csv", "cells.h5ad", "model"
 KEY = "moesimvae"
+_RESULT = {KEY: "0", f"{KEY}_probability": 1.0}  # what `scverse.annotate` adds to obs
 CHECKPOINT = ".checkpoint"
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
@@ -61,16 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise UserError(
                 f"{error.filename or options.out} cannot be used ({error.strerror or error}); "
-                "nothing was written."
+                f"{_what_is_left(options)}"
             ) from error
         except MemoryError as error:
             raise UserError(
-                "there is not enough memory; convert the cells to h5ad and give --backed."
+                "there is not enough memory; convert the cells to h5ad and give --backed; "
+                f"{_what_is_left(options)}"
             ) from error
     return 0
 
 
 def _what_is_left(options: argparse.Namespace) -> str:
+    if written := vars(options).get("written"):
+        return f"{' and '.join(str(path) for path in written)} are written."
     if any(Path(options.out, CHECKPOINT).glob("*")):
         return f"the same command goes on from {Path(options.out, CHECKPOINT)}."
     return "nothing was written."
@@ -131,8 +135,8 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         "--transform",
         choices=("auto", "arcsinh", "counts", "log1p", "none"),
         default="auto",
-        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS, "
-        "counts for an h5ad of non-negative integers, else none",
+        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and an "
+        "h5ad of mass cytometry, counts for another of non-negative integers, else none",
     )
     values.add_argument(
         "--cofactor",
@@ -142,6 +146,14 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument("--layer", default="", help="of an h5ad, instead of X")
     values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
+    values.add_argument(
+        "--min-counts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out cells with fewer counts over all features: barcodes without a cell",
+    )
+    _genome(values)
     values.add_argument(
         "--backed",
         action="store_true",
@@ -172,6 +184,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
     )
     _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
     parser.add_argument("--backed", action="store_true", help="as of `cluster`")
+    _genome(parser)
     _common(parser)
     parser.set_defaults(run=_predict)
 
@@ -209,6 +222,12 @@ def _out(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--out", required=True, type=Path, help=help)
 
 
+def _genome(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--genome", default="", metavar="NAME", help="of 10x counts of several, the one to take"
+    )
+
+
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, …")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -227,8 +246,13 @@ def _cluster(options: argparse.Namespace) -> None:
     _require_new([options.out / name for name in (LABELS, CELLS, MODEL)], options.force)
 
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     file = _read(options, say)
+    n_cells = file.cells.n_obs
+    file = recipes.with_counts(file, options.min_counts, options.layer)
+    if options.min_counts:
+        say(f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts")
     in_table = options.prior in file.cells.obs if file.kind == "table" else False
     chosen = recipes.choose(
         file,
@@ -243,8 +267,12 @@ def _cluster(options: argparse.Namespace) -> None:
     say(f"transform  {words}")
     if file.spillover:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
+    if empty := recipes.empty_barcodes(file, recipe):
+        say(f"note       {empty}")
     prior = None if options.prior is None else _prior(options.prior, file)
+    _notes(writable.make(file.cells), say)
     with _staged(options) as staging:
+        writable.require(staging, file.cells, _RESULT)
         _fit_and_write(options, file, recipe, prior, staging, say)
     for name in (LABELS, CELLS, MODEL):
         say(f"wrote      {options.out / name} ({_size(options.out / name)})")
@@ -292,7 +320,19 @@ def _fit_and_write(
         f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
         f"on {model.facts_['device']}"
     )
-    say(_summary(cells, model.labels_))
+    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    try:
+        model.save(staging / MODEL)
+        recipe.save(staging / MODEL)
+    except Exception as error:
+        if (options.out / LABELS).exists():  # those of a former run, which stay whole
+            raise
+        _move(options, staging, (LABELS,))
+        raise UserError(
+            f"{options.out / MODEL} could not be written ({first_line(error)}), but "
+            f"{options.out / LABELS} is there."
+        ) from error
+    _move(options, staging, (LABELS, MODEL))
     facts = scverse.described(model, options.preset) | {
         "file": file.path.name,
         "steps": [str(step) for step in recipe.steps],
@@ -302,10 +342,16 @@ def _fit_and_write(
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
     if not recipe.use_rep:
         file.cells.var[f"{KEY}_clustered"] = file.cells.var_names.isin(recipe.features)
-    model.save(staging / MODEL)
-    recipe.save(staging / MODEL)
-    _write_cells(staging / CELLS, file.cells)
-    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    try:
+        _write_cells(staging / CELLS, file.cells)
+        _move(options, staging, (CELLS,))
+    except Exception as error:  # what took hours to find is there whatever goes wrong here
+        raise UserError(
+            f"{options.out / CELLS} could not be written ({first_line(error)}), but "
+            f"{options.out / LABELS} and {options.out / MODEL} are there; `moesimvae predict "
+            f"{options.out} {file.path} --out NEW.h5ad` writes the annotated cells anew."
+        ) from error
+    say(_summary(cells, model.labels_))
 
 
 def _estimated(cells: AnnData, options: argparse.Namespace) -> int:
@@ -391,6 +437,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     from moesimvae import scverse
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     model, recipe = _load(options)
     file = _read(options, say)
@@ -398,6 +445,10 @@ def _predict(options: argparse.Namespace) -> None:
         names = model.feature_names_in_
         recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
     annotated = options.out.suffix == ".h5ad"
+    if annotated:
+        _notes(writable.make(file.cells), say)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        writable.require(options.out.parent, file.cells, _RESULT)
     probabilities, codes = [], []
     started = monotonic()
     for piece in recipes.pieces(file, recipe):
@@ -413,7 +464,17 @@ def _predict(options: argparse.Namespace) -> None:
     if annotated:
         facts = {"model": str(options.model), "version": moesimvae.__version__}
         scverse.annotate(file.cells, probabilities, np.concatenate(codes), KEY, facts)
-        _write_cells(options.out, file.cells)
+        try:
+            _write_cells(options.out, file.cells)
+        except Exception as error:
+            instead = options.out.with_suffix(".csv")
+            if instead.exists():
+                instead = options.out.with_suffix(".labels.csv")
+            _write_labels(instead, file.cells, probabilities)
+            raise UserError(
+                f"{options.out} could not be written ({first_line(error)}); the clusters of the "
+                f"cells are in {instead} instead."
+            ) from error
     else:
         _write_labels(options.out, file.cells, probabilities)
     say(f"wrote      {options.out} ({_size(options.out)})")
@@ -475,22 +536,20 @@ def _read(options: argparse.Namespace, say: Any) -> CellFile:
     from moesimvae.data.cells import read_cells
 
     started = monotonic()
-    file = read_cells(options.cells, on_disk=options.backed)
+    file = read_cells(options.cells, on_disk=options.backed, genome=options.genome)
     n_cells, n_features = file.cells.shape
     where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
     say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")
-    for note in file.notes:
-        say(f"note       {note}")
+    _notes(file.notes, say)
     return file
 
 
+def _notes(notes: Sequence[str], say: Any) -> None:
+    for note in notes:
+        say(f"note       {note}")
+
+
 def _write_cells(path: Path, cells: AnnData) -> None:
-    # in an h5ad, names of columns are names of places, where / and . have a meaning
-    names = [name.replace("/", "_") for name in cells.obs.columns]
-    cells.obs.columns = [
-        f"{name}_{i}" if not name.strip(".") or names.count(name) > 1 else name
-        for i, name in enumerate(names)
-    ]
     with files.atomic(path) as temporary:
         cells.write_h5ad(temporary)
 
@@ -522,7 +581,7 @@ def _require_suffix(path: Path) -> None:
 
 @contextmanager
 def _staged(options: argparse.Namespace) -> Iterator[Path]:
-    """A folder to write into; what stands in it at the end moves into `out`, all or nothing."""
+    """A folder to write into, beside the results; what is not moved to them (`_move`) goes."""
     made, found = not options.out.exists(), True
     staging = options.out / f".moesimvae-{os.getpid()}"
     try:  # made inside, so that no interrupt leaves them behind
@@ -532,10 +591,6 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
         found = (options.out / CHECKPOINT).exists()
         staging.mkdir()
         yield staging
-        for name in (LABELS, CELLS, MODEL):
-            if (options.out / name).is_dir():  # a folder cannot be replaced in one go
-                (options.out / name).rename(staging / "old")
-            (staging / name).rename(options.out / name)
         shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
     except Exception:  # not an interrupt, after which a second start goes on from there
         if not found:  # else it is another start's, perhaps of other cells
@@ -545,6 +600,17 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         if made and options.out.exists() and not any(options.out.iterdir()):
             options.out.rmdir()
+
+
+def _move(options: argparse.Namespace, staging: Path, names: Sequence[str]) -> None:
+    """What is written moves into `out`; labels and model replace all results of a former run."""
+    former = (LABELS, MODEL, CELLS) if MODEL in names else ()
+    for name in former:
+        if (options.out / name).exists():  # a folder cannot be replaced in one go
+            (options.out / name).rename(staging / f"former-{name}")
+    for name in names:
+        (staging / name).rename(options.out / name)
+    options.written = [*vars(options).get("written", []), *(options.out / name for name in names)]
 
 
 def _names(given: Sequence[str]) -> list[str]:

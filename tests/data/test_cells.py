@@ -338,6 +338,32 @@ def test_columns_stored_by_column_cannot_stay_on_disk(tmp_path):
     assert "csc_matrix" in error(recipes.make, read_cells(path, on_disk=True), ["gene0"])
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_h5ad_of_anndata_0_5(tmp_path, sparse):
+    path, names = tmp_path / "a.h5ad", [("index", "S8"), ("louvain", "i1")]
+    with h5py.File(path, "w") as file:
+        file["obs"] = np.array([(f"c{i}".encode(), i % 2) for i in range(30)], names)
+        file["var"] = np.array([(f"g{i}".encode(),) for i in range(5)], names[:1])
+        file.create_group("uns")["louvain_categories"] = np.array([b"a", b"b"])
+        file["raw.X"], file["raw.var"] = COUNTS, file["var"][:]
+        if sparse:
+            matrix = sp.csr_matrix(COUNTS)
+            group = file.create_group("X")
+            group.attrs.update(h5sparse_format="csr", h5sparse_shape=matrix.shape)
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(matrix, name)
+        else:
+            file["X"] = COUNTS
+    for on_disk in (False, True):
+        file = read_cells(path, on_disk)
+        assert list(file.cells.obs["louvain"][:3]) == ["a", "b", "a"]
+        assert list(file.cells.var_names) == [f"g{i}" for i in range(5)]
+        recipe, _ = recipes.make(file, recipes.choose(file), "none")
+        (piece,) = recipes.pieces(file, recipe)
+        values = piece.X.toarray() if sparse else piece.X
+        np.testing.assert_array_equal(values, COUNTS)
+
+
 def test_not_finite_in_a_sparse_matrix_is_named(tmp_path):
     wrong = COUNTS.copy()
     wrong[17, 3] = np.nan

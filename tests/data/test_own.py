@@ -93,7 +93,7 @@ def prepared(path, out, **settings):
     settings = {"estimate": lambda values: 4} | settings
     label = settings.get("label")
     write_features("own_cells", path, out, **settings)
-    facts = write_labels(path, out, label)
+    facts = write_labels(path, out, label, settings.get("genome", ""))
     cells = anndata.read_h5ad(out / "features.h5ad")
     return facts, cells, pd.read_parquet(out / "labels.parquet")
 
@@ -141,6 +141,30 @@ def test_labels_are_split_off_and_do_not_enter_anything_else(write, tmp_path):
     expected = (np.arange(N) % 3).astype(str) if write is fcs else TYPES
     assert list(labels["label"]) == list(expected)
     assert labels["scored"].sum() == (expected != "").sum() == facts["n_scored"]
+
+
+@pytest.mark.parametrize("kind", ["string", "boolean", "Int64", "category", "Float64"])
+def test_labels_of_the_newer_kinds(kind, tmp_path):
+    some = np.array([None if text == "" else text == "B" for text in TYPES], dtype=object)
+    names = {"string": ["T", "B"], "category": ["T", "B"], "boolean": ["False", "True"]}
+    expected = names.get(kind, ["0", "1"])
+    if kind in ("string", "category"):
+        values = pd.Series(np.where(TYPES == "", None, TYPES)).astype("string")
+        values = values.astype("category") if kind == "category" else values
+    else:
+        values = pd.Series(pd.array(some, "boolean")).astype(kind)
+    obs = pd.DataFrame({"type": values.to_numpy(object)}).assign(type=values)
+    obs.index = pd.Index(CELLS, dtype="string")
+    cells = anndata.AnnData(COUNTS.astype(np.float32), obs, pd.DataFrame(index=GENES))
+    if kind == "Float64":
+        cells.obs["type"] = cells.obs["type"].astype(float)  # none else is written
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+    _, _, labels = prepared(tmp_path / "cells.h5ad", tmp_path / "out", label="type")
+    assert list(labels["cell"]) == CELLS
+    wanted = [{"T": expected[0], "B": expected[1], "": ""}[text] for text in TYPES]
+    assert list(labels["label"]) == wanted
+    assert list(labels["scored"]) == list(TYPES != "")
 
 
 def test_a_label_that_no_table_has_is_told_before_its_other_columns(tmp_path):
@@ -202,6 +226,116 @@ def test_an_older_10x_file_of_one_genome(tmp_path):
     file = read_cells(tenx_h5(tmp_path, genome="hg19"))
     np.testing.assert_array_equal(file.cells.X.toarray(), COUNTS)
     assert list(file.cells.var["gene_id"])[:2] == ["ENS0", "ENS1"]
+    assert read_cells(tenx_h5(tmp_path, genome="hg19"), genome="hg19").cells.shape == (N, 6)
+    with pytest.raises(UserError, match="no file of 10x"):
+        read_cells(h5ad(tmp_path), genome="hg19")
+
+
+def test_one_of_several_genomes_of_an_older_10x_file(tmp_path):
+    path = tenx_h5(tmp_path, genome="hg19")
+    with h5py.File(path, "a") as file:
+        file.copy("hg19", "mm10")
+        file["mm10/data"][:] = file["mm10/data"][:] * 2
+    for genome, told in (("", "mm10"), ("GRCh38", "but not of 'GRCh38'")):
+        with pytest.raises(UserError, match=r"several genomes \(hg19, mm10\)") as said:
+            read_cells(path, genome=genome)
+        assert told in str(said.value)
+        assert "choose one: --genome NAME" in str(said.value)
+    cells = read_cells(path, genome="mm10").cells
+    np.testing.assert_array_equal(cells.X.toarray(), COUNTS * 2)
+    facts, _, labels = prepared(path, tmp_path / "out", genome="mm10")
+    assert facts["n_cells"] == len(labels) == N
+
+
+def barnyard_h5(folder):
+    path = tenx_h5(folder)
+    with h5py.File(path, "a") as file:
+        names = ["GRCh38"] * 2 + ["mm10"] * 3 + [""]
+        file["matrix/features/genome"] = np.array(names, "S")
+        kinds = ["Gene Expression"] * 5 + ["Antibody Capture"]
+        del file["matrix/features/feature_type"]
+        file["matrix/features/feature_type"] = np.array(kinds, "S")
+    return path
+
+
+def barnyard_folder(folder):
+    folder = tenx_folder(folder, packed=False)
+    origins = ["GRCh38_ENSG", "GRCh38_ENSG", *["mm10___ENSMUSG"] * 3]
+    kinds = [f"{o}{i}\t{GENES[i]}\tGene Expression" for i, o in enumerate(origins)]
+    text = "\n".join([*kinds, "A1\tGcg\tAntibody Capture", ""])
+    (folder / "features.tsv").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("write", [barnyard_h5, barnyard_folder])
+def test_genes_of_several_genomes_are_noted_and_one_can_be_taken(write, tmp_path):
+    path = write(tmp_path)
+    file = read_cells(path)
+    assert list(file.cells.var_names) == GENES[:5]
+    kinds, genomes = file.notes
+    assert kinds == "only the 5 features of Gene Expression are taken, not 1 of Antibody Capture"
+    assert "several genomes (GRCh38, mm10), and all are taken" in genomes
+    assert "--genome NAME" in genomes
+    file = read_cells(path, genome="mm10")
+    assert list(file.cells.var_names) == GENES[2:5]
+    np.testing.assert_array_equal(file.cells.X.toarray(), COUNTS[:, 2:5])
+    with pytest.raises(UserError, match=r"\(GRCh38, mm10\) but not of 'hg19'"):
+        read_cells(path, genome="hg19")
+    facts, _, _ = prepared(path, tmp_path / "out")
+    assert genomes in facts["note"]
+    facts, cells, _ = prepared(path, tmp_path / "one", genome="GRCh38")
+    assert list(cells.var_names) == GENES[:2]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_samples_of_geo(packed, tmp_path):
+    folder = tenx_folder(tmp_path, packed)
+    for path in list(folder.iterdir()):
+        path.rename(folder / f"GSM1_a_{path.name}")
+    one = read_cells(folder).cells
+    np.testing.assert_array_equal(one.X.toarray(), COUNTS)
+    end = ".gz" * packed
+    for part in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
+        content = (folder / f"GSM1_a_{part}{end}").read_bytes()
+        (folder / f"GSM2.{part}{end}").write_bytes(content)
+    with pytest.raises(UserError, match=r"several samples \(GSM1_a, GSM2\); name one as .*GSM1_a"):
+        read_cells(folder)
+    for name in ("GSM1_a", "GSM1_a_", "GSM2", f"GSM2.matrix.mtx{end}"):
+        np.testing.assert_array_equal(read_cells(folder / name).cells.X.toarray(), COUNTS)
+    ((_, block),) = sets.resolve({}, {"data": str(folder / "GSM2")}).items()
+    assert {path.rsplit("/", 1)[1].split(".")[0] for path in block["reads"]} == {"GSM2"}
+    facts, _, _ = prepared(folder / "GSM2", tmp_path / "out")
+    assert len(facts["sources"]) == 3
+    (folder / f"GSM2.barcodes.tsv{end}").unlink()
+    with pytest.raises(UserError, match=r"holds no GSM2.barcodes.tsv \(or .gz\)"):
+        read_cells(folder / "GSM2")
+    with pytest.raises(UserError, match="does not exist"):
+        read_cells(folder / "GSM3")
+
+
+def test_a_matrix_that_has_another_name(tmp_path):
+    folder = tenx_folder(tmp_path, packed=False)
+    for path in list(folder.iterdir()):
+        path.rename(folder / f"GSM1_{path.name}".replace("_matrix", ""))
+    np.testing.assert_array_equal(read_cells(folder / "GSM1.mtx").cells.X.toarray(), COUNTS)
+
+
+def test_barcodes_without_a_cell_are_noted_and_left_out(tmp_path):
+    raw = np.vstack([np.zeros((300, len(GENES))), COUNTS * 30])
+    names = [f"empty{i}" for i in range(300)] + CELLS
+    obs = pd.DataFrame({"type": ["x"] * 300 + list(TYPES)}, names)
+    cells = anndata.AnnData(sp.csr_matrix(raw), obs, pd.DataFrame(index=GENES))
+    cells.write_h5ad(tmp_path / "raw.h5ad")
+    facts, _, _ = prepared(tmp_path / "raw.h5ad", tmp_path / "all", label="type")
+    assert "300 of 420 cells have fewer than" in facts["note"]
+    assert "--config min_counts=500" in facts["note"]
+    facts, kept, labels = prepared(
+        tmp_path / "raw.h5ad", tmp_path / "some", label="type", min_counts=20
+    )
+    assert list(kept.obs_names) == list(labels["cell"]) == CELLS
+    assert list(labels["label"]) == list(TYPES)
+    assert "120 of 420 cells have 20 counts or more" in facts["note"]
+    assert "fewer than" not in facts["note"]
 
 
 def test_genes_whose_symbol_is_not_unique_are_called_by_their_id(tmp_path):

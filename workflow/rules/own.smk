@@ -26,6 +26,7 @@ if OWN:
         """The labels, away from the features: of an h5ad, to name others runs no method again."""
         input:
             reads=lambda wildcards: DATASETS[wildcards.dataset]["reads"],
+            features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
             facts=f"{RESULTS}/data/{{dataset}}/prepared.json",
         output:
             labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
@@ -41,6 +42,7 @@ if OWN:
         params:
             path=lambda wildcards: DATASETS[wildcards.dataset]["own"],
             label=BENCHMARK.config["label"],
+            genome=BENCHMARK.config["genome"],
         script:
             "../../scripts/labels_own.py"
 

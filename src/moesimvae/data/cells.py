@@ -15,12 +15,14 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
        and further arrays of one value for each cell, which become obs; or one sparse matrix as
        `scipy.sparse.save_npz` writes it. Nothing pickled is read.
 10x    A folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv (each also .gz), or the
-       .h5 file of Cell Ranger (`tenx`). Counts, sparse; genes are called by their symbols or, where
-       these are not unique, by their ids.
+       .h5 file of Cell Ranger (`tenx`). In GEO's folders the name of a sample stands before these
+       names: of several, the path names one (`folder/GSM123_sample`), or its matrix. Counts,
+       sparse; genes are called by their symbols or, where these are not unique, by their ids.
 """
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +32,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae.data import hdf5, tenx
+from moesimvae.data import hdf5, tenx, writable
 from moesimvae.data.content import archive, opened
 from moesimvae.data.fcs import Fcs, read_fcs
-from moesimvae.data.formats import format_of
+from moesimvae.data.formats import format_of, is_tenx_parts
 from moesimvae.data.named import near
 from moesimvae.errors import UserError, first_line
 
@@ -54,8 +56,7 @@ class CellFile:
 
     kind: "h5ad", "table", "fcs", "npz" or "10x". on_disk: `cells` has no X, the values are still in
     the file. fluorescence: an FCS file of a flow cytometer. compensation: the keyword that holds
-    its compensation matrix. version: its version. notes: sentences on what was made of
-    contradictions in the file, for the user to read.
+    its compensation matrix. version: its version. notes: what a user should know of it.
     """
 
     path: Path
@@ -72,11 +73,13 @@ class CellFile:
         return bool(self.compensation)
 
 
-def read_cells(path: str | Path, on_disk: bool = False, may_be_empty: bool = False) -> CellFile:
+def read_cells(
+    path: str | Path, on_disk: bool = False, may_be_empty: bool = False, genome: str = ""
+) -> CellFile:
     """Read the cells of a file, whose format its name tells (see the module's description).
 
     on_disk: leave the values of an h5ad where they are; files above `BACKED_BYTES` do so anyway.
-    may_be_empty: a file without cells is none of the wrong ones.
+    may_be_empty: a file without cells is none of the wrong ones. genome: of 10x, the one to take.
     Raises UserError for a file that is missing, unreadable, empty, of another format, or that
     names two cells or two features alike.
     """
@@ -84,13 +87,18 @@ def read_cells(path: str | Path, on_disk: bool = False, may_be_empty: bool = Fal
     kind = format_of(path)
     if on_disk and kind != "h5ad":
         raise UserError(f"{path} is no h5ad, the only format that can stay on disk; convert it.")
+    if genome and kind != "10x":
+        raise UserError(f"{path} is no file of 10x, which alone have genomes; leave genome out.")
     if kind == "h5ad":
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
     elif kind == "fcs":
         file = from_fcs(path, read_fcs(path))
     else:
-        read = {"table": _table, "npz": _npz, "10x": _tenx}[kind]
-        file = CellFile(path, kind, read(path))
+        if kind == "10x":
+            cells, notes = _tenx(path, genome)
+        else:
+            cells, notes = {"table": _table, "npz": _npz}[kind](path), []
+        file = CellFile(path, kind, cells, notes=tuple(notes))
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
     for kind, what in (("obs", "cell"), ("var", "feature")):
@@ -166,12 +174,13 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         hdf5.require_plain(path, on_disk)
         if on_disk:
             with h5py.File(path) as stored:
-                obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
+                obs, var = _annotation(path, stored)
                 shape = stored.get("uns/image_shape")
                 uns = {} if shape is None else {"image_shape": shape[:]}
             cells = anndata.AnnData(obs=obs, var=var, uns=uns)
         else:
             cells = anndata.read_h5ad(path)
+            cells.obs, cells.var = (writable.plain_frame(table) for table in (cells.obs, cells.var))
     except UserError:
         raise
     except Exception as error:  # of a damaged file h5py and anndata raise all kinds
@@ -180,7 +189,21 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         ) from error
     for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
-    return CellFile(path, "h5ad", cells, on_disk=on_disk)
+    kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
+    told = ", ".join(f"{number:,} of {kind}" for kind, number in Counter(kinds).items())
+    note = f"the features are of several kinds ({told}), and all are taken"
+    return CellFile(path, "h5ad", cells, on_disk=on_disk, notes=(note,) * (len(set(kinds)) > 1))
+
+
+def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """obs and var, as every version of anndata wrote them: the first ones in one array each."""
+    if isinstance(stored["obs"], h5py.Dataset) or isinstance(stored["var"], h5py.Dataset):
+        old = anndata.read_h5ad(path, backed="r")
+        obs, var = old.obs.copy(), old.var.copy()
+        old.file.close()
+    else:
+        obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
+    return writable.plain_frame(obs), writable.plain_frame(var)
 
 
 # ---------------------------------------------------------------------- csv, tsv
@@ -327,9 +350,9 @@ def _numbered(n: int) -> pd.DataFrame:
 # ---------------------------------------------------------------------- 10x
 
 
-def _tenx(path: Path) -> anndata.AnnData:
+def _tenx(path: Path, genome: str) -> tuple[anndata.AnnData, list[str]]:
     try:
-        return tenx.read_folder(path) if path.is_dir() else tenx.read_h5(path)
+        return (tenx.read_folder if is_tenx_parts(path) else tenx.read_h5)(path, genome)
     except UserError:
         raise
     except Exception as error:  # of a damaged file h5py and scipy raise all kinds

@@ -13,6 +13,8 @@ SUFFIXES = {
     ".fcs": "fcs",
     ".npz": "npz",
     ".h5": "10x",
+    ".mtx": "10x",
+    ".mtx.gz": "10x",
 }
 FORMATS = f"{', '.join(SUFFIXES)} or a 10x folder"
 # What a 10x folder holds; of each part the first that there is.
@@ -26,11 +28,11 @@ TENX = {
 def format_of(path: str | Path) -> str:
     """h5ad, table, fcs, npz or 10x; UserError where the file is none of them or is not there."""
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist; check the name of the file.")
-    if path.is_dir():
+    if is_tenx_parts(path):
         tenx_parts(path)
         return "10x"
+    if not path.exists():
+        raise UserError(f"{path} does not exist; check the name of the file.")
     if not path.is_file():
         raise UserError(f"{path} is not a file; give one of {FORMATS}.")
     kind = SUFFIXES.get(suffix(path))
@@ -50,18 +52,63 @@ def suffix(path: str | Path) -> str:
 
 def files_of(path: str | Path) -> list[Path]:
     """The files that are read: the file itself, or the three of a 10x folder."""
-    return list(tenx_parts(path).values()) if Path(path).is_dir() else [Path(path)]
+    return list(tenx_parts(path).values()) if is_tenx_parts(path) else [Path(path)]
 
 
-def tenx_parts(folder: str | Path) -> dict[str, Path]:
-    """The three files of a 10x folder: matrix, cells and genes; UserError where one is missing."""
-    found = {}
+def is_tenx_parts(path: str | Path) -> bool:
+    """Whether a path names three files of 10x: a folder, its matrix, or what they begin with."""
+    path = Path(path)
+    if not path.exists():
+        return bool(_prefixes(path.parent, path.name))
+    return path.is_dir() or suffix(path) in (".mtx", ".mtx.gz")
+
+
+def tenx_parts(path: str | Path) -> dict[str, Path]:
+    """The three files: matrix, cells and genes; UserError where one is missing.
+
+    path: the folder; or, as GEO has several samples in one, the matrix, or `folder/GSM123_sample`
+    for GSM123_sample_matrix.mtx, GSM123_sample_barcodes.tsv and so on.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    prefixes = _prefixes(folder, "" if path.is_dir() else path.name)
+    if path.is_file():
+        # its own name may be another: what stands before it, up to a sign that separates
+        stem = path.name[: -len(suffix(path))]
+        before = stem.removesuffix("matrix")
+        prefixes = [before] if before != stem else [f"{stem}{sign}" for sign in "_.-"]
+        prefixes = [p for p in prefixes if _first(folder, p, TENX["cells"])] or prefixes[:1]
+    prefixes = [""] if "" in prefixes else prefixes
+    if len(prefixes) > 1:
+        names = ", ".join(prefix.rstrip("_.-") for prefix in prefixes[:8])
+        more = f" and {len(prefixes) - 8} more" * (len(prefixes) > 8)
+        raise UserError(
+            f"the folder {folder} holds the counts of several samples ({names}{more}); name one as "
+            f"{folder / prefixes[0].rstrip('_.-')}."
+        )
+    prefix = prefixes[0] if prefixes else ""
+    found = {"matrix": path} if path.is_file() else {}
     for part, names in TENX.items():
-        there = [Path(folder, name) for name in names if Path(folder, name).is_file()]
-        if not there:
+        if part not in found and (there := _first(folder, prefix, names)) is not None:
+            found[part] = there
+        elif part not in found:
             raise UserError(
-                f"the folder {folder} holds no {names[0]} (or .gz), which a 10x folder has; give "
-                "such a folder, or one file."
+                f"the folder {folder} holds no {prefix}{names[0]} (or .gz), which a 10x folder "
+                "has; give such a folder, or one file."
             )
-        found[part] = there[0]
     return found
+
+
+def _prefixes(folder: Path, start: str = "") -> list[str]:
+    """What stands before matrix.mtx in the names of a folder: "" and, of GEO, a sample's name."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    ends = TENX["matrix"]
+    found = {n.removesuffix(end) for n in names for end in ends if n.endswith(end)}
+    same = {prefix for prefix in found if prefix.rstrip("_.-") == start.rstrip("_.-")}
+    return sorted(found if not start else same)
+
+
+def _first(folder: Path, prefix: str, names: tuple[str, ...]) -> Path | None:
+    return next((f for name in names if (f := folder / f"{prefix}{name}").is_file()), None)

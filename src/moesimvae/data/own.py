@@ -8,10 +8,12 @@ and the runs are compared by metrics that need none.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -46,18 +48,23 @@ def write_features(
     layer: str = "",
     use_rep: str = "",
     genes: int | None = 2000,
+    min_counts: int = 0,
+    genome: str = "",
 ) -> dict[str, Any]:
     """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
     label: a column that is left out of the features; nothing else is done with it. clusters: how
     many to ask for; without, what `estimate` says of the transformed values, which are all that it
     is given. genes: of more features, so many of largest variance (transformed) are kept, unless
-    values are below 0, as scaled ones are; None: all.
+    values are below 0, as scaled ones are; None: all. min_counts: cells with fewer over all
+    features are left out. genome: of 10x counts of several, the one to take.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
     """
-    file = read_cells(path)
+    file = read_cells(path, genome=genome)
+    n_cells = file.cells.n_obs
+    file = recipes.with_counts(file, min_counts, layer)
     if file.cells.n_obs < LEAST_CELLS:
         raise UserError(
             f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
@@ -67,7 +74,7 @@ def write_features(
         column_as_text(file, label)  # a column that is not there is told first
     drop = [*drop, label] if label in _columns(file) else drop
     chosen = recipes.choose(file, features, drop, use_rep, as_config)
-    recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep)
+    recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep, as_config)
     cells, steps = _transformed(file, recipe, genes)
     recipes.require_differences(cells, path)
     values = cells.layers[_kept(recipe)]
@@ -79,9 +86,13 @@ def write_features(
         f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
         f"number of clusters {'given' if clusters else 'estimated without labels'}",
     ]
+    if min_counts:
+        said.append(f"{file.cells.n_obs:,} of {n_cells:,} cells have {min_counts:,} counts or more")
+    said += file.notes
+    if empty := recipes.empty_barcodes(file, recipe, as_config):
+        said.append(empty)
     if file.spillover:
         said.append("the file's compensation matrix is not applied")
-    said += file.notes
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
         cells.write_h5ad(temporary, compression="gzip", compression_opts=1)
@@ -95,7 +106,9 @@ def write_features(
     return facts
 
 
-def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None) -> dict[str, Any]:
+def write_labels(
+    path: str | Path, out_dir: str | Path, label: str | None = None, genome: str = ""
+) -> dict[str, Any]:
     """Write labels.parquet and dataset.json beside the features; return the facts.
 
     A step of its own, so that to name another column of an h5ad runs no method again; of a table or
@@ -103,12 +116,16 @@ def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None
     label: the column that tells the group of each cell; None: no cell has a label.
     Raises UserError for labels that name one group or nearly each cell.
     """
-    file = read_cells(path, on_disk=format_of(path) == "h5ad")
+    file = read_cells(path, on_disk=format_of(path) == "h5ad", genome=genome)
+    out_dir = Path(out_dir)
+    with h5py.File(out_dir / FEATURES) as stored:
+        names = anndata.io.read_elem(stored["obs"]).index
+    if len(names) < file.cells.n_obs:  # some are left out by their counts
+        file = replace(file, cells=file.cells[names].copy())
     groups = _groups(file, label)
     labels = pd.DataFrame(
         {"cell": file.cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
     )
-    out_dir = Path(out_dir)
     with files.atomic(out_dir / LABELS) as temporary:
         labels[LABEL_COLUMNS].to_parquet(temporary, index=False)
     scored = labels["scored"]
@@ -123,7 +140,9 @@ def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None
 
 
 def as_config(kind: str, names: Sequence[str]) -> str:
-    """How the workflow's user says which columns to take or to leave out."""
+    """How the workflow's user says which columns to take or to leave out, or which transform."""
+    if kind not in ("features", "drop"):
+        return f"--config {kind.replace('-', '_')}={names[0]}"
     return f"--config '{kind}={json.dumps(list(names), ensure_ascii=False)}'"
 
 

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae import files
+from moesimvae.data import guess
 from moesimvae.data.cells import CellFile
 from moesimvae.data.fcs import is_scatter
 from moesimvae.data.named import listed
@@ -134,7 +135,8 @@ def choose(
             f"has '{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
             f"features to take with {said('features', ['NAME'])}."
         )
-    if tabular and not features:
+    panel = tabular or guess.panel(file.cells)[0] in ("cytometry", "proteins")
+    if panel and not features:
         suspects = [name for name in chosen if _no_marker(name)]
         if suspects:
             raise UserError(
@@ -171,9 +173,20 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
     return found
 
 
+# sample barcodes that are called by what carries them or by their channel of palladium alone, and
+# DNA by its channel of iridium
+_PALLADIUM = r"(\(?pd_?1(0[24568]|10)\)?|1(0[24568]|10)_?pd)(_?d[id])?"
+_BARCODE = re.compile(
+    rf"{_PALLADIUM}(_{_PALLADIUM})?|(.*_|cd\d+|b2m|hla_?abc)?bc_?\d+(_.*)?|.*beads"
+    r"|\(?ir_?19[13]\)?(_?d[id])?|19[13]_?ir(_?d[id])?"
+)
+
+
 def _no_marker(name: str) -> bool:
     plain = name.lower().replace(" ", "_").replace("-", "_")
-    return any(fnmatchcase(plain, pattern) for pattern in NOT_MARKERS)
+    return bool(_BARCODE.fullmatch(plain)) or any(
+        fnmatchcase(plain, pattern) for pattern in NOT_MARKERS
+    )
 
 
 # ---------------------------------------------------------------------- transformed how
@@ -186,17 +199,20 @@ def make(
     cofactor: float | None = None,
     layer: str = "",
     use_rep: str = "",
+    said: Callable[[str, Sequence[str]], str] = as_options,
 ) -> tuple[Recipe, str]:
     """The recipe, and in words what it does and why.
 
     transform: arcsinh(x / cofactor); counts = library size 10,000, then log(1 + x); log1p; none;
-    auto = arcsinh for FCS (cofactor 5, or 150 for a flow cytometer's) unless the values are plainly
-    transformed already, counts for an h5ad of non-negative integers, none otherwise. The library
-    size is taken over all features of the file, chosen or not.
+    auto = arcsinh for FCS (cofactor 5, or 150 for a flow cytometer's) unless its values are plainly
+    transformed already, and for an h5ad of whole numbers that is a panel of mass cytometry, counts
+    for another of non-negative integers, none otherwise. Where values may be something else, the
+    words tell what to type (`said`). The library size is taken over all features of the file,
+    chosen or not.
     """
     why = ""
     if transform == "auto":
-        transform, cofactor, why = _automatic(file, features, cofactor, layer, use_rep)
+        transform, cofactor, why = _automatic(file, features, cofactor, layer, use_rep, said)
     if cofactor is not None and transform != "arcsinh":
         raise UserError(
             f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
@@ -224,30 +240,62 @@ def make(
 
 
 def _automatic(
-    file: CellFile, features: list[str], cofactor: float | None, layer: str, use_rep: str
+    file: CellFile,
+    features: list[str],
+    cofactor: float | None,
+    layer: str,
+    use_rep: str,
+    said: Callable[[str, Sequence[str]], str],
 ) -> tuple[str, float | None, str]:
     markers = _markers(file, features) if file.kind == "fcs" and cofactor is None else None
     top = np.quantile(markers, 0.999, axis=0).max() if markers is not None else np.inf
     if top <= MOST_TRANSFORMED and (markers != np.floor(markers)).any():
         why = (
             f" (automatic: no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed "
-            "already; if they are not, ask for the transform arcsinh)"
+            f"already; if they are not, ask for {said('transform', ['arcsinh'])})"
         )
         return "none", None, why
     if file.kind == "fcs" and file.fluorescence:
         cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
         hint = (
             f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
-            "already, ask for the transform none"
+            f"already, ask for {said('transform', ['none'])}"
         ) * bool(top <= MOST_DISPLAYED)
         return "arcsinh", cofactor, f" (automatic: FCS of a flow cytometer, so fluorescence{hint})"
     if file.kind == "fcs":
         return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
-    if file.kind in ("h5ad", "10x") and not use_rep and _counts(file, layer):
-        return "counts", cofactor, " (automatic: non-negative integers, so counts)"
-    whole = file.kind in ("table", "npz") and _counts(file, layer)
-    hint = "; all are whole numbers: of molecules counted, ask for the transform counts" * whole
-    return "none", cofactor, f" (automatic: values are taken as they are{hint})"
+    if use_rep:
+        return "none", cofactor, " (automatic: values are taken as they are)"
+    with _source(file, layer, "") as matrix:
+        rows = max(1000, PIECE_VALUES // max(1, file.cells.n_vars))
+        part = matrix[: min(rows, LOOKED_AT)]
+    kind, names = guess.panel(file.cells)
+    columns = file.cells.var_names.get_indexer(features)
+    if file.cells.n_vars <= guess.ANTIBODIES and (columns >= 0).all():
+        part = part[:, columns]  # a clock or a label that is left out says nothing of the rest
+    look = guess.look(part)
+    arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
+    if look is None or not look.counts or file.kind not in ("h5ad", "10x"):
+        hint = _hint(look, kind, names, said)
+        return "none", cofactor, f" (automatic: values are taken as they are{hint})"
+    if file.kind == "h5ad" and kind == "fluorescence" and look.most >= guess.CHANNELS:
+        cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
+        why = f"whole numbers with {listed(names)}, so fluorescence; of molecules ask for {counts}"
+        return "arcsinh", cofactor, f" (automatic: {why})"
+    if file.kind == "h5ad" and kind == "fluorescence":
+        why = f"whole numbers below {guess.CHANNELS:,} with {listed(names)}, so channels of a scale"
+        return "none", cofactor, f" (automatic: {why}; of molecules ask for {counts})"
+    dense = kind == "proteins" and not sp.issparse(part)
+    if file.kind == "h5ad" and (kind == "cytometry" or dense):
+        why = (
+            f"whole numbers of a panel of {file.cells.n_vars} features such as {listed(names)}, so "
+            f"mass cytometry; of sequenced molecules, as in CITE-seq, ask for {counts}"
+        )
+        return "arcsinh", cofactor, f" (automatic: {why})"
+    panel = f" such as {listed(names)}" * bool(kind)
+    other = f"; of a cytometer's panel{panel} ask for {arcsinh}"
+    few = bool(kind) or file.cells.n_vars <= guess.PANEL
+    return "counts", cofactor, f" (automatic: non-negative integers, so counts{other * few})"
 
 
 def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
@@ -263,13 +311,89 @@ def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
     return values if values.size else None
 
 
-def _counts(file: CellFile, layer: str) -> bool:
+def _hint(
+    look: guess.Look | None, kind: str, names: list[str], said: Callable[[str, Sequence[str]], str]
+) -> str:
+    """What values that are taken as they are may be all the same, and what to ask for then."""
+    if look is None:
+        return ""
+    arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
+    panel = f" (features such as {listed(names)})" * bool(kind)
+    if look.counts:
+        few = f"; of a cytometer{panel}, for arcsinh: {arcsinh}" * (look.features <= guess.PANEL)
+        return (
+            "; all are whole numbers: of molecules counted, ask for the transform counts: "
+            f"{counts}{few}"
+        )
+    if kind in ("cytometry", "proteins") and look.most > 50 and not look.logarithm:
+        return (
+            f"; they reach {look.most:,.0f} in a panel{panel}: as a cytometer measures them, ask "
+            f"for {arcsinh}; of molecules counted, for {counts}"
+        )
+    if look.expected_counts:
+        return (
+            f"; they look like counts with fractions, as RSEM, salmon, SoupX or CellBender write "
+            f"them ({look.zeros:.0%} zeros, up to {look.most:,.4g}, sums that differ): of such ask "
+            f"for {counts}; of values that are normalised already this is right"
+        )
+    if look.per_million:
+        return (
+            f"; each cell sums to {look.sum:,.0f}, as TPM and CPM do: of such ask for "
+            f"{said('transform', ['log1p'])}; of values that are transformed already this is right"
+        )
+    return ""
+
+
+# ---------------------------------------------------------------------- barcodes without a cell
+
+
+def with_counts(file: CellFile, least: int, layer: str = "") -> CellFile:
+    """The cells with at least so many counts over all features of the file, chosen or not.
+
+    Raises UserError for a file that stays on disk, and where no cell is left.
+    """
+    if not least:
+        return file
+    if file.on_disk:
+        raise UserError(
+            f"{file.path} stays on disk, so that cells cannot be left out by their counts; leave "
+            "out min_counts, or give a file that fits into the memory."
+        )
+    sums = _totals(file, layer)
+    if not (sums >= least).any():
+        raise UserError(
+            f"no cell of {file.path} has {least:,} counts (the most is {sums.max():,.0f}); ask for "
+            "fewer."
+        )
+    return replace(file, cells=file.cells[sums >= least].copy())
+
+
+def empty_barcodes(
+    file: CellFile,
+    recipe: Recipe,
+    said: Callable[[str, Sequence[str]], str] = as_options,
+) -> str:
+    """What to note where most barcodes hold no cell, as in a raw matrix; else ""."""
+    if not recipe.library:
+        return ""
+    sums = _totals(file, recipe.layer)
+    found = guess.empty(sums)
+    if found is None:
+        return ""
+    below, limit = found
+    return (
+        f"{below:,} of {len(sums):,} cells have fewer than {limit:,} counts"
+        f"{' (of those looked at)' * (len(sums) < file.cells.n_obs)}, as the barcodes without a "
+        f"cell in raw_feature_bc_matrix: give the filtered matrix, or leave them out, with "
+        f"{said('min-counts', ['500'])} or another number"
+    )
+
+
+def _totals(file: CellFile, layer: str) -> np.ndarray:
+    """The sum of each cell; of a file on disk, of those that are looked at."""
     with _source(file, layer, "") as matrix:
-        part = matrix[:LOOKED_AT]
-    values = part.data if sp.issparse(part) else np.asarray(part)
-    if values.dtype.kind not in "iuf" or not values.size or not np.isfinite(values).all():
-        return False
-    return bool(values.min() >= 0 and values.max() > 1 and (values == np.floor(values)).all())
+        part = matrix[:LOOKED_AT] if file.on_disk else matrix
+        return np.asarray(part.sum(axis=1, dtype=np.float64)).ravel()
 
 
 # ---------------------------------------------------------------------- the values
@@ -379,9 +503,11 @@ def _source(file: CellFile, layer: str, use_rep: str) -> Iterator[Any]:
 
 
 def _sparse_on_disk(file: CellFile, group: h5py.Group) -> Any:
-    if group.attrs.get("encoding-type") != "csr_matrix":
+    old = group.attrs.get("h5sparse_format")  # before anndata 0.7
+    stored = f"{old if isinstance(old, str) else old.decode()}_matrix" if old is not None else None
+    if (stored := group.attrs.get("encoding-type", stored)) != "csr_matrix":
         raise UserError(
-            f"{file.path} stores its values as {group.attrs.get('encoding-type')}, which cannot be "
+            f"{file.path} stores its values as {stored}, which cannot be "
             "read cell by cell from disk; write it with X as csr_matrix or array."
         )
     return anndata.io.sparse_dataset(group)

@@ -6,6 +6,8 @@ the library. Of several kinds of features, gene expression alone is taken.
 
 import csv
 import io
+import re
+from collections import Counter
 from pathlib import Path
 
 import anndata
@@ -21,12 +23,17 @@ from moesimvae.data.formats import tenx_parts
 from moesimvae.errors import UserError
 
 GENES = "Gene Expression"
+GENOME = re.compile(r"([A-Za-z0-9.-]+(?:_[A-Za-z0-9.-]+)*?)_+(?:ENS[A-Z]*G\d.*|gene[:-].*)")
+OPTION = "--genome NAME, in the workflow --config genome=NAME"
 LEAST_BYTES = 4  # of an entry of matrix.mtx
 MOST_PACKED = 1100  # how many times its size gzip can unpack to
 
 
-def read_folder(folder: Path) -> anndata.AnnData:
-    """Counts (n_cells, n_genes), CSR float32; UserError where the three files do not fit."""
+def read_folder(folder: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
+    """Counts (n_cells, n_genes), CSR float32, and what to note; UserError where files do not fit.
+
+    genome: of several, the one whose genes are taken.
+    """
     files = tenx_parts(folder)
     rows = {part: _rows(files[part]) for part in ("cells", "genes")}
     shape = len(rows["genes"]), len(rows["cells"])
@@ -44,13 +51,12 @@ def read_folder(folder: Path) -> anndata.AnnData:
         counts = scipy.io.mmread(stream)
     ids, names, kinds = (_column(rows["genes"], i) for i in range(3))
     barcodes = _column(rows["cells"], 0)
-    return _cells(sp.csr_matrix(counts.T), barcodes, ids, names or ids, kinds)
+    cells = _cells(sp.csr_matrix(counts.T), barcodes, ids, names or ids, files["matrix"])
+    return _chosen(cells, kinds, _genomes(ids), genome, folder)
 
 
-def read_h5(path: Path) -> anndata.AnnData:
-    """Counts (n_cells, n_genes), CSR float32, from the file of Cell Ranger 3 on, or of one genome
-    from one of the versions before.
-    """
+def read_h5(path: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
+    """The same from the file of Cell Ranger 3 on, or of one genome from the versions before."""
     hdf5.require_plain(path)
     with h5py.File(path, "r") as file:
         if "matrix" in file:
@@ -58,7 +64,9 @@ def read_h5(path: Path) -> anndata.AnnData:
             keys = ("id", "name", "feature_type")
         else:
             genomes = [name for name in file if "gene_names" in file[name]]
-            if len(genomes) != 1:
+            if len(genomes) > 1 or (genome and genomes):
+                genomes = [_one(genome, genomes, path)]
+            if not genomes:
                 raise UserError(
                     f"{path} holds {', '.join(file) or 'nothing'} instead of 'matrix' or the counts"
                     " of one genome; give an .h5 file as Cell Ranger writes it."
@@ -66,6 +74,7 @@ def read_h5(path: Path) -> anndata.AnnData:
             group = features = file[genomes[0]]
             keys = ("genes", "gene_names", "")
         ids, names, kinds = ([] if key not in features else _text(features[key]) for key in keys)
+        origins = _text(features["genome"]) if "genome" in features else [genome] * len(ids)
         arrays = tuple(group[name][:] for name in ("data", "indices", "indptr"))
         genes, cells = map(int, group["shape"][:])
         barcodes = _text(group["barcodes"])
@@ -76,7 +85,7 @@ def read_h5(path: Path) -> anndata.AnnData:
         )
     # cell by cell, so as the rows of the transposed matrix
     counts = sp.csr_matrix(arrays, (cells, genes))
-    return _cells(counts, barcodes, ids, names, kinds, path)
+    return _chosen(_cells(counts, barcodes, ids, names, path), kinds, origins, genome, path)
 
 
 def _cells(
@@ -84,18 +93,60 @@ def _cells(
     barcodes: list[str],
     ids: list[str],
     names: list[str],
-    kinds: list[str],
-    path: str | Path = "",
+    path: Path,
 ) -> anndata.AnnData:
     hdf5.require_whole(path, "matrix", counts)
     symbols = pd.Series(names, dtype=object)
     twice = symbols.duplicated(keep=False)
     var = pd.DataFrame({"gene_id": ids}, index=symbols.where(~twice, pd.Series(ids)).to_numpy())
-    cells = anndata.AnnData(
+    return anndata.AnnData(
         counts.astype(np.float32), obs=pd.DataFrame(index=pd.Index(barcodes)), var=var
     )
-    genes = np.array([kind == GENES for kind in kinds], dtype=bool)
-    return cells[:, genes].copy() if genes.any() else cells
+
+
+def _chosen(
+    cells: anndata.AnnData, kinds: list[str], origins: list[str], genome: str, path: Path
+) -> tuple[anndata.AnnData, list[str]]:
+    """Gene expression alone, of one genome if it is said; and what of it is to be noted."""
+    notes = []
+    taken = np.array([kind == GENES for kind in kinds], dtype=bool)
+    if not taken.any():
+        taken = np.ones(cells.n_vars, dtype=bool)
+        if len(set(kinds)) == 1:
+            cells.var["feature_types"] = kinds
+    elif not taken.all():
+        others = Counter(kind for kind in kinds if kind != GENES)
+        told = ", ".join(f"{number:,} of {kind}" for kind, number in others.items())
+        notes.append(f"only the {taken.sum():,} features of {GENES} are taken, not {told}")
+    found = sorted({o for o, t in zip(origins, taken, strict=True) if t and o} if origins else ())
+    if genome:
+        taken &= np.array(origins or [""] * cells.n_vars) == _one(genome, found, path)
+    elif len(found) > 1:
+        notes.append(
+            f"the genes are of several genomes ({', '.join(found)}), and all are taken; for one: "
+            f"{OPTION}"
+        )
+    return (cells if taken.all() else cells[:, taken].copy()), notes
+
+
+def _one(genome: str, genomes: list[str], path: Path) -> str:
+    if genome in genomes:
+        return genome
+    if not genomes:
+        raise UserError(f"{path} tells of no genome, but '{genome}' is asked for; leave it out.")
+    raise UserError(
+        f"{path} holds the counts of {'several genomes' if len(genomes) > 1 else 'one genome'} "
+        f"({', '.join(genomes)}){f' but not of {genome!r}' * bool(genome)}; choose one: {OPTION}."
+    )
+
+
+def _genomes(ids: list[str]) -> list[str]:
+    """The genome of each gene where all ids tell it, as GRCh38_ENSG… and mm10___ENSMUSG… do."""
+    found = [GENOME.fullmatch(gene) for gene in ids]
+    known = [match[1] for match in found if match]
+    if len(known) < len(ids) / 2 or not known:
+        return []
+    return [match[1] if match else "" for match in found]
 
 
 def _head(stream: io.BufferedIOBase) -> bytes:
