@@ -147,6 +147,52 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
     assert retried.returncode == 0, retried.stdout
 
 
+def test_runs_of_edited_code_are_amber_and_made_again_on_request(checkout):
+    def one_experiment(config):
+        config["parameters"] = {"digits": {"moe_sim_vae": {"steps": 20, "refinements": 0}}}
+        config["experiments"] = {
+            "demo": {
+                "title": "Small",
+                "datasets": ["digits"],
+                "methods": ["kmeans", "moe_sim_vae"],
+                "seeds": [0],
+                "showcase": "kmeans",
+            }
+        }
+
+    def levels():
+        table = pd.read_csv(checkout.folder / "results/demo/quality.csv")
+        return table[table["check"] == "code as it is now"].fillna("")
+
+    def jobs(done):
+        assert done.returncode == 0, done.stdout
+        return set(re.findall(r"^(\w+) +\d+$", done.stdout, re.MULTILINE)) - {"total"}
+
+    checkout.edit("config.yaml", one_experiment)
+    assert "cluster" in jobs(checkout.snakemake("demo"))
+    assert list(levels()["level"]) == ["green"]
+
+    def insert(file, line):
+        path = checkout.folder / "src/moesimvae" / file
+        path.write_text(path.read_text() + f"\n\n{line}\n")
+
+    insert("report/style.py", "CAPTION = 'Of another word'")
+    insert("model/losses.py", "# a remark")
+    assert "Nothing to be done" in checkout.snakemake("demo").stdout
+
+    insert("model/losses.py", "WEIGHT = 2")
+    assert jobs(checkout.snakemake("demo")) == {"quality", "page", "demo"}
+    (row,) = levels().to_dict("records")
+    assert (row["level"], row["dataset"], row["method"]) == ("amber", "digits", "moe_sim_vae")
+    page = (checkout.folder / "results/demo/report.html").read_text()
+    assert "made anew by `snakemake --cores all demo --config rerun_stale=true`" in page
+
+    mended = checkout.snakemake("demo", "--config", "rerun_stale=true")
+    assert mended.stdout.count("forgotten, to be run again") == 1
+    assert re.search(r"^cluster +1$", mended.stdout, re.MULTILINE), mended.stdout
+    assert list(levels()["level"]) == ["green"]
+
+
 @pytest.fixture
 def screened(root, checkout):
     """One small data set, a grid of k-means and one of which every setting fails."""

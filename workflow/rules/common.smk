@@ -1,5 +1,6 @@
 # Every helper function of the workflow. Configuration and registries are read and checked here,
 # before any job exists.
+import contextlib
 import hashlib
 import json
 import os
@@ -385,8 +386,11 @@ def current_codes(wildcards):
     """Method → hash of the code that it has now: quality is looked at again when that changes."""
     from moesimvae.methods.runner import code_of
 
-    methods = [*BENCHMARK.experiment(wildcards.experiment)["methods"], *CONTROLS]
-    return {method: code_of(method, METHODS[method]) for method in methods}
+    codes = {}
+    for method in [*BENCHMARK.experiment(wildcards.experiment)["methods"], *CONTROLS]:
+        with contextlib.suppress(UserError):  # of a module that only its own environment has
+            codes[method] = code_of(method, METHODS[method])
+    return codes
 
 
 def repeats(wildcards):

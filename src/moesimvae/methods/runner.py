@@ -147,11 +147,13 @@ def forget_failed(runs_root: Path) -> list[Path]:
 
 def forget_stale(runs_root: Path, methods: dict[str, dict[str, Any]]) -> list[Path]:
     """Forget the runs that other code made than these methods, name → block, have now."""
-    codes = {name: code_of(name, block) for name, block in methods.items()}
+    codes: dict[str, str] = {}
 
     def is_stale(status: dict[str, Any]) -> bool:
-        code = codes.get(status.get("method", ""))
-        return code is not None and status.get("code_sha256") != code
+        name = status.get("method", "")
+        if name in methods and name not in codes:
+            codes[name] = code_of(name, methods[name])
+        return name in codes and status.get("code_sha256") != codes[name]
 
     return _forget(runs_root, is_stale)
 
