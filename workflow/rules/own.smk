@@ -41,6 +41,7 @@ if OWN:
         params:
             path=lambda wildcards: DATASETS[wildcards.dataset]["own"],
             label=BENCHMARK.config["label"],
+            transpose=BENCHMARK.config["transpose"],
         script:
             "../../scripts/labels_own.py"
 

@@ -46,18 +46,19 @@ def write_features(
     layer: str = "",
     use_rep: str = "",
     genes: int | None = 2000,
+    transpose: bool | None = None,
 ) -> dict[str, Any]:
     """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
     label: a column that is left out of the features; nothing else is done with it. clusters: how
     many to ask for; without, what `estimate` says of the transformed values, which are all that it
     is given. genes: of more features, so many of largest variance (transformed) are kept, unless
-    values are below 0, as scaled ones are; None: all.
+    values are below 0, as scaled ones are; None: all. transpose: that of `read_cells`.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
     """
-    file = read_cells(path)
+    file = read_cells(path, transpose=transpose)
     if file.cells.n_obs < LEAST_CELLS:
         raise UserError(
             f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
@@ -79,6 +80,7 @@ def write_features(
         f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
         f"number of clusters {'given' if clusters else 'estimated without labels'}",
     ]
+    said += file.notes
     if file.spillover:
         said.append("the file's compensation matrix is not applied")
     out_dir = Path(out_dir)
@@ -94,15 +96,22 @@ def write_features(
     return facts
 
 
-def write_labels(path: str | Path, out_dir: str | Path, label: str | None = None) -> dict[str, Any]:
+def write_labels(
+    path: str | Path,
+    out_dir: str | Path,
+    label: str | None = None,
+    transpose: bool | None = None,
+) -> dict[str, Any]:
     """Write labels.parquet and dataset.json beside the features; return the facts.
 
     A step of its own, so that to name another column of an h5ad runs no method again; of a table or
     an FCS file every column that is not the labels' is a feature.
-    label: the column that tells the group of each cell; None: no cell has a label.
+    label: the column that tells the group of each cell; None: no cell has a label. transpose: as
+    for the features.
     Raises UserError for labels that name one group or nearly each cell.
     """
-    file = read_cells(path, on_disk=format_of(path) == "h5ad")
+    on_disk = format_of(path) == "h5ad" and not transpose
+    file = read_cells(path, on_disk, transpose=transpose)
     groups = _groups(file, label)
     labels = pd.DataFrame(
         {"cell": file.cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
