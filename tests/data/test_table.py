@@ -65,6 +65,8 @@ def test_separators_at_the_end_are_no_columns(tmp_path, separator, head, lines, 
         ('"CD3,CD4"\n"1,2"\n"3,4"\n', "quotes around whole lines"),
         ("CD3 CD4\n1 2\n3 4\n", "single column"),
         ("CD3,CD4\nms,a.u.\n1,2\n3,4\n", "cell number 0 (counted from 0) has text ('ms' in CD3)"),
+        ("file,CD3\na.fcs,1\nb.fcs,2\nMean,1.5\nSD,0.7\n", "lines that sum up others (Mean, SD)"),
+        ('!Series\t"x"\n"ID_REF"\t"GSM1"\n"a"\t1\n', "begins with a remark ('!Series')"),
         ("cell,CD3\na,1\n,2\n", "cell number 1 (counted from 0) has an empty name"),
     ],
 )
@@ -132,6 +134,8 @@ def test_a_marker_that_is_no_number_of_lines_stays(tmp_path):
     values = np.random.default_rng(0).integers(0, 9999, 20)
     text = "CD3,CD4\n" + "".join(f"{v},{i % 3}\n" for i, v in enumerate(values))
     assert recipes.choose(read(tmp_path, text)) == ["CD3", "CD4"]
+    text = "protein,area\n" + "15,2\n25,3\n15,4\n"
+    assert recipes.choose(read(tmp_path, text)) == ["protein", "area"]
     text = "V1,V2\n" + "".join(f"{v},{i % 3}\n" for i, v in enumerate(values))
     assert recipes.choose(read(tmp_path, text)) == ["V1", "V2"]
 
@@ -157,6 +161,9 @@ def test_a_marker_that_is_no_number_of_lines_stays(tmp_path):
         (["12%", "7.5 %"], "percent signs", "--drop"),
         (["12 ms", "7.5 ms"], "units behind numbers", "--drop"),
         (["<0.5", "7.5"], "columns that are not numbers (CD3; cell number 0 has '<0.5'", "comma"),
+        (["1.5±0.1", "2±1"], "not numbers (CD3; cell number 0 has '1.5±0.1'", "comma"),
+        (["0x1F", "0x2A"], "not numbers (CD3; cell number 0 has '0x1F'", "comma"),
+        (["12:00:01", "12:00:02"], "not numbers (CD3; cell number 0 has '12:00:01'", "comma"),
         (["True", "False"], "columns that are not numbers (CD3; cell number 0 has 'True'", "comma"),
     ],
 )

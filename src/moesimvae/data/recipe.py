@@ -196,17 +196,21 @@ def _suspects(file: CellFile, names: list[str]) -> list[str]:
     found = earlier(names)
     if len(names) <= PANEL:
         found |= {name for name in names if _no_marker(name)}
-    values = file.cells.X
-    if len(values) >= COUNTING:
-        some = values[:COUNTING]
-        rising = np.flatnonzero(
-            (np.diff(some, axis=0) > 0).all(axis=0) & (some % 1 == 0).all(axis=0)
-        )
-        for i in rising:
-            column = values[:, i]
-            if (np.diff(column) > 0).all() and (column % 1 == 0).all():
-                found.add(file.cells.var_names[i])
+    found |= {file.cells.var_names[i] for i in _rising(file.cells.X)}
     return [name for name in names if name in found]
+
+
+def _rising(values: np.ndarray) -> list[int]:
+    """Columns of whole numbers that rise from cell to cell, as those of events and lines do."""
+
+    def rises(part: np.ndarray) -> np.ndarray:
+        return (np.diff(part, axis=0) > 0).all(axis=0) & (part % 1 == 0).all(axis=0)
+
+    if len(values) < COUNTING:
+        return []
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        perhaps = np.flatnonzero(rises(values[:COUNTING]))
+        return [i for i in perhaps if rises(values[:, [i]]).all()]
 
 
 def _no_marker(name: str) -> bool:

@@ -49,6 +49,7 @@ LINE_NUMBERS = {
     **{"x": "y", "v1": "v2", "row": "col"},
     **dict.fromkeys(("rowname", "rownames", "rownumber", "rn", "rows", "no", "nr", "number", "n")),
 }
+SUMS = frozenset({"mean", "median", "average", "sd", "stdev", "cv", "sum", "total", "grand total"})
 MANY = 20  # of so many lines, no whole numbers before a decimal comma are all different
 _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _QUOTES = ('""', "''", "“”", "‘’")
@@ -99,6 +100,12 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
                 f"{path}: cell number {np.argmax(cell == '')} (counted from 0) has an empty name; "
                 "give it one, or remove the line."
             )
+        sums = [name for name in cell[-4:] if name.lower() in SUMS]
+        if sums:
+            raise UserError(
+                f"{path} ends in lines that sum up others ({', '.join(sums)}), which are no cells; "
+                "remove them."
+            )
     require_unique(names, f"{path}: the column")
     table.columns, table.index = names, cell
     numbers = np.array([dtype.kind in "iuf" for dtype in table.dtypes], dtype=bool)
@@ -125,7 +132,7 @@ def _parsed(path: Path, layout: _Layout) -> pd.DataFrame:
             converters={0: str} if named else None,  # a cell named 007 keeps its zeros
             low_memory=False,
         )
-    return table.iloc[:, : len(layout.names)].copy()
+    return table.drop(columns=range(len(layout.names), layout.fields))
 
 
 # ---------------------------------------------------------------------- lines
@@ -184,10 +191,10 @@ def _unquoted(text: str) -> str:
 
 def _require_names(path: Path, names: list[str]) -> None:
     first = names[0]
-    if first.startswith("#") and _plain(first) and _plain(first) not in CELL_COLUMNS:
+    if first.startswith(("#", "!")) and _plain(first) and _plain(first) not in CELL_COLUMNS:
         raise UserError(
             f"{path} begins with a remark ('{first}'); remove it, so that the line of names is the "
-            "first one, or take the # off where it is that line."
+            "first one, or take its first sign off where it is that line."
         )
     if len(names) == 1 and any(sign in first for sign in SEPARATORS):
         raise UserError(
@@ -298,7 +305,7 @@ def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
         return True
     text = column.dtype == object
     names = (
-        (_plain(name) in GENE_COLUMNS and (text or column.dtype.kind in "iu"))
+        (_plain(name) in GENE_COLUMNS and (text or _are_ids(name, column)))
         or _counts(column)
         or _numbers_lines(layout.names, column)
         or (text and column.notna().all() and column.is_unique and not _any_number(column))
@@ -342,8 +349,18 @@ def _numbers_lines(names: list[str], column: pd.Series) -> bool:
     return bool(whole and len(column) > 1 and column.min() >= 0)
 
 
+def _are_ids(name: str, column: pd.Series) -> bool:
+    """Whether they are numbers that genes have at NCBI."""
+    named = _plain(name).startswith(("entrez", "gene"))
+    return named and column.dtype.kind in "iu" and column.is_unique
+
+
 def _any_number(column: pd.Series) -> bool:
-    return bool(column.astype(str).map(NUMBER.fullmatch).any())
+    """Whether any is a number, or begins as one and has hardly a letter: 1.5±0.1, 12:00:01."""
+    text = column.astype(str)
+    letters = text.str.count(r"[^\W\d_]")
+    like = text.str.match(r"\s*[<>~(]?\s*[+\-−]?[.,]?\d") & (letters < 3)
+    return bool(like.any() or text.map(NUMBER.fullmatch).any())
 
 
 def _require_cells_in_lines(path: Path, text: pd.DataFrame) -> None:
