@@ -49,6 +49,7 @@ def test_separators_at_the_end_are_no_columns(tmp_path, separator, head, lines, 
     [
         ("CD3,CD4\n1,2,\n3,4\n", "line 3 has 2 fields, but line 2 has 3"),
         ("CD3,CD4\n1,2\n3,4,\n", "line 3 has 3 fields, but line 2 has 2"),
+        ("CD3,CD4\n1.5,2,5\n3,4,\n", "names 2 columns in its first line but has 3 fields"),
         ("CD3,CD4,CD8\n1,2,3\n1,2\n", "line 3 has 2 fields, but line 2 has 3"),
         ('CD3,CD4\n"1",2\n3\n', "line 3 has 1 fields, but line 2 has 2"),
         ("CD3,CD4,CD8\n1,2\n1,2\n", "names 3 columns, but the lines below have 2"),
@@ -78,6 +79,7 @@ def test_lines_that_do_not_fit_are_refused(tmp_path, text, words):
     "text",
     [
         'cell, "CD3", "CD4"\nc0, 1.5, 2\nc1, 3, 4.25\nc2, 0.5, 6\n',
+        'cell, "CD3", "CD4"\nc0, "1.5", "2"\nc1, "3", "4.25"\nc2, "0.5", "6"\n',
         "'cell','CD3','CD4'\n'c0',1.5,2\n'c1',3,4.25\n'c2',0.5,6\n",
         'sep=;\r\n"cell";"CD3";"CD4"\r\nc0;1.5;2\r\nc1;3;4.25\r\nc2;0.5;6\r\n',
         '"sep=|"\ncell|CD3|CD4\nc0|1.5|2\nc1|3|4.25\nc2|0.5|6\n',
