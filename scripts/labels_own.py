@@ -1,7 +1,7 @@
 """The labels of the user's own cells, away from their features, and all facts of the data set.
 
 input   reads: the file, or the files of a 10x folder; features, facts: from prepare_own
-params  path: what the user named; label: its column, or None; genome: "" or the one to take
+params  path: what the user named; label: its column, or None; genome, transpose: of the features
 output  labels, facts: in one folder with the inputs `features` and `facts`
 """
 
@@ -16,4 +16,5 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     folder = Path(snakemake.output.facts).parent
-    write_labels(snakemake.params.path, folder, snakemake.params.label, snakemake.params.genome)
+    params = snakemake.params
+    write_labels(params.path, folder, params.label, params.genome, params.transpose)

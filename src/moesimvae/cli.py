@@ -11,14 +11,15 @@ import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import moesimvae
 from moesimvae import files
+from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.data.named import listed
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises SystemExit: 1 with one sentence on stderr, 2 for options that cannot be understood.
     """
     options = _parser().parse_args(arguments)
+    if getattr(options, "cells", "") is None:
+        options.cells = options.cells_behind.pop()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
     with warnings.catch_warnings(), one_sentence():
         warnings.simplefilter("ignore")  # of libraries, on what the user cannot change
@@ -83,8 +86,43 @@ def _what_is_left(options: argparse.Namespace) -> str:
 # ---------------------------------------------------------------------- options
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One sentence, as for all that is wrong."""
+        sentence = message.removeprefix("argument ").rstrip(".")
+        if sentence.endswith("required: cells"):
+            sentence = "the file of the cells is missing; write it before the options"
+        print(f"error: {sentence}; `{self.prog} --help` tells more.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class _Names(argparse.Action):
+    """Names of features, and behind them perhaps the file of the cells: --drop CD3 cells.csv."""
+
+    def __call__(self, parser: Any, options: Any, names: Any, option: str | None = None) -> None:
+        setattr(options, self.dest, names)
+        last = Path(names[-1])
+        known = last.exists() or (suffix(last) in SUFFIXES and not names[-1].startswith("@"))
+        if len(names) > 1 and known:
+            options.cells_behind = names
+            for action in parser._actions:
+                action.required = action.required and action.dest != "cells"
+
+
+def _typed(parse: Callable[[str], Any], what: str) -> Callable[[str], Any]:
+    """The type of an option whose values `parse` takes or raises ValueError for."""
+
+    def typed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' was given; give {what}") from None
+
+    return typed
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "moesimvae",
         description="Cluster cells with MoE-Sim-VAE (Kopf et al. 2021), assign new cells to the "
         "clusters, and generate cells of a cluster.",
@@ -112,24 +150,35 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     _out(parser, "folder for the results")
     parser.add_argument(
         "--clusters",
-        type=_number_or_auto,
+        type=_typed(_number_or_auto, "a whole number of at least 2, or auto"),
         required=True,
         metavar="K",
         help="number of clusters, or 'auto': estimated from the cells",
     )
     parser.add_argument("--preset", choices=PRESETS, default="default", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--seed",
+        type=_typed(_whole(0), "a whole number of at least 0"),
+        default=0,
+        help="default: %(default)s",
+    )
     values = parser.add_argument_group("what is clustered")
     values.add_argument(
         "--features",
         nargs="+",
+        action=_Names,
         default=[],
         metavar="NAME",
         help="names or patterns ('CD*') of the features to take; @FILE has one in each line; "
         "default: all",
     )
     values.add_argument(
-        "--drop", nargs="+", default=[], metavar="NAME", help="features to leave out, likewise"
+        "--drop",
+        nargs="+",
+        action=_Names,
+        default=[],
+        metavar="NAME",
+        help="features to leave out, likewise",
     )
     values.add_argument(
         "--transform",
@@ -140,10 +189,11 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument(
         "--cofactor",
-        type=float,
+        type=_typed(float, "a positive number, with a point"),
         metavar="C",
         help="of arcsinh(x / C); default: 5, or 150 for an FCS file of a flow cytometer",
     )
+    _transpose(values)
     values.add_argument("--layer", default="", help="of an h5ad, instead of X")
     values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
     values.add_argument(
@@ -168,7 +218,12 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         help="partly known groups: a column of the cells' annotation, or a csv of cell and group; "
         "empty = unknown",
     )
-    model.add_argument("--steps", type=int, metavar="N", help="training steps")
+    model.add_argument(
+        "--steps",
+        type=_typed(_whole(1), "a whole number of at least 1"),
+        metavar="N",
+        help="training steps",
+    )
     _common(parser)
     parser.set_defaults(run=_cluster)
 
@@ -183,6 +238,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
         "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
     )
     _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
+    _transpose(parser)
     parser.add_argument("--backed", action="store_true", help="as of `cluster`")
     _genome(parser)
     _common(parser)
@@ -195,10 +251,23 @@ def _generate_options(parser: argparse.ArgumentParser) -> None:
         "per 10,000)."
     )
     parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
-    parser.add_argument("--cluster", type=int, required=True, metavar="K", help="counted from 0")
-    parser.add_argument("--n", type=int, required=True, help="number of cells")
+    parser.add_argument(
+        "--cluster",
+        type=_typed(int, "the number of a cluster, counted from 0"),
+        required=True,
+        metavar="K",
+        help="counted from 0",
+    )
+    parser.add_argument(
+        "--n", type=_typed(int, "a whole number of cells"), required=True, help="number of cells"
+    )
     _out(parser, ".csv or .h5ad")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--seed",
+        type=_typed(_whole(0), "a whole number of at least 0"),
+        default=0,
+        help="default: %(default)s",
+    )
     _common(parser)
     parser.set_defaults(run=_generate)
 
@@ -216,6 +285,15 @@ def _new_method_options(parser: argparse.ArgumentParser) -> None:
         "--command", action="store_true", help="a command (any language) instead of Python"
     )
     parser.set_defaults(run=_new_method)
+
+
+def _transpose(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--transpose",
+        action=argparse.BooleanOptionalAction,
+        help="whether the cells are the columns of the file and the genes its rows (csv, tsv, "
+        "h5ad, npz); without, rows that look like genes are refused",
+    )
 
 
 def _out(parser: argparse.ArgumentParser, help: str) -> None:
@@ -236,6 +314,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _number_or_auto(text: str) -> int | None:
     return None if text == "auto" else int(text)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if int(text) < least:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
 
 
 # ---------------------------------------------------------------------- cluster
@@ -369,7 +456,6 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
     """Groups of the cells, −1 = unknown, from a column of the file or from a csv."""
     import pandas as pd
 
-    from moesimvae.data.formats import SUFFIXES, suffix
     from moesimvae.scverse import known_groups
 
     if given in file.cells.obs:
@@ -536,7 +622,12 @@ def _read(options: argparse.Namespace, say: Any) -> CellFile:
     from moesimvae.data.cells import read_cells
 
     started = monotonic()
-    file = read_cells(options.cells, on_disk=options.backed, genome=options.genome)
+    file = read_cells(
+        options.cells,
+        on_disk=options.backed,
+        genome=options.genome,
+        transpose=options.transpose,
+    )
     n_cells, n_features = file.cells.shape
     where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
     say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")

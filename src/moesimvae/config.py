@@ -24,7 +24,7 @@ MANY = 60
 OWN = "own"  # the experiment on the user's own cells
 OWN_SETTINGS = (
     *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
-    *("min_counts", "genome"),
+    *("min_counts", "genome", "transpose"),
 )
 # what the workflow makes paths of
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")

@@ -159,7 +159,7 @@ def test_bad_tables(tmp_path, text, words):
 def test_damaged_bytes(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"cell,CD3\n\xff\xfe,1\n")
     assert "not in UTF-8" in error(read_cells, tmp_path / "a.csv")
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"cell,CD3\na,1\n" * 999)[:-20])
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"cell,CD3\n" + b"a,1\n" * 999)[:-20])
     assert "truncated or damaged" in error(read_cells, tmp_path / "a.csv.gz")
 
 

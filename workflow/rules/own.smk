@@ -43,6 +43,7 @@ if OWN:
             path=lambda wildcards: DATASETS[wildcards.dataset]["own"],
             label=BENCHMARK.config["label"],
             genome=BENCHMARK.config["genome"],
+            transpose=BENCHMARK.config["transpose"],
         script:
             "../../scripts/labels_own.py"
 

@@ -3,10 +3,7 @@
 h5ad   X, layers, obs, … as they are; sparse stays sparse. A file of more than `BACKED_BYTES`, or
        any when asked for, stays on disk: then `cells` holds names and annotation only, and
        `recipe.pieces` reads the values piece by piece.
-table  One line for each cell below a line of names. The separator is the one of comma, semicolon
-       and tab that the first line has most of. The first column names the cells when its own name
-       is empty or one of `CELL_COLUMNS`, or when its values are text and all different; without
-       such a column, cells are numbered from 0. Columns of numbers become X, others obs.
+table  One line for each cell below a line of names (`table`).
 FCS    Versions 2.0 to 3.2. A channel is named by its $PnS (the marker) or, where that is empty or
        not unique, by its $PnN, with a number where that is not unique either. Values are those of
        the file, scaled by gain and time step as its header says; nothing is compensated (see
@@ -20,10 +17,9 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
        sparse; genes are called by their symbols or, where these are not unique, by their ids.
 """
 
-import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata
@@ -33,21 +29,15 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5, tenx, writable
-from moesimvae.data.content import archive, opened
+from moesimvae.data.content import archive
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of, is_tenx_parts
-from moesimvae.data.named import near
+from moesimvae.data.named import listed, near, require_unique
+from moesimvae.data.orientation import OF_GENES, genes_in_rows
+from moesimvae.data.table import read_table
 from moesimvae.errors import UserError, first_line
 
 BACKED_BYTES = 4 << 30
-CELL_COLUMNS = frozenset(
-    {
-        *("barcode", "barcodes", "cell", "cell_barcode", "cell_id", "cell_name", "cellid", "index"),
-        *("id", "event_id", "unnamed:_0"),
-    }
-)
-# as 7.8, 7,8, 1e-3, <0.5: in a column that holds such, others are no names of cells
-NUMBER = re.compile(r"\s*[<>]?\s*[+-]?\d[\d.,]*([eE][+-]?\d+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -74,17 +64,22 @@ class CellFile:
 
 
 def read_cells(
-    path: str | Path, on_disk: bool = False, may_be_empty: bool = False, genome: str = ""
+    path: str | Path,
+    on_disk: bool = False,
+    may_be_empty: bool = False,
+    genome: str = "",
+    transpose: bool | None = None,
 ) -> CellFile:
     """Read the cells of a file, whose format its name tells (see the module's description).
 
     on_disk: leave the values of an h5ad where they are; files above `BACKED_BYTES` do so anyway.
     may_be_empty: a file without cells is none of the wrong ones. genome: of 10x, the one to take.
+    transpose: cells are in columns; None: in rows, unless these look like genes, which is refused.
     Raises UserError for a file that is missing, unreadable, empty, of another format, or that
     names two cells or two features alike.
     """
     path = Path(path)
-    kind = format_of(path)
+    kind, first = format_of(path), ""
     if on_disk and kind != "h5ad":
         raise UserError(f"{path} is no h5ad, the only format that can stay on disk; convert it.")
     if genome and kind != "10x":
@@ -93,12 +88,16 @@ def read_cells(
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
     elif kind == "fcs":
         file = from_fcs(path, read_fcs(path))
+    elif kind == "table":
+        cells, first, notes = read_table(path)
+        file = CellFile(path, kind, cells, notes=notes)
     else:
         if kind == "10x":
             cells, notes = _tenx(path, genome)
         else:
-            cells, notes = {"table": _table, "npz": _npz}[kind](path), []
+            cells, notes = _npz(path), []
         file = CellFile(path, kind, cells, notes=tuple(notes))
+    file = _oriented(file, transpose, first)
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
     for kind, what in (("obs", "cell"), ("var", "feature")):
@@ -107,16 +106,54 @@ def read_cells(
     return file
 
 
-def require_unique(names: pd.Index, what: str, how: str = "") -> None:
-    """UserError that tells the first name which stands twice, where, and how to mend it."""
-    twice = names.duplicated()
-    if twice.any():
-        name = names[twice][0]
-        first, second = np.flatnonzero(names == name)[:2]
+def _oriented(file: CellFile, transpose: bool | None, first: str) -> CellFile:
+    """The file with cells in rows.
+
+    transpose: its columns are the cells. None: its rows are, and must not look like genes. first:
+    the name of the column with the names of the rows.
+    """
+    if transpose:
+        cells = _transposed(file)
+        if genes_in_rows(list(cells.obs_names), list(cells.var_names)):
+            raise UserError(
+                f"{file.path} has its genes in columns ({listed(cells.obs_names, 2)}), which would "
+                "be cells when transposed; leave the option to transpose out."
+            )
+        return replace(file, cells=cells)
+    cells = file.cells
+    why = genes_in_rows(list(cells.obs_names), list(cells.var_names), first)
+    if why and transpose is None:
         raise UserError(
-            f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); give "
-            f"each a name of its own{how}."
+            f"{file.path} seems to have genes in rows and cells in columns ({why}), so that "
+            f"{cells.n_obs:,} genes would be clustered as cells; give --transpose to take its "
+            "columns as cells, or --no-transpose if its rows are cells (in the workflow, --config "
+            "transpose=true or transpose=false)."
         )
+    return file
+
+
+def _transposed(file: CellFile) -> anndata.AnnData:
+    path, cells = file.path, file.cells
+    if file.on_disk or file.kind in ("fcs", "10x"):
+        what = "values that stay on disk" if file.on_disk else f"{file.kind} files"
+        raise UserError(f"{path}: {what} cannot be transposed; leave that option out.")
+    if file.kind == "table":
+        plain = {name: re.sub("[^a-z]", "", name.lower()) for name in cells.var_names}
+        odd = [*cells.obs, *(name for name, letters in plain.items() if letters in OF_GENES)]
+        if odd:
+            raise UserError(
+                f"{path} has columns that would be no cells when transposed ({listed(odd)}: text, "
+                "or what tells of genes); take them out, or mend the numbers in them."
+            )
+    matrix = cells.X if cells.X is None else cells.X.T
+    return anndata.AnnData(
+        matrix.tocsr() if sp.issparse(matrix) else matrix,
+        obs=cells.var,
+        var=cells.obs,
+        layers={name: layer.T for name, layer in cells.layers.items()},
+        obsm=dict(cells.varm),
+        varm=dict(cells.obsm),
+    )
 
 
 # ---------------------------------------------------------------------- columns
@@ -204,96 +241,6 @@ def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFra
     else:
         obs, var = (anndata.io.read_elem(stored[name]) for name in ("obs", "var"))
     return writable.plain_frame(obs), writable.plain_frame(var)
-
-
-# ---------------------------------------------------------------------- csv, tsv
-
-
-def _table(path: Path) -> anndata.AnnData:
-    try:
-        names, separator = _head(path)
-        named = names[0] == "" or names[0].lower().replace(" ", "_") in CELL_COLUMNS
-        with opened(path) as stream:
-            table = pd.read_csv(
-                stream,
-                sep=separator,
-                header=None,
-                names=range(len(names)),
-                skiprows=1,
-                dtype={0: str} if named else None,  # a cell named 007 keeps its zeros
-                low_memory=False,
-            )
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not in UTF-8 ({first_line(error)}); save it as UTF-8."
-        ) from error
-    except (ValueError, csv.Error) as error:  # pandas' errors are ValueErrors
-        raise UserError(
-            f"{path} is not a table of cells ({first_line(error)}); mend that line."
-        ) from error
-    names = pd.Index(names, dtype=object)
-    cell = pd.RangeIndex(len(table)).astype(str)
-    if named or _names_cells(table[0]):
-        cell, names = pd.Index(table.pop(0).astype(str).to_numpy(), dtype=object), names[1:]
-    require_unique(names, f"{path}: the column")
-    table.columns, table.index = names, cell
-    numbers = np.array([dtype.kind in "iuf" for dtype in table.dtypes], dtype=bool)
-    text = table.loc[:, ~numbers]
-    with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
-        values = table.loc[:, numbers].to_numpy(dtype=np.float32)
-    return anndata.AnnData(
-        values,
-        obs=text.astype(str).where(text.notna(), ""),
-        var=pd.DataFrame(index=names[numbers]),
-    )
-
-
-def _head(path: Path) -> tuple[list[str], str]:
-    """The columns' names and the separator, from the first two lines."""
-    with opened(path) as stream:
-        lines = [stream.readline().decode("utf-8-sig") for _ in range(2)]
-    if not lines[0].strip():
-        what = "has an empty first line" if lines[0] else "is empty"
-        raise UserError(f"{path} {what}; its first line must name the features.")
-    separator = max(",;\t", key=lines[0].count)
-    names, *first = csv.reader(filter(None, lines), delimiter=separator)
-    names = [name.strip() for name in names]
-    if _are_values([name for name in names if name]):
-        raise UserError(
-            f"{path} has numbers in its first line ({names[0] or names[-1]}, …) where the names of "
-            "the features must stand; add a line of names."
-        )
-    fields = len(first[0]) if first else len(names)
-    if len(names) == fields == 1 and first and not NUMBER.fullmatch(first[0][0]):
-        raise UserError(
-            f"{path} has a single column, and text in it ('{first[0][0]}'); separate columns by "
-            "comma, semicolon or tab."
-        )
-    if fields == len(names) + 1:
-        names = ["", *names]  # as R writes tables: the column of the cells' names has none
-    elif fields > len(names):
-        raise UserError(
-            f"{path} names {len(names)} columns in its first line but has {fields} fields in the "
-            "second; mend the table."
-        )
-    return names, separator
-
-
-def _are_values(names: list[str]) -> bool:
-    """Whether all are numbers, and not whole ones that count: a first cell, not a line of names."""
-    numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
-    counts = numbers.is_unique and (numbers == numbers.round()).all()
-    return len(numbers) > 0 and bool(numbers.notna().all()) and not counts
-
-
-def _names_cells(column: pd.Series) -> bool:
-    """Whether a first column, whatever its name, is no feature: text of its own, or a counter."""
-    if not len(column) or column.isna().any() or not column.is_unique:
-        return False
-    if column.dtype.kind in "iu":
-        place = column.to_numpy() - np.arange(len(column))
-        return len(column) > 2 and bool((place == place[0]).all() and place[0] in (0, 1))
-    return column.dtype == object and not column.astype(str).map(NUMBER.fullmatch).any()
 
 
 # ---------------------------------------------------------------------- npz

@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae.data.cells import read_cells, require_unique
+from moesimvae.data.cells import read_cells
 from moesimvae.data.content import archive
-from moesimvae.data.named import listed, near
+from moesimvae.data.named import listed, near, require_unique
 from moesimvae.errors import UserError, first_line
 from moesimvae.registry import Block
 

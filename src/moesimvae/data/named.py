@@ -1,11 +1,16 @@
 """Names: calling a function by the one that a registry mapping gives, and telling near ones."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moesimvae.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def call(
@@ -46,3 +51,15 @@ def listed(names: Iterable[Any], most: int = 8) -> str:
     """The first names, and how many more there are."""
     names = [str(name) for name in names]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" * (len(names) > most))
+
+
+def require_unique(names: pd.Index, what: str, how: str = "") -> None:
+    """UserError that tells the first name which stands twice, where, and how to mend it."""
+    twice = names.duplicated()
+    if twice.any():
+        name = names[twice][0]
+        first, second = [number for number, other in enumerate(names) if other == name][:2]
+        raise UserError(
+            f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); give "
+            f"each a name of its own{how}."
+        )

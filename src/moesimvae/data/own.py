@@ -50,6 +50,7 @@ def write_features(
     genes: int | None = 2000,
     min_counts: int = 0,
     genome: str = "",
+    transpose: bool | None = None,
 ) -> dict[str, Any]:
     """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
@@ -57,12 +58,13 @@ def write_features(
     many to ask for; without, what `estimate` says of the transformed values, which are all that it
     is given. genes: of more features, so many of largest variance (transformed) are kept, unless
     values are below 0, as scaled ones are; None: all. min_counts: cells with fewer over all
-    features are left out. genome: of 10x counts of several, the one to take.
+    features are left out. genome: of 10x counts of several, the one to take. transpose: that of
+    `read_cells`.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
     """
-    file = read_cells(path, genome=genome)
+    file = read_cells(path, genome=genome, transpose=transpose)
     n_cells = file.cells.n_obs
     file = recipes.with_counts(file, min_counts, layer)
     if file.cells.n_obs < LEAST_CELLS:
@@ -107,16 +109,22 @@ def write_features(
 
 
 def write_labels(
-    path: str | Path, out_dir: str | Path, label: str | None = None, genome: str = ""
+    path: str | Path,
+    out_dir: str | Path,
+    label: str | None = None,
+    genome: str = "",
+    transpose: bool | None = None,
 ) -> dict[str, Any]:
     """Write labels.parquet and dataset.json beside the features; return the facts.
 
     A step of its own, so that to name another column of an h5ad runs no method again; of a table or
     an FCS file every column that is not the labels' is a feature.
-    label: the column that tells the group of each cell; None: no cell has a label.
+    label: the column that tells the group of each cell; None: no cell has a label. transpose: as
+    for the features.
     Raises UserError for labels that name one group or nearly each cell.
     """
-    file = read_cells(path, on_disk=format_of(path) == "h5ad", genome=genome)
+    on_disk = format_of(path) == "h5ad" and not transpose
+    file = read_cells(path, on_disk, genome=genome, transpose=transpose)
     out_dir = Path(out_dir)
     with h5py.File(out_dir / FEATURES) as stored:
         names = anndata.io.read_elem(stored["obs"]).index

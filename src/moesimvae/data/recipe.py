@@ -24,7 +24,9 @@ from moesimvae.data import guess
 from moesimvae.data.cells import CellFile
 from moesimvae.data.fcs import is_scatter
 from moesimvae.data.named import listed
+from moesimvae.data.numerals import no_numbers, written
 from moesimvae.data.preprocessing import preprocess
+from moesimvae.data.suspects import earlier
 from moesimvae.errors import UserError, first_line
 
 FILE = "preprocessing.json"
@@ -38,12 +40,25 @@ MOST_TRANSFORMED, MOST_DISPLAYED = 12, 1024
 # of so many cells a file on disk is looked at to tell what it holds, and a piece has as many values
 LOOKED_AT = 10_000
 PIECE_VALUES = 1 << 24
+# of so many cells or more, a column of whole numbers that rises all along counts them
+COUNTING = 10
+# more features are no panel of cytometry but genes, which may be called DNA2 or BC004004
+PANEL = 500
 
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 # channels of cytometry that say where, when or which, not what a cell expresses
 NOT_MARKERS = (
     *("time", "event*length", "cell*length", "center", "offset", "width", "residual"),
-    *("dna*", "*_dna*", "*ir_dna*", "bc[0-9]*", "*_bc[0-9]*", "barcode*", "bead*", "*_bead*"),
+    *(
+        "dna",
+        "dna[!a-z]*",
+        "*_dna*",
+        "*ir_dna*",
+        "bc[0-9]*",
+        "*_bc[0-9]*",
+        "barcode*",
+        "bead*",
+        "*_bead*",
+    ),
     *("viability", "live*dead*", "cisplatin*", "*_cisplatin*", "*_viability"),
     *("id", "event_id", "cell_id", "unnamed:*"),
     *("event", "event_n*", "event#", "file", "file_n*", "fileno", "sample", "sample_id"),
@@ -123,25 +138,21 @@ def choose(
     chosen = [name for name in file.cells.var_names if name in taken]
     text = [name for name in columns[file.cells.n_vars :] if name in taken]
     if text:
-        column = file.cells.obs[text[0]].astype(str)
-        number, example = _no_number(column)
-        if _DECIMAL_COMMA.fullmatch(example):
-            raise UserError(
-                f"{file.path} has a decimal comma in {listed(text)} (cell number {number} has "
-                f"'{example}' in {text[0]}); write numbers with a point."
-            )
+        _require_points(file, text)
         raise UserError(
-            f"{file.path} has columns that are not numbers ({listed(text)}; cell number {number} "
-            f"has '{example}' in {text[0]}); leave them out with {said('drop', text)}, or name the "
-            f"features to take with {said('features', ['NAME'])}."
+            f"{file.path} has columns that are not numbers ({listed(text)}; "
+            f"{_example(file, text[0])}); leave them out with {said('drop', text)}, "
+            f"or name the features to take with {said('features', ['NAME'])}."
         )
     panel = tabular or guess.panel(file.cells)[0] in ("cytometry", "proteins")
     if panel and not features:
-        suspects = [name for name in chosen if _no_marker(name)]
+        suspects = _suspects(file, chosen)
         if suspects:
+            rest = len(suspects) < len(chosen)
+            out = f"leave them out with {said('drop', suspects)}, or " * rest
             raise UserError(
-                f"{file.path} has columns that look like no markers; leave them out with "
-                f"{said('drop', suspects)}, or say what to cluster with "
+                f"{file.path} has {'' if rest else 'only '}columns that look like no markers"
+                f"{'' if rest else f' ({listed(suspects)})'}; {out}say what to cluster with "
                 f"{said('features', ['*'])} (all) or names."
             )
     if not chosen:
@@ -149,11 +160,25 @@ def choose(
     return chosen
 
 
-def _no_number(column: pd.Series) -> tuple[int, str]:
-    """The first value of a column that is no number, and its cell, counted from 0."""
-    wrong = pd.to_numeric(column, errors="coerce").isna().to_numpy() & (column != "").to_numpy()
-    number = int(np.argmax(wrong))
-    return number, column.iloc[number]
+def _require_points(file: CellFile, names: Sequence[str]) -> None:
+    """UserError where columns of text hold numbers that are written in another way."""
+    odd = {}
+    for name in names:
+        column = file.cells.obs[name].astype(str)
+        found = written(column[no_numbers(column)].unique())
+        if found:
+            odd.setdefault(found, []).append(name)
+    for (what, advice), columns in odd.items():
+        raise UserError(
+            f"{file.path} has {what} in {listed(columns)} ({_example(file, columns[0])}); {advice}."
+        )
+
+
+def _example(file: CellFile, name: str) -> str:
+    """The first value of a column of text that is no number."""
+    column = file.cells.obs[name].astype(str)
+    number = int(np.argmax(no_numbers(column)))
+    return f"cell number {number} has '{column.iloc[number]}' in {name}"
 
 
 def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list[str]:
@@ -180,6 +205,29 @@ _BARCODE = re.compile(
     rf"{_PALLADIUM}(_{_PALLADIUM})?|(.*_|cd\d+|b2m|hla_?abc)?bc_?\d+(_.*)?|.*beads"
     r"|\(?ir_?19[13]\)?(_?d[id])?|19[13]_?ir(_?d[id])?"
 )
+
+
+def _suspects(file: CellFile, names: list[str]) -> list[str]:
+    """Those of the features that look like no markers, by their names or as they count cells."""
+    found = earlier(names)
+    if len(names) <= PANEL:
+        found |= {name for name in names if _no_marker(name)}
+    if file.kind in ("table", "fcs"):
+        found |= {file.cells.var_names[i] for i in _rising(file.cells.X)}
+    return [name for name in names if name in found]
+
+
+def _rising(values: np.ndarray) -> list[int]:
+    """Columns of whole numbers that rise from cell to cell, as those of events and lines do."""
+
+    def rises(part: np.ndarray) -> np.ndarray:
+        return (np.diff(part, axis=0) > 0).all(axis=0) & (part % 1 == 0).all(axis=0)
+
+    if len(values) < COUNTING:
+        return []
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        perhaps = np.flatnonzero(rises(values[:COUNTING]))
+        return [i for i in perhaps if rises(values[:, [i]]).all()]
 
 
 def _no_marker(name: str) -> bool:
@@ -526,9 +574,16 @@ def _apply(recipe: Recipe, matrix: Any, cell_names: pd.Index, file: CellFile) ->
     columns = stored.get_indexer(inputs)
     if (columns < 0).any():
         missing = [name for name, column in zip(inputs, columns, strict=True) if column < 0]
+        text = [name for name in missing if file.kind == "table" and name in file.cells.obs]
+        if text:
+            _require_points(file, text)
+            raise UserError(
+                f"{file.path} has text in features that the model needs ({listed(text)}; "
+                f"{_example(file, text[0])}); write numbers there."
+            )
         raise UserError(
             f"{file.path} lacks {len(missing)} of the {len(inputs)} features that the model needs "
-            f"({listed(missing)}); it has {listed(list(stored))}."
+            f"({listed(missing)}); it has {listed(stored) or 'none'}."
         )
     if not np.array_equal(columns, np.arange(len(stored))):
         matrix = matrix[:, columns]

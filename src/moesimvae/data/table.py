@@ -1,0 +1,379 @@
+"""A table of cells: one line for each cell below a line of names, in csv or tsv.
+
+The separator is the one of comma, semicolon and tab that parts the line of names into most fields,
+or the one that a line `sep=;` above it tells. Last fields that have no name and are empty in all
+lines are no columns. The first column names the cells when its own name is empty or one of
+`CELL_COLUMNS`, when the line of names lacks one (as R writes it), when its values are text and all
+different, or when it numbers the lines; without such a column, cells are numbered from 0. Columns
+of numbers become X, others obs. What can be read in two ways is refused.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from moesimvae.data.content import opened
+from moesimvae.data.named import require_unique
+from moesimvae.data.numerals import NUMBER, no_numbers
+from moesimvae.data.orientation import GENE_COLUMNS
+from moesimvae.errors import UserError, first_line
+
+SEPARATORS = "\t;,"  # of two that part the line of names alike, the first
+# lower case, letters and digits alone; what genes are called by tells them in rows (`orientation`)
+CELL_COLUMNS = frozenset(
+    {
+        *(
+            "barcode",
+            "barcodes",
+            "cell",
+            "cells",
+            "cellbarcode",
+            "cellbarcodes",
+            "cellid",
+            "cellids",
+        ),
+        *("cellname", "cellnames", "index", "id", "eventid", "unnamed0"),
+    }
+)
+# what programs call the numbers of lines, beside which there is no column of the other name
+LINE_NUMBERS = {
+    **{"x": "y", "v1": "v2", "row": "col"},
+    **dict.fromkeys(("rowname", "rownames", "rownumber", "rn", "rows", "no", "nr", "number", "n")),
+}
+SUMS = frozenset({"mean", "median", "average", "sd", "stdev", "cv", "sum", "total", "grand total"})
+MANY = 20  # of so many lines, no whole numbers before a decimal comma are all different
+_SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_QUOTES = ('""', "''", "“”", "‘’")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How lines are parted. names: of the columns, the first "" where the lines have one more.
+
+    above: lines before the first cell. fields: of a line, of which those behind the names are
+    empty. added: the lines have a first field that the line of names has not. trailing: they have
+    a last one, empty, that the line of names has not.
+    """
+
+    names: list[str]
+    separator: str
+    above: int
+    fields: int
+    added: bool = False
+    trailing: bool = False
+
+
+def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
+    """The cells, what the column of their names is called, and notes on how they were read."""
+    try:
+        layout = _layout(path)
+        table = _parsed(path, layout)
+    except UserError:
+        raise
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not in UTF-8 ({first_line(error)}); save it as UTF-8."
+        ) from error
+    except (ValueError, csv.Error) as error:  # pandas' errors are ValueErrors
+        raise UserError(
+            f"{path} is not a table of cells ({first_line(error)}); mend that line."
+        ) from error
+    names = pd.Index(layout.names, dtype=object)
+    cell, first, notes = pd.RangeIndex(len(table)).astype(str), "", ()
+    if _first_names_cells(path, layout, table[0]):
+        first, names = layout.names[0], names[1:]
+        column = table.pop(0)
+        if column.dtype.kind in "iu":
+            notes = (f"the column '{first}' numbers the lines: it names the cells, no feature",)
+        cell = pd.Index(column.fillna("NA").astype(str).map(_unquoted).to_numpy(), dtype=object)
+        if (cell == "").any():
+            raise UserError(
+                f"{path}: cell number {np.argmax(cell == '')} (counted from 0) has an empty name; "
+                "give it one, or remove the line."
+            )
+        sums = [name for name in cell[-4:] if name.lower() in SUMS]
+        if sums:
+            raise UserError(
+                f"{path} ends in lines that sum up others ({', '.join(sums)}), which are no cells; "
+                "remove them."
+            )
+    require_unique(names, f"{path}: the column")
+    table.columns, table.index = names, cell
+    numbers = np.array([dtype.kind in "iuf" for dtype in table.dtypes], dtype=bool)
+    text = table.loc[:, ~numbers]
+    text = text.astype(str).where(text.notna(), "")
+    _require_cells_in_lines(path, text)
+    with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
+        values = table.loc[:, numbers].to_numpy(dtype=np.float32)
+    cells = anndata.AnnData(values, obs=text, var=pd.DataFrame(index=names[numbers]))
+    return cells, first, notes
+
+
+def _parsed(path: Path, layout: _Layout) -> pd.DataFrame:
+    named = layout.added or _is_for_names(layout.names[0])
+    with opened(path) as stream:
+        table = pd.read_csv(
+            stream,
+            sep=layout.separator,
+            header=None,
+            names=range(layout.fields),
+            index_col=False,
+            skiprows=layout.above,
+            skipinitialspace=True,
+            converters={0: str} if named else None,  # a cell named 007 keeps its zeros
+            low_memory=False,
+        )
+    return table.drop(columns=range(len(layout.names), layout.fields))
+
+
+# ---------------------------------------------------------------------- lines
+
+
+class _Lines:
+    """The lines of a text, counted."""
+
+    def __init__(self, stream: TextIO):
+        self.stream, self.number = stream, 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.stream)
+        self.number += 1
+        return line
+
+
+def _layout(path: Path) -> _Layout:
+    """UserError where lines do not fit the line of names, or each other."""
+    with opened(path) as stream:
+        lines = _Lines(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+        line, above, separator = next(lines, ""), 1, ""
+        if match := _SEP.fullmatch(line.strip("\r\n ")):
+            line, above, separator = next(lines, ""), 2, match[1]
+        if not line.strip():
+            what = "has an empty first line" if line else "is empty"
+            raise UserError(f"{path} {what}; its first line must name the features.")
+        separator = separator or max(SEPARATORS, key=lambda sign: len(_record([line], sign)))
+        names = [_unquoted(name) for name in _record(chain([line], lines), separator)]
+        _require_names(path, names)
+        fields, empty, example = _counted(path, lines, separator, line)
+    parts = len(example.split())
+    if len(names) == fields == 1 and (
+        (example and not NUMBER.fullmatch(example)) or parts == len(names[0].split()) > 1
+    ):
+        raise UserError(
+            f"{path} has a single column, and text in it ('{example}'); separate columns by "
+            "comma, semicolon or tab."
+        )
+    return _fitted(path, names, separator, above, fields or len(names), empty)
+
+
+def _record(lines: Iterable[str], separator: str) -> list[str]:
+    return next(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    while len(text) > 1 and text[0] + text[-1] in _QUOTES:
+        text = text[1:-1].strip()
+    return text
+
+
+def _require_names(path: Path, names: list[str]) -> None:
+    first = names[0]
+    if first.startswith(("#", "!")) and _plain(first) and _plain(first) not in CELL_COLUMNS:
+        raise UserError(
+            f"{path} begins with a remark ('{first}'); remove it, so that the line of names is the "
+            "first one, or take its first sign off where it is that line."
+        )
+    if len(names) == 1 and any(sign in first for sign in SEPARATORS):
+        raise UserError(
+            f"{path} has quotes around whole lines ('{first}'); take the outer quotes off."
+        )
+    if _are_values([name for name in names if name]):
+        raise UserError(
+            f"{path} has numbers in its first line ({first or names[-1]}, …) where the names of "
+            "the features must stand; add a line of names."
+        )
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether all are numbers, and not whole ones that count: a first cell, not a line of names."""
+    numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
+    counts = numbers.is_unique and (numbers == numbers.round()).all()
+    return len(numbers) > 0 and bool(numbers.notna().all()) and not counts
+
+
+def _counted(path: Path, lines: _Lines, separator: str, head: str) -> tuple[int, int, str]:
+    """Of the lines of cells: the number of fields, how many of these are empty at the end of all,
+    and the first field of the first; 0, 0 and "" without cells."""
+    fields, empty, example, blank, second = 0, 0, "", 0, 0
+    for line in lines:
+        number, text = lines.number, line.rstrip("\r\n")
+        if not text.strip(" "):
+            blank = number
+            continue
+        if '"' in text:
+            record = _record(chain([line], lines), separator)
+            n, last = len(record), len(record) - len("".join(f[:1] or " " for f in record).rstrip())
+        else:
+            n, record = text.count(separator) + 1, None
+            last = text[len(text.rstrip(separator + " ")) :].count(separator)
+        if not fields:
+            fields, empty, second = n, last, number
+            example = (record or text.split(separator, 1))[0].strip()
+        wrong = ""
+        if n != fields:
+            wrong = f"has {n} fields, but line {second} has {fields}"
+        elif n > 1 and last >= n - 1 and not text.strip(separator + ' "'):
+            wrong = "holds nothing but separators"
+        elif line == head:
+            wrong = "repeats the names of the first line"
+        elif n == 1 and blank:
+            number, wrong = blank, "is empty"
+        if wrong:
+            raise UserError(
+                f"{path} is not a table of cells (line {number} {wrong}); mend that line."
+            )
+        empty = min(empty, last)
+    return fields, empty, example
+
+
+def _fitted(
+    path: Path, names: list[str], separator: str, above: int, fields: int, empty: int
+) -> _Layout:
+    """The names fitted to the fields of lines, of which so many are empty at the end of all."""
+    told = len(names)
+    while len(names) > 1 and not names[-1]:
+        names = names[:-1]
+    cut = max(0, min(empty, fields - len(names)))
+    more = fields - cut - len(names)
+    unnamed = [number for number, name in enumerate(names, 1) if not name and number > 1]
+    unnamed += [len(names) + 1] * (more == 1 and fields <= told)
+    if unnamed:
+        raise UserError(
+            f"{path} has a column without a name (number {unnamed[0]} of {fields}, if the others "
+            "stand in their places); write a name for each field of a line, in their order."
+        )
+    if more < 0:
+        raise UserError(
+            f"{path} is not a table of cells (its first line names {len(names)} columns, but the "
+            f"lines below have {fields} fields); mend that line."
+        )
+    if more > 1 or (more and _is_for_names(names[0])):
+        raise _misfit(path, len(names), fields - cut)
+    layout = ([""] * more + names, separator, above, fields)
+    return _Layout(*layout, added=more == 1, trailing=cut > told - len(names))
+
+
+def _misfit(path: Path, names: int, fields: int) -> UserError:
+    return UserError(
+        f"{path} names {names} columns in its first line but has {fields} fields in the lines "
+        "below (a decimal comma would part fields, too); mend the table."
+    )
+
+
+# ---------------------------------------------------------------------- the names of cells
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _is_for_names(name: str) -> bool:
+    return not name or _plain(name) in CELL_COLUMNS
+
+
+def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
+    """Whether the first column is no feature; UserError where that cannot be told."""
+    name = layout.names[0]
+    if layout.added:
+        if not _are_row_names(column, layout.separator):
+            raise _misfit(path, len(layout.names) - 1, len(layout.names))
+        return True
+    if _is_for_names(name):
+        return True
+    text = column.dtype == object
+    names = (
+        (_plain(name) in GENE_COLUMNS and (text or _are_ids(name, column)))
+        or _counts(column)
+        or _numbers_lines(layout.names, column)
+        or (text and column.notna().all() and column.is_unique and not _any_number(column))
+    )
+    if names and layout.trailing and _plain(name) not in GENE_COLUMNS:
+        raise UserError(
+            f"{path} has an empty field at the end of its lines that the first line has not, so "
+            f"that '{name}' may name the first column or the second; write a first line with as "
+            "many fields as the others have."
+        )
+    return bool(names)
+
+
+def _are_row_names(column: pd.Series, separator: str) -> bool:
+    """Whether they are as R names rows: all different, and no numbers with a fraction."""
+    numbers = column.map(NUMBER.fullmatch).notna()
+    if not column.is_unique or not column[numbers].str.fullmatch(r"\d+").all():
+        return False
+    if separator != "," or not numbers.all() or len(column) >= MANY:
+        return True
+    return _counts(column.astype(int), least=1)
+
+
+def _counts(column: pd.Series, least: int = 3) -> bool:
+    """Whether it is 0, 1, 2, … or 1, 2, 3, …"""
+    if column.dtype.kind not in "iu" or len(column) < least:
+        return False
+    place = column.to_numpy() - np.arange(len(column))
+    return bool((place == place[0]).all() and place[0] in (0, 1))
+
+
+def _numbers_lines(names: list[str], column: pd.Series) -> bool:
+    """Whether it holds the numbers that lines had, of which some were taken out or moved."""
+    name = names[0].lower()
+    plain = _plain(name) if not name.startswith("...") else "rowname"
+    if plain not in LINE_NUMBERS and name != "#":
+        return False
+    if LINE_NUMBERS.get(plain) in [_plain(other) for other in names[1:]]:
+        return False
+    whole = column.dtype.kind in "iu" and column.is_unique
+    return bool(whole and len(column) > 1 and column.min() >= 0)
+
+
+def _are_ids(name: str, column: pd.Series) -> bool:
+    """Whether they are numbers that genes have at NCBI."""
+    named = _plain(name).startswith(("entrez", "gene"))
+    return named and column.dtype.kind in "iu" and column.is_unique
+
+
+def _any_number(column: pd.Series) -> bool:
+    """Whether any is a number, or begins as one and has hardly a letter: 1.5±0.1, 12:00:01."""
+    text = column.astype(str)
+    letters = text.str.count(r"[^\W\d_]")
+    like = text.str.match(r"\s*[<>~(]?\s*[+\-−]?[.,]?\d") & (letters < 3)
+    return bool(like.any() or text.map(NUMBER.fullmatch).any())
+
+
+def _require_cells_in_lines(path: Path, text: pd.DataFrame) -> None:
+    """UserError for one line of text, as of units, where all other lines hold numbers."""
+    if text.shape[1] < 2 or len(text) < 2:
+        return
+    odd = None
+    for name in text:
+        wrong = np.flatnonzero(no_numbers(text[name]))
+        if len(wrong) != 1 or (odd is not None and wrong[0] != odd) or (text[name] == "").any():
+            return
+        odd = wrong[0]
+    raise UserError(
+        f"{path}: cell number {odd} (counted from 0) has text ('{text.iloc[odd, 0]}' in "
+        f"{text.columns[0]}) where all others have numbers; remove that line, or mend it."
+    )
