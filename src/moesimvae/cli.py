@@ -395,7 +395,7 @@ def _predict(options: argparse.Namespace) -> None:
     model, recipe = _load(options)
     file = _read(options, say)
     if recipe is None:
-        names = model.feature_names_in_
+        names = getattr(model, "feature_names_in_", None)
         recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
     annotated = options.out.suffix == ".h5ad"
     probabilities, codes = [], []
@@ -433,7 +433,8 @@ def _generate(options: argparse.Namespace) -> None:
 
     model, recipe = _load(options)
     values = model.generate(options.cluster, options.n, random_state=options.seed)
-    names = model.feature_names_in_ or [f"feature_{i}" for i in range(values.shape[1])]
+    numbered = [f"feature_{i}" for i in range(values.shape[1])]
+    names = getattr(model, "feature_names_in_", numbered)
     if recipe is not None:
         names, values = recipe.features, recipes.inverted(recipe, values)
     cell = pd.Index([f"cluster{options.cluster}_{i}" for i in range(options.n)], name="cell")

@@ -201,6 +201,8 @@ def _table(path: Path) -> anndata.AnnData:
         raise UserError(
             f"{path} is not in UTF-8 ({first_line(error)}); save it as UTF-8."
         ) from error
+    except UserError:
+        raise
     except (ValueError, csv.Error) as error:  # pandas' errors are ValueErrors
         raise UserError(
             f"{path} is not a table of cells ({first_line(error)}); mend that line."
