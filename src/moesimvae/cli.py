@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import moesimvae
-from moesimvae import files
+from moesimvae import files, surroundings
 from moesimvae.data.named import listed
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit: 1 with one sentence on stderr, 2 for options that cannot be understood.
     """
+    surroundings.print_anything()
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
     with warnings.catch_warnings(), one_sentence():
