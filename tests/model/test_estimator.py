@@ -408,7 +408,7 @@ def with_a_hole(make):
         (
             lambda: blobs()[0],
             {"n_clusters": 1},
-            "n_clusters is 1; use a whole number of at least 2",
+            "n_clusters is 1; use at least 2 clusters",
         ),
         (lambda: blobs()[0], {"steps": 2, "refinements": 2}, "needs at least one step"),
         (lambda: blobs()[0], {"refinements": -1}, "refinements is -1; use"),

@@ -74,7 +74,7 @@ RANDOM_STATE = Allowed(
 )
 
 ALLOWED: dict[str, Allowed] = {
-    "n_clusters": whole(2),
+    "n_clusters": whole(2)._replace(words="at least 2 clusters, a whole number"),
     "similarity": of_type("the name of a kind, or a mapping with it", str, Mapping),
     "refinements": or_none(whole(0)),
     "n_latent": whole(1),
