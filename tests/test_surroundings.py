@@ -50,12 +50,10 @@ def test_numba_and_matplotlib_get_a_cache_where_they_have_none(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
 
 
-def test_braces_in_paths_are_told(tmp_path):
-    told = error(surroundings.require_plain_paths, tmp_path / "br{ace}s", {})
+def test_braces_in_the_path_of_a_clone_are_told(tmp_path):
+    told = error(surroundings.require_plain_path, tmp_path / "br{ace}s")
     assert "br{ace}s, and Snakemake would fill in" in told
-    told = error(surroundings.require_plain_paths, tmp_path, {"results": "{x}"})
-    assert "config key 'results'" in told
-    surroundings.require_plain_paths(tmp_path / "a b's $x;#[y]", {"results": "r s", "mirror": None})
+    surroundings.require_plain_path(tmp_path / "a b's $x;#[y]")
 
 
 def test_a_working_folder_that_takes_nothing_is_told(tmp_path, monkeypatch):

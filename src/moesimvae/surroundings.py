@@ -9,14 +9,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from moesimvae.errors import UserError, one_sentence
-
-# Config keys with paths that become Snakemake's; `data` is looked at where it is resolved.
-PATHS = ("results", "downloads", "bodenmiller", "own_methods")
 
 
 def require_cache() -> None:
@@ -38,20 +33,13 @@ def require_working_folder() -> None:
         )
 
 
-def require_plain_paths(clone: Path, config: Mapping[str, Any]) -> None:
-    """Raise UserError for braces in paths, which Snakemake would fill in."""
+def require_plain_path(clone: Path) -> None:
+    """Raise UserError for braces, which Snakemake would fill in."""
     if set(str(clone)) & set("{}"):
         raise UserError(
             f"the clone lies in {clone}, and Snakemake would fill in what stands in braces; move "
             "it to a path without."
         )
-    for key in PATHS:
-        path = config.get(key)
-        if isinstance(path, str) and set(path) & set("{}"):
-            raise UserError(
-                f"config key '{key}': Snakemake would fill in what stands in braces in {path!r}; "
-                "give a path without."
-            )
 
 
 def provide_caches() -> None:

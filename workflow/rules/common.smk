@@ -37,7 +37,7 @@ from moesimvae.errors import UserError, one_sentence
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 with one_sentence():
-    surroundings.require_plain_paths(ROOT, config)
+    surroundings.require_plain_path(ROOT)
     if workflow.is_main_process:
         surroundings.require_working_folder()
 surroundings.provide_caches()
