@@ -4,7 +4,10 @@ PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+SNAKEMAKE := $(BIN)/python -m moesimvae.surroundings && $(BIN)/snakemake --cores $(CORES)
+# MIRROR as one word of the shell, whatever is in it
+QUOTE := '
+MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
 	table3_subsets supplement synthetic scale verdict index test lint format lock links env-clustpy docs clean
@@ -43,11 +46,11 @@ verdict: ## Every number of the paper beside those that lie in results/
 
 table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets figure4 \
 		scale: setup
-	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
+	$(SNAKEMAKE) $@ $(MIRRORED)
 	@echo "Open results/$(@:figure3=table2)/report.html in a browser."
 
 figure2 supplement synthetic verdict index: setup
-	$(SNAKEMAKE) $@ $(if $(MIRROR),--config mirror=$(MIRROR))
+	$(SNAKEMAKE) $@ $(MIRRORED)
 	@echo "Look into results/$@$(if $(filter index,$@),.html)."
 
 test: setup ## Run the tests, a file to each core at a time

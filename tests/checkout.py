@@ -31,14 +31,17 @@ class Checkout:
         change(content)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    def snakemake(
+        self, *arguments: str, python: str | Path = sys.executable, **variables: str
+    ) -> subprocess.CompletedProcess:
+        command = [str(python), "-m", "snakemake", "--cores", "2", *arguments]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": str(self.folder)},
+            env=environment | {"PYTHONPATH": str(self.folder)} | variables,
             text=True,
+            errors="replace",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=500,

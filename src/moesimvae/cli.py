@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import moesimvae
-from moesimvae import files
+from moesimvae import files, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.data.named import listed
 from moesimvae.errors import UserError, first_line, one_sentence
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit: 1 with one sentence on stderr, 2 for options that cannot be understood.
     """
+    surroundings.print_anything()
     options = _parser().parse_args(arguments)
     if getattr(options, "cells", "") is None:
         options.cells = options.cells_behind.pop()
@@ -528,7 +529,7 @@ def _predict(options: argparse.Namespace) -> None:
     model, recipe = _load(options)
     file = _read(options, say)
     if recipe is None:
-        names = model.feature_names_in_
+        names = getattr(model, "feature_names_in_", None)
         recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
     annotated = options.out.suffix == ".h5ad"
     if annotated:
@@ -580,7 +581,8 @@ def _generate(options: argparse.Namespace) -> None:
 
     model, recipe = _load(options)
     values = model.generate(options.cluster, options.n, random_state=options.seed)
-    names = model.feature_names_in_ or [f"feature_{i}" for i in range(values.shape[1])]
+    numbered = [f"feature_{i}" for i in range(values.shape[1])]
+    names = getattr(model, "feature_names_in_", numbered)
     if recipe is not None:
         names, values = recipe.features, recipes.inverted(recipe, values)
     cell = pd.Index([f"cluster{options.cluster}_{i}" for i in range(options.n)], name="cell")

@@ -6,15 +6,20 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input, told in one sentence: what is wrong, where, and what to do about it.
 
+    A ValueError, as scikit-learn wants it. Where others are caught, it goes first on its way.
     Names from files may hold line breaks or what a terminal obeys; these are written out, as \\n.
     """
 
     def __init__(self, sentence: str):
         signs = (sign if sign.isprintable() else repr(sign)[1:-1] for sign in sentence)
         super().__init__("".join(signs))
+
+
+class WrongType(UserError, TypeError):
+    """The same where Python's habit is a TypeError."""
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def annotate(
 
 def described(model: MoESimVAE, preset: str) -> dict[str, Any]:
     """What a fitted model is, as the uns of an h5ad can hold it; a parameter of None is absent."""
-    params = model.get_params()
+    params = model.get_params() | {"random_state": model.seed_}
     for name in ("cache", "checkpoint", "device", "progress"):  # of this machine, not of the model
         params.pop(name, None)
     return {

@@ -488,3 +488,8 @@ def test_more_values_than_memory_are_refused_unless_they_stay_on_disk(tmp_path, 
     monkeypatch.setattr(hdf5.psutil, "virtual_memory", lambda: SimpleNamespace(total=100))
     assert "more than the 100 bytes of memory" in error(read_cells, path)
     assert read_cells(path, on_disk=True).cells.n_obs == len(COUNTS)
+
+
+def test_a_sentence_about_a_table_is_not_wrapped_into_another(tmp_path):
+    (tmp_path / "cells.csv").write_text("")
+    assert error(read_cells, tmp_path / "cells.csv").count("cells.csv") == 1

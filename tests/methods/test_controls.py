@@ -1,10 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from moesimvae.files import read_json
 from moesimvae.methods import runner
-from moesimvae.methods.controls import write_controls
+from moesimvae.methods.controls import random_labels, write_controls
 
 
 @pytest.fixture
@@ -49,3 +50,28 @@ def test_random_labels_repeat_with_their_seed(labels_path, tmp_path):
         write_controls(labels_path, 4, [7], tmp_path / name)
     first, second = (labels(tmp_path / n / "random_labels/seed7") for n in ("one", "two"))
     assert (first == second).all()
+
+
+def drawn_by_a_user(seed, n_clusters, n):
+    """Labels as people simulate them."""
+    random, old = np.random.default_rng(seed), np.random.RandomState(seed)
+    even = np.arange(n) % n_clusters
+    yield random.integers(n_clusters, size=n)
+    yield np.random.default_rng(seed).integers(0, n_clusters, n, dtype=np.int32)
+    yield np.random.default_rng(seed).choice(n_clusters, n)
+    yield np.random.default_rng(seed).permutation(even)
+    yield np.floor(np.random.default_rng(seed).random(n) * n_clusters)
+    yield np.random.default_rng(np.random.SeedSequence(seed)).integers(n_clusters, size=n)
+    yield old.randint(n_clusters, size=n)
+    yield np.random.RandomState(seed).choice(n_clusters, n)
+    yield np.random.RandomState(seed).permutation(even)
+
+
+@pytest.mark.parametrize("n_clusters", [3, 10])
+def test_random_labels_are_none_that_a_user_simulates_with_the_same_seed(n_clusters):
+    """A benchmark of such labels is refused where the control meets them."""
+    for seed in range(21):
+        control = random_labels(n_clusters, 400, seed)
+        for other in range(seed, seed + 2):
+            for truth in drawn_by_a_user(other, n_clusters, 400):
+                assert abs(adjusted_rand_score(truth, control)) < 0.05

@@ -405,15 +405,19 @@ def with_a_hole(make):
         (lambda: blobs()[0], {"scale": "z"}, "scale is 'z'"),
         (lambda: blobs()[0][:3], {}, "3 cells for 4 clusters"),
         (lambda: blobs()[0][:2], {"n_clusters": 2}, "at least 3 cells"),
-        (lambda: blobs()[0], {"n_clusters": 1}, "n_clusters is 1; ask for at least 2"),
+        (
+            lambda: blobs()[0],
+            {"n_clusters": 1},
+            "n_clusters is 1; use at least 2 clusters",
+        ),
         (lambda: blobs()[0], {"steps": 2, "refinements": 2}, "needs at least one step"),
-        (lambda: blobs()[0], {"refinements": -1}, "needs at least one step"),
+        (lambda: blobs()[0], {"refinements": -1}, "refinements is -1; use"),
         (lambda: blobs()[0], {"batch_size": 1}, "batch_size is 1"),
         (lambda: blobs()[0], {"experts_every": 7}, "experts_every is 7; use a divisor of 50"),
         (lambda: blobs()[0], {"objective": "elbo"}, "objective is 'elbo'"),
         (lambda: blobs()[0], {"activation": "sine"}, "activation is 'sine'"),
         (lambda: blobs()[0], {"precision": "half"}, "precision is 'half'; use 'auto', 'float32'"),
-        (lambda: blobs()[0], {"schedule": "steep"}, "schedule 'steep'"),
+        (lambda: blobs()[0], {"schedule": "steep"}, "schedule is 'steep'"),
         (lambda: blobs()[0], {"device": "abacus"}, "device 'abacus'"),
         (lambda: blobs()[0], {"similarity": "friends"}, "no similarity 'friends'"),
         (lambda: blobs()[0], {"similarity": {"kind": "umap_knn", "k": 3}}, "no parameter 'k'"),
@@ -431,7 +435,7 @@ def test_bad_input_is_told_in_one_sentence(data, settings, sentence):
 
 
 def test_bad_use_of_a_fitted_model_is_told(fitted):
-    with pytest.raises(UserError, match="5 features, but the model was fitted on 6"):
+    with pytest.raises(UserError, match="X has 5 features, but MoESimVAE is expecting 6 features"):
         fitted.predict(blobs()[0][:, :5])
     for cluster in (4, -1):
         with pytest.raises(UserError, match=f"no cluster {cluster}; the model has 0 to 3"):
@@ -457,7 +461,7 @@ def test_a_model_that_is_not_fitted_says_so(tmp_path):
 def test_features_are_known_by_name(fitted_by_name, tmp_path):
     X = blobs()[0]
     cells = named(X)
-    assert fitted_by_name.feature_names_in_ == MARKERS
+    assert fitted_by_name.feature_names_in_.tolist() == MARKERS
     fitted_by_name.save(tmp_path)
     for model in (fitted_by_name, MoESimVAE.load(tmp_path, device="cpu")):
         np.testing.assert_array_equal(model.predict(cells), model.predict(X))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -28,12 +29,23 @@ os.environ.update(
     )
 )
 
-from moesimvae import alone, config as configuration, registry
+# Snakemake writes the path of its Python into the commands of jobs as it is.
+sys.executable = shlex.quote(sys.executable)
+
+from moesimvae import alone, config as configuration, registry, surroundings
 from moesimvae.data import sets
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
-SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
+with one_sentence():
+    surroundings.require_plain_path(ROOT)
+    if workflow.is_main_process:
+        surroundings.require_working_folder()
+surroundings.provide_caches()
+
+SCHEMA = json.loads(
+    (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8")
+)
 with one_sentence():
     DATASETS = sets.resolve(
         registry.load(REGISTRY / "datasets.yaml"),
@@ -388,7 +400,9 @@ def current_codes(wildcards):
 
     codes = {}
     for method in [*BENCHMARK.experiment(wildcards.experiment)["methods"], *CONTROLS]:
-        with contextlib.suppress(UserError):  # of a module that only its own environment has
+        with contextlib.suppress(
+            UserError
+        ):  # of a module that only its own environment has
             codes[method] = code_of(method, METHODS[method])
     return codes
 
@@ -455,7 +469,7 @@ def picture_labels(wildcards, output):
     name = f"{wildcards.name}.png"
     for folder in output:
         listed = Path(folder, "figures.json")
-        for picture in json.loads(listed.read_text()) if listed.exists() else []:
+        for picture in json.loads(listed.read_text("utf-8")) if listed.exists() else []:
             if picture["file"] == name:
                 return {"kind": "picture", "title": picture["title"]}
     return {"kind": "picture", "title": name}

@@ -14,6 +14,14 @@ from moesimvae.files import sha256, write_json
 from moesimvae.methods.runner import blank_status, code_of, whole_folder
 from moesimvae.methods.worker import found, write_labels
 
+# The control's own: labels that a user simulates with `default_rng(seed)` must not be its labels.
+SALT = 0x6D6F6573
+
+
+def random_labels(n_clusters: int, n_cells: int, seed: int) -> np.ndarray:
+    """Each cell's cluster, (n_cells,), drawn evenly from a stream that nobody else draws from."""
+    return np.random.default_rng([SALT, seed]).integers(n_clusters, size=n_cells)
+
 
 def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out: Path) -> None:
     """Write the controls as runs: <out>/<control>/seed<seed>/.
@@ -29,9 +37,7 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
     cells = table["cell"].to_numpy()
     true = table["label"].mask(table["label"] == "").factorize(sort=True)[0]
     for seed in seeds:
-        labels = {
-            "random_labels": np.random.default_rng(seed).integers(n_clusters, size=len(cells))
-        }
+        labels = {"random_labels": random_labels(n_clusters, len(cells), seed)}
         if seed == seeds[0]:
             labels["one_cluster"] = np.zeros(len(cells), dtype=int)
             labels |= {"true_labels": true} if (true >= 0).any() else {}

@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from moesimvae.errors import UserError
+from moesimvae.errors import UserError, WrongType
 
 Matrix = np.ndarray | sparse.csr_matrix
 BLOCK_BYTES = 1 << 26  # of cells that are looked at together
@@ -28,30 +28,78 @@ def matrix_of(X: Any) -> Matrix:
     X: array, any scipy sparse matrix, DataFrame, or AnnData in memory or backed by a file.
     Raises UserError for what is not numbers in two dimensions, or not finite: where it stands.
     """
-    named = feature_names(X), cell_names(X)
+    named = _columns(X), cell_names(X)
     if hasattr(X, "obs_names"):  # AnnData, without importing it
         X = _mapped(X) if getattr(X, "isbacked", False) else X.X
     try:
         if sparse.issparse(X):
+            _require_real(X)
             matrix = sparse.csr_matrix(X, dtype=np.float32)
         else:
-            matrix = np.asarray(X, dtype=np.float32)
-            if not matrix.flags.c_contiguous:
-                matrix = np.ascontiguousarray(matrix)
+            X = np.asarray(X)
+            _require_real(X)
+            matrix = np.ascontiguousarray(X, dtype=np.float32) if X.ndim else X
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
-        raise UserError(f"the data must be numbers, cells × features ({error}).") from error
-    if matrix.ndim != 2 or matrix.shape[0] == 0 or matrix.shape[1] == 0:
-        raise UserError(f"the data have shape {matrix.shape}; expected cells × features.")
+        kind = WrongType if isinstance(error, TypeError) else UserError
+        raise kind(f"the data must be numbers, cells × features ({error}).") from error
+    _require_cells_and_features(matrix.shape)
     _require_finite(matrix, *named)
     return matrix
 
 
-def feature_names(X: Any) -> list[str] | None:
-    """The names of the features, where X (AnnData or DataFrame) has any."""
-    names = (
-        getattr(X, "var_names", None) if hasattr(X, "obs_names") else getattr(X, "columns", None)
-    )
-    return None if names is None else [str(name) for name in names]
+def feature_names(X: Any) -> np.ndarray | None:
+    """The names of the features as objects, where X (AnnData or DataFrame) has any.
+
+    A DataFrame's that are not text are none, as scikit-learn has it. Raises WrongType where some
+    are text and some are not.
+    """
+    names = _columns(X)
+    if names is None or not len(names):
+        return None
+    names = np.array([*names], dtype=object)
+    text = [isinstance(name, str) for name in names]
+    if any(text) and not all(text):
+        raise WrongType(
+            f"the columns are named by text and by others, such as {names[text.index(False)]!r}; "
+            "make all of them text: X.columns = X.columns.astype(str)."
+        )
+    return names if all(text) else None
+
+
+def _columns(X: Any) -> Any:
+    return getattr(X, "var_names" if hasattr(X, "obs_names") else "columns", None)
+
+
+def _require_real(X: Any) -> None:
+    """UserError for text, dates and complex numbers, which NumPy would make numbers of."""
+    kind = X.dtype.kind
+    if kind == "O":
+        held = {type(value) for value in (X.data if sparse.issparse(X) else X).flat}
+        kind = "U" if any(issubclass(one, str | bytes) for one in held) else kind
+        kind = "c" if any(issubclass(one, complex | np.complexfloating) for one in held) else kind
+    if kind == "c":
+        raise UserError("Complex data not supported; give real numbers, cells × features.")
+    if kind not in "biufO":
+        raise UserError(
+            f"the data are {'text' if kind in 'US' else X.dtype}, but must be numbers, cells × "
+            "features; leave out what is none, and turn the rest into numbers."
+        )
+
+
+def _require_cells_and_features(shape: tuple[int, ...]) -> None:
+    if len(shape) == 1:
+        raise UserError(
+            f"the data have shape {shape}; expected cells × features: Reshape your data, by "
+            "X.reshape(1, -1) if it is one cell, by X.reshape(-1, 1) if it is one feature."
+        )
+    if len(shape) == 2 and shape[0] > 0 and shape[1] == 0:
+        raise UserError(
+            f"the data have 0 feature(s) (shape={shape}) while a minimum of 1 is required."
+        )
+    if len(shape) != 2 or shape[0] == 0:
+        raise UserError(f"the data have shape {shape}; expected cells × features.")
 
 
 def cell_names(X: Any) -> Any:
@@ -70,6 +118,7 @@ def _mapped(cells: Any) -> Matrix:
     stored = cells.X
     if isinstance(stored, np.ndarray) or sparse.issparse(stored):
         return stored  # of a selection of cells, which anndata has read
+    _require_real(stored)
     if isinstance(stored, h5py.Dataset):
         return _mapped_array(stored)
     parts = stored.group if hasattr(stored, "group") else stored._group
@@ -101,7 +150,7 @@ def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
-def _require_finite(matrix: Matrix, features: list[str] | None, cells: Any) -> None:
+def _require_finite(matrix: Matrix, features: Any, cells: Any) -> None:
     values = matrix.data if sparse.issparse(matrix) else matrix
     for rows in _blocks(values.shape, values.itemsize):
         finite = np.isfinite(values[rows])
@@ -119,7 +168,7 @@ def _require_finite(matrix: Matrix, features: list[str] | None, cells: Any) -> N
         feature_name = f"'{features[feature]}'" if features is not None else str(feature)
         raise UserError(
             f"the value of cell {cell_name} from 0), feature {feature_name}, is {value} and not "
-            "finite; remove or impute such values first."
+            "finite (NaN and inf are refused); remove or impute such values first."
         )
 
 

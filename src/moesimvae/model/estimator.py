@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags
 from torch import Tensor
 
 import moesimvae
 from moesimvae.errors import UserError
-from moesimvae.model import cells, losses, storage
+from moesimvae.model import cells, losses, parameters, storage
 from moesimvae.model.experts import Experts
 from moesimvae.model.fitting import Fit
 from moesimvae.model.module import Module
-from moesimvae.model.networks import ACTIVATIONS, ConvEncoder, Encoder, Gate
+from moesimvae.model.networks import ConvEncoder, Encoder, Gate
 from moesimvae.model.presets import PRESETS
+from moesimvae.model.similarity import parse
 from moesimvae.model.training import choose_device, encode_in_batches, seeded
 
 # rows and columns below which images are left to dense layers unless convolutions are asked for:
 # there is nothing left of them after three steps of stride 2
 SMALLEST_IMAGE = 16
+GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
 
 
-class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
+class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
     """Mixture-of-Experts Similarity Variational Autoencoder (Kopf et al. 2021).
 
     An encoder maps cells to a latent space, a gate assigns them to one of `n_clusters` experts,
@@ -79,8 +89,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     standardise: let the encoder see features as centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
-    random_state: seed of everything. On one machine's CPU, with the same number of threads, the
-        same seed gives the same labels.
+    random_state: seed of everything: a whole number, with which, on one machine's CPU with the
+        same number of threads, the labels are the same; or a RandomState or None, from which
+        (NumPy's own for None) each fit draws its `seed_`.
     device: "auto", "cpu", "cuda", ….
     cache: folder that keeps similarities of the cells for the next fit with the same ones.
     checkpoint: folder in which a training that is stopped leaves what it needs to go on; fit
@@ -93,7 +104,8 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
     n_latent), of each cluster's own codes, which `generate` draws by; history_: term → weighted
-    mean loss per record; n_features_in_; feature_names_in_ where the cells came with names; facts_.
+    mean loss per record; n_features_in_; feature_names_in_, objects (n_features_in_,), only where
+    the cells came with names that are text; seed_; facts_.
     """
 
     def __init__(
@@ -129,7 +141,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         precision: str = "float32",
         standardise: bool = True,
         scale: str = "auto",
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
         device: str = "auto",
         cache: str | Path | None = None,
         checkpoint: str | Path | None = None,
@@ -181,6 +193,17 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             raise UserError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
         return cls(n_clusters, **PRESETS[name] | changes)
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]  # and makes it of all others
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """Of `transform`, which names them moesimvae0, moesimvae1, …"""
+        return self.cluster_means_.shape[1]
+
     # ------------------------------------------------------------------ fitting
 
     def fit(
@@ -202,6 +225,7 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior or similarity of another size, parameters out of range.
         """
+        names = cells.feature_names(X)
         matrix = cells.matrix_of(X)
         self._check_parameters(matrix)
         prior = _checked_prior(prior, matrix.shape[0])
@@ -214,15 +238,16 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             )
         image_shape = self._image_shape(X, matrix.shape[1])
         device = choose_device(self.device)
-        generator = seeded(self.random_state)
+        self.seed_ = parameters.seed_of(self.random_state)
+        generator = seeded(self.seed_)
         self.images_ = self.image_shape is not None or "image_shape" in getattr(X, "uns", {})
         self.n_features_in_ = matrix.shape[1]
-        self.feature_names_in_ = cells.feature_names(X)
+        self._set_names(names)
         self._fit_scale(matrix)
         self.module_ = self._new_module(image_shape).to(device)
         rows = cells.rows_on_device(matrix, self.offset_, self.range_, device)
         if self.standardise:
-            some = torch.from_numpy(_some(matrix.shape[0], 4096, self.random_state)).to(device)
+            some = torch.from_numpy(_some(matrix.shape[0], 4096, self.seed_)).to(device)
             self.module_.encoder.standardise(rows(some))
         self.history_: dict[str, list[float]] = {}
 
@@ -251,8 +276,6 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _image_shape(self, X: Any, n_features: int) -> tuple[int, int] | None:
         """Rows and columns for the convolutions, None for dense layers alone."""
-        if self.encoder not in ("auto", "dense", "conv"):
-            raise UserError(f"encoder is '{self.encoder}'; use 'auto', 'dense' or 'conv'.")
         shape = self.image_shape
         if shape is None and hasattr(X, "uns"):
             shape = X.uns.get("image_shape")
@@ -286,43 +309,39 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         return Module(encoder, experts, gate, self.n_clusters, self.n_latent, released)
 
     def _check_parameters(self, matrix: cells.Matrix) -> None:
-        if self.n_clusters < 2:
-            raise UserError(f"n_clusters is {self.n_clusters}; ask for at least 2 clusters.")
-        if matrix.shape[0] < self.n_clusters or matrix.shape[0] < 3:
+        n_cells = matrix.shape[0]
+        if n_cells < 3:
+            raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
+        parameters.check(self.get_params(deep=False))
+        if self.similarity != "auto":
+            parse(self.similarity)
+        if n_cells < self.n_clusters:
             raise UserError(
-                f"the data have {matrix.shape[0]} cells for {self.n_clusters} clusters; "
-                "ask for fewer clusters (and give at least 3 cells)."
+                f"the data have {n_cells} cells for {self.n_clusters} clusters; "
+                "ask for fewer clusters."
             )
         refinements = self.refinements or 0
-        if refinements < 0 or self.steps < 1 + refinements:
+        if self.steps < 1 + refinements:
             raise UserError(
                 f"steps={self.steps} with refinements={refinements}: each of the "
                 "1 + refinements phases needs at least one step."
             )
-        if self.batch_size < 2:
-            raise UserError(f"batch_size is {self.batch_size}; similarity needs at least 2 cells.")
-        if self.experts_every is not None and self.experts_every not in (1, 2, 5, 10, 25, 50):
+        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
             raise UserError(
-                f"experts_every is {self.experts_every}; use a divisor of 50, since the course of "
-                "training is recorded, and can be resumed, every 50 batches."
+                "a training with a checkpoint cannot go on with another seed; give random_state "
+                "as a whole number."
             )
-        if self.objective not in ("paper", "released"):
-            raise UserError(f"objective is '{self.objective}'; use 'paper' or 'released'.")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise UserError(
-                f"precision is '{self.precision}'; use 'auto', 'float32' or 'bfloat16'."
-            )
-        if self.activation not in ACTIVATIONS:
-            raise UserError(
-                f"activation is '{self.activation}'; use one of {', '.join(ACTIVATIONS)}."
-            )
+
+    def _set_names(self, names: np.ndarray | None) -> None:
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):  # of an earlier fit
+            del self.feature_names_in_
 
     # ------------------------------------------------------------------ the cells as batches
 
     def _fit_scale(self, matrix: cells.Matrix) -> None:
         """Set scaled_, and offset_ and range_ (n_features,) such that x = (X − offset) / range."""
-        if self.scale not in ("auto", "minmax", "none"):
-            raise UserError(f"scale is '{self.scale}'; use 'auto', 'minmax' or 'none'.")
         low, high = cells.column_range(matrix)
         inside = low.min() >= 0 and high.max() <= 1
         if self.scale == "none" and not inside:
@@ -365,15 +384,22 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _known_cells(self, X: Any) -> cells.Matrix:
         self._require_fitted()
-        names = cells.feature_names(X)
-        if names is not None and self.feature_names_in_ is not None:
-            _require_same_features(names, self.feature_names_in_)
+        names, known = cells.feature_names(X), getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None:
+            _require_same_features(names.tolist(), known.tolist())
         matrix = cells.matrix_of(X)
         if matrix.shape[1] != self.n_features_in_:
             raise UserError(
-                f"the cells have {matrix.shape[1]} features, but the model was fitted on "
-                f"{self.n_features_in_}; give the same features in the same order."
+                f"X has {matrix.shape[1]} features, but MoESimVAE is expecting "
+                f"{self.n_features_in_} features as input; give those that it was fitted on, in "
+                "the same order."
             )
+        if names is None and known is not None:
+            _warn(
+                "X does not have valid feature names, but MoESimVAE was fitted with feature names"
+            )
+        if known is None and names is not None and hasattr(X, "columns"):  # AnnData always has some
+            _warn("X has feature names, but MoESimVAE was fitted without feature names")
         return matrix
 
     def _require_fitted(self) -> None:
@@ -404,7 +430,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         return self._unscaled(encode_in_batches(decoded, matrix.shape[0]))
 
     def generate(
-        self, cluster: int, n: int, random_state: int = 0, standard: bool = False
+        self,
+        cluster: int,
+        n: int,
+        random_state: int | np.random.RandomState | None = 0,
+        standard: bool = False,
     ) -> np.ndarray:
         """n new cells (n, n_features) of a cluster: z ~ N(m_k, Σ_k), decoded by expert k.
 
@@ -418,7 +448,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             raise UserError(
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
-        noise = torch.randn(n, self.n_latent, generator=torch.Generator().manual_seed(random_state))
+        parameters.check({"n": n, "random_state": random_state}, GENERATED)
+        generator = torch.Generator().manual_seed(parameters.seed_of(random_state))
+        noise = torch.randn(n, self._n_features_out, generator=generator)
         mean = self.cluster_means_[cluster]
         if not standard:
             mean = self.code_means_[cluster]
@@ -447,10 +479,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
             "offset": torch.from_numpy(self.offset_),
             "range": torch.from_numpy(self.range_),
         }
+        names = getattr(self, "feature_names_in_", None)
         config = {
             "version": moesimvae.__version__,
             "n_features": self.n_features_in_,
-            "feature_names": self.feature_names_in_,
+            "feature_names": None if names is None else names.tolist(),
             "image_shape": self.image_shape_,
             "scaled": bool(self.scaled_),
             "parameters": self._plain_parameters(),
@@ -459,10 +492,11 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _plain_parameters(self) -> dict[str, Any]:
         """The parameters as JSON has them, without what concerns this machine only."""
-        parameters = self.get_params()
+        plain = self.get_params()
+        plain["random_state"] = getattr(self, "seed_", self.random_state)
         for name in ("cache", "checkpoint", "progress", "device"):
-            del parameters[name]
-        return json.loads(json.dumps(parameters, default=_plain))
+            del plain[name]
+        return json.loads(json.dumps(plain, default=_plain))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> MoESimVAE:
@@ -475,7 +509,9 @@ class MoESimVAE(ClusterMixin, TransformerMixin, BaseEstimator):
         try:
             model = cls(**config["parameters"], device=device)
             model.n_features_in_, model.scaled_ = config["n_features"], config["scaled"]
-            model.feature_names_in_ = config["feature_names"]
+            names = config["feature_names"]
+            model._set_names(None if names is None else np.array(names, dtype=object))
+            model.seed_ = model.random_state
             shape = config["image_shape"]
             model.module_ = model._new_module(None if shape is None else tuple(shape))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -567,6 +603,10 @@ def _require_same_features(found: list[str], expected: list[str]) -> None:
             "the cells have other features than the model, or in another order; select "
             "model.feature_names_in_ from them."
         )
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UserWarning, stacklevel=4)
 
 
 def _plain(value: Any) -> Any:

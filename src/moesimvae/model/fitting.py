@@ -92,7 +92,7 @@ class Fit:
             at_another_rate=[(model.module_.experts.parameters(), model.module_.experts.rate)],
             generator=self.generator,
             schedule=model.schedule,
-            betas=tuple(model.adam_betas),
+            betas=tuple(map(float, model.adam_betas)),
             sampling=None if similar is None else similar.sampling,
             best_every=BACK_TO_THE_BEST if model.objective == "released" else None,
         )
@@ -133,7 +133,7 @@ class Fit:
         built = similarity.build(
             spec,
             source,
-            seed=model.random_state,
+            seed=model.seed_,
             n_clusters=model.n_clusters,
             batch_size=min(model.batch_size, self.n_cells),
             prior=self.prior,

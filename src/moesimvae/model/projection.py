@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from moesimvae import surroundings
+
 Matrix = np.ndarray | sparse.csr_matrix
 
 # "auto": with hundreds of noisy features distances mean little, and searching takes long
@@ -56,6 +58,7 @@ class NeighbourSearch:
     """
 
     def __init__(self, points: Matrix, k: int, metric: str, seed: int):
+        surroundings.provide_caches()
         from pynndescent import NNDescent
 
         # one thread: what it finds depends on their number
@@ -134,6 +137,7 @@ def _layout(
     min_dist: float,
     search: NeighbourSearch | None,
 ) -> np.ndarray:
+    surroundings.provide_caches()
     import umap
 
     _keep_compiled()

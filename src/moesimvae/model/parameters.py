@@ -1,0 +1,130 @@
+"""What each parameter of `MoESimVAE` may be, as data, and the sentence for what it may not be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from moesimvae.errors import UserError
+from moesimvae.model.networks import ACTIVATIONS
+
+
+class Allowed(NamedTuple):
+    """words: as they follow "use …" in the sentence. holds: whether a value is one of them."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def whole(least: int, most: float = math.inf) -> Allowed:
+    words = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+    return Allowed(f"a whole number {words}", lambda v: _is(v, Integral) and least <= v <= most)
+
+
+def number(low: float, high: float = math.inf) -> Allowed:
+    words = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+    return Allowed(f"a number {words}", lambda v: _is_finite(v) and low <= v <= high)
+
+
+def one_of(*names: str) -> Allowed:
+    *first, last = (f"'{name}'" for name in names)
+    return Allowed(f"{', '.join(first)} or {last}", lambda v: isinstance(v, str) and v in names)
+
+
+def several(words: str, each: Allowed, least: int = 0, most: float = math.inf) -> Allowed:
+    def holds(value: Any) -> bool:
+        listed = isinstance(value, list | tuple | np.ndarray)
+        return listed and least <= len(value) <= most and all(each.holds(v) for v in value)
+
+    return Allowed(words, holds)
+
+
+def or_none(allowed: Allowed) -> Allowed:
+    return Allowed(f"{allowed.words}, or None", lambda v: v is None or allowed.holds(v))
+
+
+def of_type(words: str, *types: type) -> Allowed:
+    return Allowed(words, lambda v: isinstance(v, types))
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is(value, Real) and math.isfinite(value)
+
+
+SHARE = Allowed("a number from 0 to below 1", lambda v: _is_finite(v) and 0 <= v < 1)
+SIZES = several("sizes of layers, whole numbers of at least 1 in a list", whole(1))
+FLAG = of_type("True or False", bool, np.bool_)
+WEIGHT = number(0)
+FOLDER = or_none(of_type("the path of a folder", str, Path))
+EVERY = (1, 2, 5, 10, 25, 50)
+RANDOM_STATE = Allowed(
+    "a whole number from 0 to 2**32 - 1, a numpy RandomState, or None",
+    lambda v: v is None or isinstance(v, np.random.RandomState) or whole(0, 2**32 - 1).holds(v),
+)
+
+ALLOWED: dict[str, Allowed] = {
+    "n_clusters": whole(2)._replace(words="at least 2 clusters, a whole number"),
+    "similarity": of_type("the name of a kind, or a mapping with it", str, Mapping),
+    "refinements": or_none(whole(0)),
+    "n_latent": whole(1),
+    "encoder": one_of("auto", "dense", "conv"),
+    "image_shape": or_none(several("(rows, columns), whole numbers of at least 1", whole(1), 2, 2)),
+    "channels": several("one whole number or more of at least 1, in a list", whole(1), 1),
+    "encoder_layers": or_none(SIZES),
+    "expert_layers": SIZES,
+    "shared_decoder": FLAG,
+    "experts_every": Allowed(
+        "a divisor of 50, since the course of training is recorded, and can be resumed, every 50 "
+        "batches, or None",
+        lambda v: v is None or (_is(v, Integral) and v in EVERY),
+    ),
+    "gate_layers": SIZES,
+    "activation": one_of(*ACTIVATIONS),
+    "augmentation": number(0),
+    "deskew": FLAG,
+    "objective": one_of("paper", "released"),
+    "reconstruction_weight": WEIGHT,
+    "kl_weight": WEIGHT,
+    "similarity_weight": WEIGHT,
+    "depict_weight": WEIGHT,
+    "warm_up": number(0, 1),
+    "gate_dropout": SHARE,
+    "steps": whole(1),
+    "batch_size": whole(2),
+    "learning_rate": Allowed("a number above 0", lambda v: _is_finite(v) and v > 0),
+    "schedule": one_of("cosine", "constant"),
+    "adam_betas": several("two numbers from 0 to below 1", SHARE, 2, 2),
+    "precision": one_of("auto", "float32", "bfloat16"),
+    "standardise": FLAG,
+    "scale": one_of("auto", "minmax", "none"),
+    "random_state": RANDOM_STATE,
+    "device": of_type("'auto', 'cpu', 'cuda' or another name of torch's", str, torch.device),
+    "cache": FOLDER,
+    "checkpoint": FOLDER,
+    "progress": FLAG,
+}
+
+
+def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -> None:
+    """Raise UserError for the first value that is not allowed, with what is."""
+    for name, value in values.items():
+        if not allowed[name].holds(value):
+            raise UserError(f"{name} is {repr(value)[:60]}; use {allowed[name].words}.")
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """A whole number as it is; else one drawn from the state, or from NumPy's own for None."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,0 +1,99 @@
+"""What Snakemake and libraries need around them, told in one sentence before anything starts.
+
+`python -m moesimvae.surroundings` looks at what Snakemake needs before it reads the Snakefile.
+"""
+
+import atexit
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from moesimvae.errors import UserError, one_sentence
+
+
+def require_cache() -> None:
+    """Raise UserError where Snakemake cannot keep the files that it needs while it runs."""
+    folder = _cache() / "snakemake"
+    if reason := _why_not_writable(folder):
+        raise UserError(
+            f"Snakemake keeps files in {folder}, where nothing can be written ({reason}); set "
+            "XDG_CACHE_HOME to a folder you may write to."
+        )
+
+
+def require_working_folder() -> None:
+    """Raise UserError where Snakemake cannot keep its state in the working folder."""
+    if reason := _why_not_writable(Path(".snakemake")):
+        raise UserError(
+            f"nothing can be written into the working folder {Path.cwd()} ({reason}), where "
+            "Snakemake keeps its state; name one you may write to: --directory FOLDER."
+        )
+
+
+def require_plain_path(clone: Path) -> None:
+    """Raise UserError for braces, which Snakemake would fill in."""
+    if set(str(clone)) & set("{}"):
+        raise UserError(
+            f"the clone lies in {clone}, and Snakemake would fill in what stands in braces; move "
+            "it to a path without."
+        )
+
+
+def provide_caches() -> None:
+    """Give Numba and matplotlib a folder until this process ends, where they have none.
+
+    Numba keeps what it compiled beside the libraries or in the user's cache, and without both
+    they cannot be imported. Of nobody else's making, since it is code that is kept there.
+    """
+    missing = {
+        name: here
+        for name, here in (("NUMBA_CACHE_DIR", _numba_has_none), ("MPLCONFIGDIR", _home_is_shut))
+        if name not in os.environ and here()
+    }
+    if missing:
+        folder = tempfile.mkdtemp(prefix="moesimvae-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ.update(dict.fromkeys(missing, folder))
+        if "numba" in sys.modules:  # which has read its variable already
+            sys.modules["numba"].config.reload_config()
+
+
+def print_anything() -> None:
+    """Write out, as \\xd7, what the terminal's encoding lacks, instead of failing over it."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _cache() -> Path:
+    """Where programs keep what they can make again, of this user."""
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual))
+
+
+def _home_is_shut() -> bool:
+    return _why_not_writable(_cache()) != ""
+
+
+def _numba_has_none() -> bool:
+    library = importlib.util.find_spec("pynndescent")
+    beside = library is not None and os.access(Path(library.origin).parent, os.W_OK)
+    return not beside and _home_is_shut()
+
+
+def _why_not_writable(folder: Path) -> str:
+    """Why no file can be made in the folder, which is made if need be; "" where one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        require_cache()
