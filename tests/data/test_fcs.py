@@ -401,6 +401,16 @@ def test_values_that_are_transformed_already(tmp_path, scale, channels):
     assert recipes.make(read_cells(path), channels)[0].steps
 
 
+def test_markers_of_which_only_some_seem_transformed(tmp_path):
+    shown = np.abs(RNG.normal(0, 1, (200, 3))).astype("<f4") * [1, 2, 500]
+    path = tmp_path / "a.fcs"
+    path.write_bytes(fcs(shown.astype("<f4").tobytes(), ["Nd142Di", "Nd143Di", "X"], S_TOT=200))
+    file = read_cells(path)
+    recipe, words = recipes.make(file, list(file.cells.var_names))
+    assert recipe.steps == [{"step": "arcsinh", "cofactor": 5.0}]
+    assert "67% of the markers do not go beyond 14: if they are transformed already" in words
+
+
 def test_a_display_of_1024_channels_is_said_to_be_one(tmp_path):
     path = tmp_path / "a.fcs"
     path.write_bytes(integers(values=COUNTS))

@@ -34,9 +34,10 @@ FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
 TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
 COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
 LIBRARY_SIZE = 10_000
-# arcsinh(262144 / 5) is 11.9, and the logarithms and displays in use stay below; mass cytometry's
-# raw values go to hundreds, fluorescence to 262,144, of channels displayed to 1,024
-MOST_TRANSFORMED, MOST_DISPLAYED = 12, 1024
+# arcsinh(262144) is 13.2, and the logarithms and displays in use stay below; mass cytometry's raw
+# values go to hundreds (of the panels looked at, at most a quarter of the markers stays below),
+# fluorescence to 262,144, of channels displayed to 1,024
+MOST_TRANSFORMED, MOST_DISPLAYED = 14, 1024
 # of so many cells a file on disk is looked at to tell what it holds, and a piece has as many values
 LOOKED_AT = 10_000
 PIECE_VALUES = 1 << 24
@@ -296,8 +297,10 @@ def _automatic(
     said: Callable[[str, Sequence[str]], str],
 ) -> tuple[str, float | None, str]:
     markers = _markers(file, features) if file.kind == "fcs" and cofactor is None else None
-    top = np.quantile(markers, 0.999, axis=0).max() if markers is not None else np.inf
-    if top <= MOST_TRANSFORMED and (markers != np.floor(markers)).any():
+    tops = np.inf if markers is None else np.quantile(markers, 0.999, axis=0)
+    low = np.mean(tops <= MOST_TRANSFORMED) * (markers is None or (markers % 1 != 0).any())
+    none = said("transform", ["none"])
+    if low == 1:
         why = (
             f" (automatic: no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed "
             f"already; if they are not, ask for {said('transform', ['arcsinh'])})"
@@ -307,11 +310,16 @@ def _automatic(
         cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
         hint = (
             f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
-            f"already, ask for {said('transform', ['none'])}"
-        ) * bool(top <= MOST_DISPLAYED)
+            f"already, ask for {none}"
+        ) * bool(np.max(tops) <= MOST_DISPLAYED)
         return "arcsinh", cofactor, f" (automatic: FCS of a flow cytometer, so fluorescence{hint})"
     if file.kind == "fcs":
-        return "arcsinh", cofactor, " (automatic: FCS without scatter channels, so mass cytometry)"
+        hint = (
+            f"; {low:.0%} of the markers do not go beyond {MOST_TRANSFORMED}: if they are "
+            f"transformed already, ask for {none}"
+        ) * bool(low >= 0.5)
+        why = f" (automatic: FCS without scatter channels, so mass cytometry{hint})"
+        return "arcsinh", cofactor, why
     if use_rep:
         return "none", cofactor, " (automatic: values are taken as they are)"
     with _source(file, layer, "") as matrix:
