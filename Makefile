@@ -53,9 +53,10 @@ figure2 supplement synthetic verdict index: setup
 test: setup ## Run the tests, a file to each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-lint: setup ## ruff, snakefmt and Snakemake's own linter
+lint: setup ## ruff, mypy, snakefmt and Snakemake's own linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
