@@ -70,7 +70,12 @@ def representatives():
     return list(found.values())
 
 
-FITTED = representatives()
+# Modules that take seconds even on so few cells.
+SLOW = {"flowsom_", "moe_sim_vae", "scvi_leiden"}
+FITTED = [
+    pytest.param(name, marks=pytest.mark.slow) if METHODS[name]["module"] in SLOW else name
+    for name in representatives()
+]
 
 points, BLOBS = make_blobs(N_CELLS, N_FEATURES, centers=N_CLUSTERS, cluster_std=1.0, random_state=0)
 POINTS = minmax_scale(points).astype(np.float32)
