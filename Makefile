@@ -10,7 +10,7 @@ QUOTE := '
 MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
-	table3_subsets supplement synthetic scale verdict index test lint format lock links env-clustpy docs clean
+	table3_subsets supplement synthetic scale verdict index test test-fast lint format lock links env-clustpy docs clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -56,15 +56,20 @@ figure2 supplement synthetic verdict index: setup
 test: setup ## Run the tests, a file to each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
-lint: setup ## ruff, snakefmt and Snakemake's own linter
+test-fast: setup ## The same without tests that take more than a few seconds each
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy, snakefmt and Snakemake's own linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
-format: setup ## Format Python and Snakemake files
+format: setup ## Format Python and Snakemake files; write ARCHITECTURE.md from the imports
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/python docs/architecture.py
 
 lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

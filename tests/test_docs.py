@@ -82,6 +82,7 @@ def test_make_knows_its_targets(root):
         assert done.returncode == 0, f"{words}: {done.stderr}"
 
 
+@pytest.mark.slow
 def test_snakemake_can_plan_what_is_asked_of_it(root, checkout):
     folder = checkout.folder / "FOLDER"
     folder.mkdir()
@@ -118,6 +119,7 @@ def seeds_of(word: str) -> list[str]:
     return [f"{match[1]}{i}" for i in range(int(match[2]), int(match[3]) + 1)]
 
 
+@pytest.mark.slow
 def test_benches_have_the_options_that_are_shown(root):
     helps = {}
     for words in benches():
@@ -147,6 +149,7 @@ def few_steps(monkeypatch):
     monkeypatch.setitem(MoESimVAE.__init__.__kwdefaults__, "steps", 3)
 
 
+@pytest.mark.slow
 def test_the_command_line_and_python_of_the_docs_run_in_their_order(
     root, tmp_path, monkeypatch, few_steps
 ):

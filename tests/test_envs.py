@@ -110,6 +110,7 @@ def with_stand_in(tmp_path):
     return kept | {"PATH": path, "CONDA_STAND_IN_LOG": str(tmp_path / "conda.log")}
 
 
+@pytest.mark.slow
 def test_dry_run_of_everything_with_conda(with_stand_in, tmp_path):
     targets = ["all", "table2_semisynthetic", "table3_subsets", "scale", "figure2", "supplement"]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--use-conda", "--dry-run"]

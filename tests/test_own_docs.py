@@ -20,6 +20,8 @@ from fences import code_blocks
 from moesimvae import cli
 from moesimvae.files import read_json
 
+pytestmark = pytest.mark.slow
+
 N = 150
 TYPES = np.array(["a", "b", "c"])[np.arange(N) % 3]
 POINTS = np.random.default_rng(0).normal(size=(N, 5)) + 5 * np.eye(5)[np.arange(N) % 3]

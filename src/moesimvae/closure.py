@@ -93,9 +93,9 @@ def _meaning(content: bytes) -> str:
     """The code of a file without its docstrings."""
     tree = ast.parse(content)
     for node in ast.walk(tree):
-        has_body = isinstance(
-            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        )
-        if has_body and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:]
     return ast.dump(tree)

@@ -80,7 +80,8 @@ def _home_is_shut() -> bool:
 
 def _numba_has_none() -> bool:
     library = importlib.util.find_spec("pynndescent")
-    beside = library is not None and os.access(Path(library.origin).parent, os.W_OK)
+    place = library.origin if library else None
+    beside = place is not None and os.access(Path(place).parent, os.W_OK)
     return not beside and _home_is_shut()
 
 

@@ -17,6 +17,8 @@ from moesimvae import files
 from moesimvae.report import index, spaces, tables
 from moesimvae.report.page import page
 
+pytestmark = pytest.mark.slow
+
 
 def picture_folder(folder, datasets, many=1):
     """Pictures like those that an experiment's data sets have."""

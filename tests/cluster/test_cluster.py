@@ -16,6 +16,8 @@ import one_node_slurm
 
 import small
 
+pytestmark = pytest.mark.slow
+
 PROFILES = sorted(path.parent.name for path in (small.ROOT / "profiles").glob("*/config.yaml"))
 RUN = "results/runs/digits/kmeans/seed0"
 SUBMIT = '#!/bin/sh\n{ sh "$6"; } >>generic.log 2>&1 &\necho $!\n'

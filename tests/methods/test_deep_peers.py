@@ -21,6 +21,8 @@ from moesimvae.errors import UserError
 from moesimvae.methods import clustpy_methods, dec, vade
 from moesimvae.methods.autoencoder import negative_log_likelihood, pretrained_autoencoder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SMALL = {"hidden": [32], "batch_size": 32, "pretraining_steps": 150}
 METHODS = {

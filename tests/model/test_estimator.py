@@ -499,6 +499,7 @@ def test_every_weight_reaches_its_term(monkeypatch):
         np.testing.assert_allclose(weighted[term], factor * np.array(plain[term]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_terms_but_the_similarity_warm_up_in_the_first_phase_alone(monkeypatch):
     without_umap(monkeypatch)
     X = blobs()[0]

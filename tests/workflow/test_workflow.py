@@ -10,6 +10,8 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TARGETS = [
     *("all", "demo", "table1", "ablation", "table2", "table2_semisynthetic", "figure3"),
     *("table3", "table3_subsets", "figure4", "scale", "figure2", "supplement", "verdict", "index"),

@@ -160,10 +160,9 @@ def read_clusters(run_dir: str | Path, cells: Sequence[str]) -> np.ndarray:
         found = pd.read_parquet(path, columns=["cell", "label"])
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as cell, label ({error}); run it again.") from error
-    cells = np.asarray(cells)
     if len(found) != len(cells):
         raise UserError(f"{path} has {len(found)} cells, expected {len(cells)}; run it again.")
-    wrong = np.flatnonzero(found["cell"].to_numpy() != cells)
+    wrong = np.flatnonzero(found["cell"].to_numpy() != np.asarray(cells))
     if wrong.size:
         row = wrong[0]
         raise UserError(

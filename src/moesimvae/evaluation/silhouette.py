@@ -74,7 +74,7 @@ def sample(cells: np.ndarray) -> np.ndarray:
 def components(values: np.ndarray | sparse.csr_matrix) -> np.ndarray:
     """(n, d) values as (n, 50) principal components; as they are where n or d is not above 50."""
     if min(values.shape) <= N_COMPONENTS:
-        return values.toarray() if sparse.issparse(values) else np.asarray(values)
+        return values if isinstance(values, np.ndarray) else values.toarray()
     # arpack takes sparse values as they are
     return PCA(N_COMPONENTS, svd_solver="arpack", random_state=SEED).fit_transform(values)
 

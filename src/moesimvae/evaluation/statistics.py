@@ -133,10 +133,10 @@ def _signed_ranks(differences: np.ndarray) -> dict[str, float]:
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """Adjusted p-values, step down (Holm S. (1979) Scand. J. Stat. 6: 65-70), capped at 1."""
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    result = np.empty_like(p)
+    raw = np.asarray(p, dtype=float)
+    order = np.argsort(raw, kind="stable")
+    adjusted = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    result = np.empty_like(raw)
     result[order] = np.minimum(adjusted, 1)
     return result
 
@@ -286,44 +286,62 @@ def means(scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Block]:
+    """Friedman's test and, where it is made, one row for each pair of methods."""
     table = means(scores, names)
     n, k = table.shape
     here = {"level": ACROSS, "dataset": "", "split": "", "n": n}
     refusal = too_few(n, k)
     if refusal:
         return [here | {"method_a": "", "method_b": "", "note": refusal}]
-    values = table.to_numpy()
-    test = friedman(values, better)
+    test = friedman(table.to_numpy(), better)
     missing = ", ".join(m for m in names if m not in table)
-    left_out = f"left out, not scored on every data set: {missing}" if missing else ""
-    first = {
-        **(here | {"method_a": "", "method_b": "", "statistic": test.f, "p": test.p_f}),
-        **{"different": "yes" if test.p_f <= ALPHA else "no", "note": left_out},
+    of_all = {
+        "method_a": "",
+        "method_b": "",
+        "statistic": test.f,
+        "p": test.p_f,
+        "different": "yes" if test.p_f <= ALPHA else "no",
+        "note": f"left out, not scored on every data set: {missing}" if missing else "",
     }
+    return [here | row for row in [of_all, *_of_pairs(table, test)]]
+
+
+def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[Block]:
+    """Wilcoxon's test for each pair of the methods that Friedman's test was made of.
+
+    table: data sets × methods, as `means` gives it.
+    """
+    values, names = table.to_numpy(), list(table.columns)
     pairs = wilcoxon_holm(values)
-    smallest = min(1.0, len(pairs) * 2.0 ** (1 - n))
-    hopeless = (
-        f"with {n} data sets and {len(pairs)} pairs Holm's p cannot be below {smallest:.3g}"
-        if smallest > ALPHA
-        else ""
-    )
-    return [first] + [
-        here
-        | {
-            "method_a": table.columns[pair.a],
-            "method_b": table.columns[pair.b],
-            "rank_a": float(test.ranks[pair.a]),
-            "rank_b": float(test.ranks[pair.b]),
-            "difference": float((values[:, pair.a] - values[:, pair.b]).mean()),
-            "statistic": pair.statistic,
-            "p": pair.p,
-            "p_holm": pair.p_holm,
+    note = _hopeless(len(values), len(pairs))
+    rows = []
+    for pair in pairs.to_dict("records"):
+        a, b = pair["a"], pair["b"]
+        row = {
+            "method_a": names[a],
+            "method_b": names[b],
+            "rank_a": float(test.ranks[a]),
+            "rank_b": float(test.ranks[b]),
+            "difference": float((values[:, a] - values[:, b]).mean()),
+            "statistic": pair["statistic"],
+            "p": pair["p"],
+            "p_holm": pair["p_holm"],
             # Without a difference among all there is none to look for between two.
-            "different": "yes" if pair.different and test.p_f <= ALPHA else "no",
-            "note": hopeless,
+            "different": "yes" if pair["different"] and test.p_f <= ALPHA else "no",
+            "note": note,
         }
-        for pair in pairs.itertuples()
-    ]
+        rows.append(row)
+    return rows
+
+
+def _hopeless(n_datasets: int, n_pairs: int) -> str:
+    """Why no pair can differ, in a sentence; "" when one may."""
+    smallest = min(1.0, n_pairs * 2.0 ** (1 - n_datasets))
+    if smallest <= ALPHA:
+        return ""
+    return (
+        f"with {n_datasets} data sets and {n_pairs} pairs Holm's p cannot be below {smallest:.3g}"
+    )
 
 
 def _within(

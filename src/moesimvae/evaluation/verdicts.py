@@ -305,8 +305,8 @@ def _of_number(
     other_unit = rule.get("other_unit", {}).get(row["published_method"])
     if other_unit:
         return [row | {"verdict": NOT_COMPARABLE, "reason": other_unit}]
-    ours = rule.get("ours", row["metric"])
-    better = rule.get("better", metrics.get(ours, {}).get("better", "none"))
+    ours = str(rule.get("ours", row["metric"]))
+    better = str(rule.get("better", metrics.get(ours, {}).get("better", "none")))
     row = row | {"ours": ours}
     candidates = _methods_of(row, comparison, methods, results)
     if not candidates:

@@ -30,11 +30,13 @@ class Meter:
 
     def sample(self) -> None:
         for path, range_ in self.counters.items():
-            now = _number(path / "energy_uj")
-            if now is not None:
-                gone = now - self.last[path]
+            now, last = _number(path / "energy_uj"), self.last[path]
+            if now is None:
+                continue
+            if last is not None:
+                gone = now - last
                 self.microjoules += gone if gone >= 0 else gone + (range_ or 0)
-                self.last[path] = now
+            self.last[path] = now
 
     def joules(self) -> float | None:
         """All that was used so far, J; None where nothing counts."""

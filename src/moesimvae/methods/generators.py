@@ -92,7 +92,9 @@ def generate(
         )
     random = torch.Generator().manual_seed(int(seed) * 1_000_003 + cluster)
     taken: dict[float, list[np.ndarray]] = {threshold: [] for threshold in thresholds}
-    draws, seconds, kept, positions = {}, {}, [], []
+    draws: dict[float, int] = {}
+    seconds: dict[float, float] = {}
+    kept, positions = [], []
     start, began = 0, perf_counter()
     while len(draws) < len(taken):
         z = generator.draw(cluster, max(n, BATCH), random)

@@ -109,13 +109,11 @@ def spread(cells: AnnData, groups: np.ndarray, seed: int) -> np.ndarray:
 
     Distances are those of principal components, 50 where there are more than 100 features.
     """
-    from scipy.sparse import issparse
-
     from moesimvae.model.cells import matrix_of
     from moesimvae.model.graphs import jaccard_graph, neighbour_graph, spread_groups, symmetric
     from moesimvae.model.projection import principal_components
 
     points = principal_components(matrix_of(cells), "auto", seed)
-    if issparse(points):  # of a panel, whose markers are taken as they are
+    if not isinstance(points, np.ndarray):  # of a panel, whose markers are taken as they are
         points = points.toarray()
     return spread_groups(symmetric(jaccard_graph(neighbour_graph(points, 30, seed))), groups)

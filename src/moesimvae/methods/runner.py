@@ -379,6 +379,7 @@ def supervise(
             env=environment,
             start_new_session=True,
         )
+        assert worker.stdin is not None  # it is a pipe
         try:
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(json.dumps(job).encode() + b"\n")

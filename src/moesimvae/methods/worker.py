@@ -126,6 +126,8 @@ def load(module: str) -> ModuleType:
     path = Path(module)
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None  # as of every file that ends in .py
     method = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(method)
     if not callable(getattr(method, "cluster", None)):

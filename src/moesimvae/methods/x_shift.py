@@ -81,7 +81,7 @@ def cluster(
             labels = spread_to_all(labels, units, directions(points), chosen)
     return Clustering(
         labels,
-        history={"neighbours": numbers, "clusters": found},
+        history={"neighbours": list(numbers), "clusters": list(found)},
         facts={"neighbours": numbers[best], "neighbours_for_gradient": gradient_neighbours},
     )
 
@@ -347,7 +347,7 @@ def elbow(numbers: np.ndarray, clusters: np.ndarray) -> int:
         start = np.polyfit(numbers[: i + 1], np.log(np.maximum(1, above)), 1)
         fit = least_squares(lambda curve, line=line: misfit(line, curve), start)
         costs[i] = fit.cost
-    return min(costs, key=costs.get)
+    return min(costs, key=lambda i: costs[i])
 
 
 # All cells

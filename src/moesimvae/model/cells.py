@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from moesimvae.errors import UserError, WrongType
 
-Matrix = np.ndarray | sparse.csr_matrix
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 BLOCK_BYTES = 1 << 26  # of cells that are looked at together
 
 
@@ -150,7 +150,7 @@ def _blocks(shape: tuple[int, ...], itemsize: int) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
-def _require_finite(matrix: Matrix, features: Any, cells: Any) -> None:
+def _require_finite(matrix: Any, features: Any, cells: Any) -> None:
     values = matrix.data if sparse.issparse(matrix) else matrix
     for rows in _blocks(values.shape, values.itemsize):
         finite = np.isfinite(values[rows])

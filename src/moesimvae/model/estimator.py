@@ -511,7 +511,7 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             model.n_features_in_, model.scaled_ = config["n_features"], config["scaled"]
             names = config["feature_names"]
             model._set_names(None if names is None else np.array(names, dtype=object))
-            model.seed_ = model.random_state
+            model.seed_ = int(config["parameters"]["random_state"])
             shape = config["image_shape"]
             model.module_ = model._new_module(None if shape is None else tuple(shape))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

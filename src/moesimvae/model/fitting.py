@@ -92,7 +92,7 @@ class Fit:
             at_another_rate=[(model.module_.experts.parameters(), model.module_.experts.rate)],
             generator=self.generator,
             schedule=model.schedule,
-            betas=tuple(map(float, model.adam_betas)),
+            betas=(float(model.adam_betas[0]), float(model.adam_betas[1])),
             sampling=None if similar is None else similar.sampling,
             best_every=BACK_TO_THE_BEST if model.objective == "released" else None,
         )
@@ -182,17 +182,19 @@ class Fit:
             shape, strength = model.image_shape_, model.augmentation
             augment = lambda x: random_affine(x, shape, strength)  # noqa: E731
         prior = None
-        if among is not None:
+        if among is not None and self.prior is not None:
             prior = torch.from_numpy(self.prior).to(among.device)
 
         def terms(index: Tensor, step: int) -> dict[str, Tensor]:
-            if among is not None:
+            if among is not None and prior is not None:
                 index = among[index]
                 parts = released_terms(module, self.rows(index), None, prior[index])
-            elif model.objective == "released":
-                parts = released_terms(module, self.rows(index), similar(index), None)
             else:
-                parts = paper_terms(module, self.rows(index), similar(index), augment)
+                assert similar is not None  # made for every fit that has no cells of its own
+                if model.objective == "released":
+                    parts = released_terms(module, self.rows(index), similar(index), None)
+                else:
+                    parts = paper_terms(module, self.rows(index), similar(index), augment)
             ramp = min(1.0, step / warm_up) if warm_up else 1.0
             weights = {
                 "reconstruction": model.reconstruction_weight * ramp,
@@ -214,19 +216,20 @@ class Fit:
     def _fingerprint(self) -> str:
         """Hash of the cells, of what is known of them, and of every parameter that matters."""
         total = hashlib.sha256(json.dumps(self.model._plain_parameters()).encode())
-        parts = [self.matrix, self.prior, self.given]
+        parts: list[Any] = [self.matrix, self.prior, self.given]
         for part in parts:
             if sparse.issparse(part):
                 rows = part.tocsr()
                 for array in (rows.data, rows.indices, rows.indptr):
-                    total.update(np.ascontiguousarray(array))
+                    total.update(np.ascontiguousarray(array).data)
             elif part is not None:
                 total.update(part)
         return total.hexdigest()
 
     def _checkpointing(self, training: Training) -> Callable[[], None] | None:
         """What saves the state of the fit, when the last time is long enough ago."""
-        if self.folder is None:
+        folder = self.folder
+        if folder is None:
             return None
         saved_at = monotonic()
 
@@ -242,7 +245,7 @@ class Fit:
                 "random": _random_state(self.model._device()),
             }
             storage.write_checkpoint(
-                self.folder,
+                folder,
                 {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()},
                 {
                     "fingerprint": self.fingerprint,

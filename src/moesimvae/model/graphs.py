@@ -166,7 +166,7 @@ def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
 
 
 def by_modularity(
-    graph: csr_matrix, fine: np.ndarray, resolutions: Sequence[float], seed: int
+    graph: csr_matrix, fine: np.ndarray, resolutions: Sequence[float] | np.ndarray, seed: int
 ) -> np.ndarray:
     """Fine communities joined to groups of large modularity: (n_fine, len(resolutions)) numbers.
 

@@ -30,7 +30,7 @@ def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0
         torch.stack([cosine * (1 + wide), shear - sine * (1 + high), right], 1),
         torch.stack([sine * (1 + wide), cosine * (1 + high), down], 1),
     ]
-    shape = (n, 1, *image_shape)
+    shape = [n, 1, *image_shape]
     grid = functional.affine_grid(torch.stack(rows, 1), shape, align_corners=False)
     moved = functional.grid_sample(x.view(shape), grid, align_corners=False)
     return moved.reshape(n, -1).clamp(0, 1)
@@ -62,7 +62,7 @@ def deskew(x: Tensor, image_shape: tuple[int, int]) -> Tensor:
         ],
         1,
     )
-    shape = (len(x), 1, rows, columns)
+    shape = [len(x), 1, rows, columns]
     grid = functional.affine_grid(matrix, shape, align_corners=True)
     upright = functional.grid_sample(x.view(shape), grid, align_corners=True)
     return upright.reshape(len(x), -1).clamp(0, 1)

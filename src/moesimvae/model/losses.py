@@ -107,6 +107,9 @@ class RunningMeans(nn.Module):
     A cluster that no cell of late belongs to keeps its mean, since both averages fade alike.
     """
 
+    weighted_sum: Tensor
+    weight: Tensor
+
     def __init__(self, n_clusters: int, n_latent: int, memory: float = 0.9):
         super().__init__()
         self.memory = memory

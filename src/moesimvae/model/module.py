@@ -100,6 +100,7 @@ def released_terms(
     p = module.gate(z).softmax(1)
     assignment = p.argmax(1)
     if prior is None:
+        assert similar is not None
         together = (p @ p.T).clamp(losses.EPSILON, 1 - losses.EPSILON)
         # a cell is similar to itself, which S leaves open
         alike = similar.clone().fill_diagonal_(1.0)

@@ -53,7 +53,10 @@ class Encoder(nn.Module):
     LOG_VARIANCE_LIMIT = 10.0
     # the trunk's products in bfloat16, with float32 weights: for training, where its noise is lost
     # among that of the batches
-    half = False
+    half: bool = False  # type: ignore[assignment] # not nn.Module.half
+
+    centre: Tensor
+    spread: Tensor
 
     def __init__(
         self, n_features: int, hidden: Sequence[int], n_latent: int, activation: str = "relu"
@@ -107,12 +110,14 @@ class ConvEncoder(Encoder):
             width = 5 if i == 0 else 3
             convolution = nn.Conv2d(n_in, n_out, width, stride=2, padding=width // 2)
             nn.init.xavier_uniform_(convolution.weight)
+            assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
             layers += [convolution, ACTIVATIONS[activation]()]
             rows, columns = (rows + 1) // 2, (columns + 1) // 2
         sizes = [channels[-1] * rows * columns, *hidden]
         # this order of the values in memory saves a quarter of the time on a CPU
-        convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        convolutions = nn.Sequential(*layers)
+        convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trunk = nn.Sequential(
             *convolutions, nn.Flatten(), *mlp(sizes, activation, activate_last=True)
         )

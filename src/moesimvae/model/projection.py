@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from moesimvae import surroundings
 
-Matrix = np.ndarray | sparse.csr_matrix
+Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 
 # "auto": with hundreds of noisy features distances mean little, and searching takes long
 AUTO_PCA_ABOVE = 100
@@ -119,6 +119,7 @@ def umap_projection(
     layout = _layout(part, n_neighbors, n_components, metric, seed, min_dist, search)
     if chosen is None:
         return layout
+    assert search is not None  # made above, for landmarks
     projection = np.empty((matrix.shape[0], n_components), dtype=np.float32)
     projection[chosen] = layout
     for rows, near, distance in search.others(matrix, chosen, PLACING_NEIGHBOURS):

@@ -471,15 +471,16 @@ def _by_graph(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     graph = neighbour_graph(part, parameters.n_neighbors, seed, search)
     graph = symmetric(jaccard_graph(graph))
 
-    resolutions = np.geomspace(*parameters.resolutions, N_RESOLUTIONS)
-    fine, modularity = [], []
+    lowest, highest = parameters.resolutions
+    resolutions = np.geomspace(lowest, highest, N_RESOLUTIONS)
+    found, modularity = [], []
     for repeat in range(parameters.repeats):
         own_seed = seed * parameters.repeats + repeat
         communities = fine_communities(graph, own_seed)
-        fine.append(communities)
+        found.append(communities)
         modularity.append(together(by_modularity(graph, communities, resolutions, own_seed)))
-    fine = np.column_stack(fine).astype(np.int16)
-    if chosen is not None:
+    fine: np.ndarray = np.column_stack(found).astype(np.int16)
+    if chosen is not None and search is not None:
         fine = _placed(fine, chosen, points, search)
     return {"fine": fine, "modularity": _stacked(modularity)}
 
@@ -492,7 +493,8 @@ def _by_distance(
     if chosen is not None:
         points, fine = points[chosen], fine[chosen]
     part = _dense(points)
-    cuts = np.geomspace(*groups, N_CUTS).round().astype(int)
+    fewest, most = groups
+    cuts = np.geomspace(fewest, most, N_CUTS).round().astype(int)
     cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
     return _stacked([together(by_distance(part, communities, cuts)) for communities in fine.T])
 
@@ -519,7 +521,7 @@ def _stacked(tables: list[np.ndarray]) -> np.ndarray:
 
 def _dense(matrix: Matrix) -> np.ndarray:
     """Few features: those of a sparse matrix that principal components left as it was."""
-    return matrix.toarray() if sparse.issparse(matrix) else matrix
+    return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
 
 # ---------------------------------------------------------------------- what the user brings
@@ -595,11 +597,11 @@ def _stored(
         pass  # not there, or damaged: written by another program or cut off
     arrays = compute()
     with files.atomic(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **arrays)  # type: ignore[arg-type] # taken for allow_pickle
     return arrays, False
 
 
-def _fingerprint(cells: Matrix) -> bytes:
+def _fingerprint(cells: Any) -> bytes:
     """Hash of the cells' values, shape, type and kind of storage."""
     is_sparse = sparse.issparse(cells)
     parts = [cells.data, cells.indices, cells.indptr] if is_sparse else [cells]

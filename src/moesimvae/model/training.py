@@ -4,6 +4,8 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from operator import add
 from time import monotonic
 from typing import Any
 
@@ -134,7 +136,7 @@ class Training:
             raise UserError(
                 f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'."
             )
-        groups = [{"params": list(parameters), "rate": 1.0}]
+        groups: list[dict[str, Any]] = [{"params": list(parameters), "rate": 1.0}]
         groups += [{"params": list(some), "rate": rate} for some, rate in at_another_rate]
         self.steps = steps
         self.learning_rate = learning_rate
@@ -161,7 +163,7 @@ class Training:
         while self.step < self.steps:
             self._set_learning_rate()
             terms = loss_terms(next(self.batches), self.step)
-            total = sum(terms.values())
+            total = reduce(add, terms.values())
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
             if self.best is not None:
@@ -352,7 +354,7 @@ def encode_in_batches(
 
     encode: a LongTensor of cell indices (on the CPU) → (len(index), …).
     """
-    encoded = None
+    encoded: np.ndarray | None = None
     with torch.no_grad():
         for start in range(0, max(n_cells, 1), batch_size):
             part = encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
@@ -360,4 +362,5 @@ def encode_in_batches(
                 # written where it stays: parts that are put together at the end are there twice
                 encoded = np.empty((n_cells, *part.shape[1:]), part.dtype)
             encoded[start : start + len(part)] = part
+    assert encoded is not None  # there is one batch at least, if an empty one
     return encoded
