@@ -37,6 +37,7 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
+from moesimvae.nouns import Run
 
 Block = dict[str, Any]
 
@@ -243,24 +244,20 @@ def _current(
 
 
 def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Block]:
-    compared = [(*_names(one), *_repeat(one, other)) for one, other in repeats]
+    compared = [(Run.of(one), *_repeat(one, other)) for one, other in repeats]
     if not compared:
         return [_row("same seed", UNCHECKED, "no run was repeated")]
     wrong = [
-        _row("same seed", level, found, dataset, method)
-        for dataset, method, level, found in compared
+        _row("same seed", level, found, run.dataset, run.method)
+        for run, level, found in compared
         if level != GREEN
     ]
     return wrong or [_row("same seed", GREEN, f"{len(compared)} repeated, all identical")]
 
 
-def _names(run: Path) -> tuple[str, str]:
-    return Path(run).parts[-3], Path(run).parts[-2]
-
-
 def _repeat(one: Path, other: Path) -> tuple[str, str]:
     """Level of two runs with the same seed, and what was found."""
-    name = Path(one).name
+    name = f"seed{Run.of(one).seed}"
     ended = [read_json(Path(run, "status.json"))["status"] for run in (one, other)]
     if ended[0] != ended[1]:
         return RED, f"{name}: {ended[0]} at first, {ended[1]} when repeated"
