@@ -2,8 +2,9 @@
 
 import pytest
 
+from moesimvae import registry
 from moesimvae.errors import UserError
-from moesimvae.nouns import Run
+from moesimvae.nouns import Method, Run
 
 RUNS = [
     (Run("mnist", "kmeans", 3), "runs/mnist/kmeans/seed3"),
@@ -33,3 +34,47 @@ def test_with_wildcards_a_run_is_a_pattern_of_paths():
 def test_what_is_no_run_is_told(path):
     with pytest.raises(UserError, match=r"is no run folder; expected …/runs/<dataset>/<method>/se"):
         Run.of(path)
+
+
+def load(folder, text):
+    path = folder / "methods.yaml"
+    path.write_text(text)
+    return registry.load(path)
+
+
+BASE = """
+first: {title: First, module: kmeans, published_as: k, gpu: true, params: {a: 1, b: [2]}}
+"""
+
+
+def test_a_block_says_only_what_differs_from_the_defaults(tmp_path):
+    block = load(tmp_path, BASE)["first"]
+    assert block.keys() == Method.defaults().keys() | {"title", "module", "published_as"}
+    assert (block["gpu"], block["input"], block["params"]) == (True, "scaled", {"a": 1, "b": [2]})
+
+
+def test_a_block_takes_over_what_it_does_not_say_itself(tmp_path):
+    text = BASE + "third: {title: Third, extends: second, threads: 2}\n"
+    text += "second: {title: Second, extends: first, gpu: false, params: {c: 3, a: 4}}\n"
+    third = load(tmp_path, text)["third"]
+    assert list(third["params"].items()) == [("a", 4), ("b", [2]), ("c", 3)]
+    assert (third["title"], third["module"], third["gpu"]) == ("Third", "kmeans", False)
+    assert not {"published_as", "extends"} & set(third)
+
+
+@pytest.mark.parametrize("base", ["frist", "itself", "[first]"])
+def test_what_extends_no_other_block_is_told(tmp_path, base):
+    with pytest.raises(UserError, match=r"'itself' extends '.*', which is no other block there"):
+        load(tmp_path, BASE + f"itself: {{title: Itself, extends: {base}}}")
+
+
+def test_a_circle_of_blocks_is_told(tmp_path):
+    with pytest.raises(UserError, match="extends 'one', which is no other block there"):
+        load(tmp_path, "one: {extends: two}\ntwo: {extends: one}")
+
+
+def test_a_method_that_is_a_users_own_may_extend_one(tmp_path):
+    (tmp_path / "mine.py").write_text("def cluster(cells, n_clusters, seed, a): ...")
+    text = "mine: {title: Mine, module: mine.py, params: {a: 1}}\n"
+    blocks = load(tmp_path, text + "other: {extends: mine, params: {a: 2}}")
+    assert blocks["other"] == blocks["mine"] | {"title": "other", "params": {"a": 2}}

@@ -6,7 +6,7 @@ import re
 import pandas as pd
 
 # Who may import whom inside the library; each may also import its own folder.
-GROUND = {"errors", "files", "nouns", "registry"}
+GROUND = {"closure", "errors", "files", "layers", "nouns", "registry"}
 FLOORS = {
     "config": GROUND,
     "model": GROUND,

@@ -6,9 +6,12 @@ Nothing but the standard library is imported, since the supervisor of a run wait
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from moesimvae.errors import UserError
 
@@ -82,3 +85,90 @@ def made_with(run: Path) -> Path:
 def folders_of_controls(controls: str | Path) -> list[Path]:
     """The runs in a data set's folder of controls."""
     return sorted(Path(controls).glob("*/seed*"))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What fits a key: as JSON schema, and in the words of a sentence."""
+
+    schema: Mapping[str, Any]
+    words: str
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the type, among the allowed ones, and finite and above the bound.
+
+        Only what the kinds below make use of is looked at.
+        """
+        if not isinstance(value, _TYPES[self.schema["type"]]):
+            return False
+        if isinstance(value, bool):
+            return self.schema["type"] == "boolean"
+        if "enum" in self.schema:
+            return value in self.schema["enum"]
+        return "exclusiveMinimum" not in self.schema or (
+            self.schema["exclusiveMinimum"] < value < math.inf
+        )
+
+
+_TYPES = {
+    **{"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict},
+}
+TEXT = Kind({"type": "string"}, "a text")
+FLAG = Kind({"type": "boolean"}, "true or false")
+WHOLE = Kind({"type": "integer", "exclusiveMinimum": 0}, "a whole number above 0")
+MINUTES = Kind({"type": "number", "exclusiveMinimum": 0}, "a number of minutes above 0")
+PARAMS = Kind({"type": "object"}, "a mapping of names to values")
+
+
+def one_of(*names: str) -> Kind:
+    *first, last = names
+    words = f"one of {', '.join(names)}" if len(first) > 1 else f"{first[0]} or {last}"
+    return Kind({"type": "string", "enum": list(names)}, words)
+
+
+def _key(kind: Kind, default: Any = MISSING, ours: bool = False) -> Any:
+    """A key of a block. default: of those that do not say it; ours: not for a user's own."""
+    return field(default=default, metadata={"kind": kind, "ours": ours})
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the block of a method may say, built in or a user's own, and what holds where it does
+    not. The comments of methods.yaml say what each key means; None: nothing is said.
+    """
+
+    title: str = _key(TEXT)
+    module: str | None = _key(TEXT, None)
+    command: str | None = _key(TEXT, None)
+    format: str | None = _key(one_of("csv", "mtx"), None)
+    extends: str | None = _key(TEXT, None)
+    environment: str = _key(TEXT, "base")
+    input: str = _key(one_of("scaled", "transformed", "counts"), "scaled")
+    uses_n_clusters: bool = _key(FLAG, True)
+    uses_prior: bool = _key(FLAG, False)
+    stochastic: bool = _key(FLAG, True)
+    gpu: bool = _key(FLAG, False)
+    threads: int = _key(WHOLE, 1)
+    mem_mb: int = _key(WHOLE, 8000)
+    runtime: float = _key(MINUTES, 60)
+    params: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"kind": PARAMS, "ours": False}
+    )
+    reference: str = _key(TEXT, "Own method.")
+    published_as: str | None = _key(TEXT, None, ours=True)
+    embedding: bool | None = _key(FLAG, None, ours=True)
+    control: bool | None = _key(FLAG, None, ours=True)
+
+    # said of one block, and not of those that extend it
+    NOT_TAKEN_OVER = ("title", "published_as", "extends")
+
+    @classmethod
+    def kinds(cls, own: bool) -> dict[str, Kind]:
+        """Key → what fits it, of a user's own method or of one that is built in."""
+        return {f.name: f.metadata["kind"] for f in fields(cls) if not (own and f.metadata["ours"])}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What holds of a method whose block says nothing of it."""
+        said = {f.name: f.default for f in fields(cls) if f.default not in (MISSING, None)}
+        return said | {"params": {}}
