@@ -1,10 +1,14 @@
 """The nouns: one place for what several parts of the benchmark agree on."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from moesimvae import registry
 from moesimvae.errors import UserError
-from moesimvae.nouns import Method, Run
+from moesimvae.evaluation import quality, statistics, verdicts
+from moesimvae.evaluation.scores import check_controls
+from moesimvae.nouns import Method, Metric, Run
 
 RUNS = [
     (Run("mnist", "kmeans", 3), "runs/mnist/kmeans/seed3"),
@@ -78,3 +82,41 @@ def test_a_method_that_is_a_users_own_may_extend_one(tmp_path):
     text = "mine: {title: Mine, module: mine.py, params: {a: 1}}\n"
     blocks = load(tmp_path, text + "other: {extends: mine, params: {a: 2}}")
     assert blocks["other"] == blocks["mine"] | {"title": "other", "params": {"a": 2}}
+
+
+ERROR = {"better": "lower", "range": [0, 1], "chance_corrected": False}  # a share of wrong cells
+
+
+def test_a_metric_knows_which_of_its_values_are_better():
+    error, score = Metric.of(ERROR), Metric.of(ERROR | {"better": "higher"})
+    assert (error.best, error.worst, score.best, score.worst) == (0, 1, 1, 0)
+    values = {"a": 0.5, "b": 0.1, "c": 0.5}
+    assert error.best_first(values) == ["b", "a", "c"]
+    assert score.best_first(values) == ["a", "c", "b"]
+    assert Metric.of({"better": "none"}).sign == 0
+
+
+def errors(**values):
+    rows = [{"method": method, "value": value} for method, value in values.items()]
+    where = {"dataset": "toy", "split": "all", "metric": "error", "run": "r", "seed": 0}
+    return pd.DataFrame(rows).assign(**where)
+
+
+def test_where_lower_is_better_all_that_compare_know_it():
+    assert list(statistics.friedman(np.tile([0.1, 0.2, 0.3], (6, 1)), "lower").ranks) == [1, 2, 3]
+    assert list(statistics.pareto_front([1, 2, 2], [0.5, 0.1, 0.6], "lower")) == [True, True, False]
+    assert verdicts.judge(0.2, [0.1], 0.01, "lower").direction == "better"
+    cells = pd.DataFrame([{"dataset": "toy", "split": "all", "population": "p", "n_cells": 500}])
+    controls = {"true_labels": 0.0, "one_cluster": 0.8, "random_labels": 0.9}
+    check_controls(errors(**controls), {"error": ERROR}, cells)
+    with pytest.raises(UserError, match=r"'true_labels' misbehaves .* expected 0 within"):
+        check_controls(errors(**controls | {"true_labels": 1.0}), {"error": ERROR}, cells)
+
+
+def test_quality_knows_where_lower_is_better():
+    scores = errors(true_labels=0.1, one_cluster=0.8, random_labels=0.9, good=0.3, bad=0.85, odd=0)
+    rows = quality._range(scores, scores["method"].unique(), {"error": ERROR})
+    assert [(row["method"], row["level"], row["found"]) for row in rows] == [
+        ("bad", "amber", "error 0.850 is no better than a blind control's 0.800"),
+        ("odd", "red", "error 0.000 is below the true labels' 0.100"),
+    ]

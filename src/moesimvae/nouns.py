@@ -172,3 +172,37 @@ class Method:
         """What holds of a method whose block says nothing of it."""
         said = {f.name: f.default for f in fields(cls) if f.default not in (MISSING, None)}
         return said | {"params": {}}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What of a metric's block decides how its values compare.
+
+    better: "higher" | "lower" | "none" (a description, not a score); range: lowest and highest.
+    """
+
+    better: str = "none"
+    range: tuple[float, float] = (-math.inf, math.inf)
+    label_free: bool = False
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> Metric:
+        known = {f.name: block[f.name] for f in fields(cls) if f.name in block}
+        return cls(**known)
+
+    @property
+    def sign(self) -> int:
+        """Values times this are the better the larger they are; 0 where none is better."""
+        return {"higher": 1, "lower": -1}.get(self.better, 0)
+
+    @property
+    def best(self) -> float:
+        return self.range[self.sign > 0]
+
+    @property
+    def worst(self) -> float:
+        return self.range[self.sign < 0]
+
+    def best_first(self, values: Mapping[str, float]) -> list[str]:
+        """Names by their values, equal ones in the order given."""
+        return sorted(values, key=lambda name: -self.sign * values[name])

@@ -37,7 +37,7 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
-from moesimvae.nouns import Run
+from moesimvae.nouns import Metric, Run
 
 Block = dict[str, Any]
 
@@ -173,21 +173,23 @@ def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Blo
     scores = scores[scores["method"].isin(list(names))]
     means = scores.groupby(["dataset", "split", "metric", "method"])["value"].mean()
     for (dataset, split, metric), part in means.groupby(level=[0, 1, 2], sort=False):
-        block = metrics.get(metric, {})
-        if block.get("better") != "higher" or block.get("label_free"):
+        noun = Metric.of(metrics.get(metric, {}))
+        if not noun.sign or noun.label_free:
             continue
         by_method = part.droplevel([0, 1, 2])
-        blind = [by_method[c] for c in KNOW_NOTHING if c in by_method]
-        truth = by_method.get(CONTROLS[0], np.inf)
+        blind = noun.best_first({c: by_method[c] for c in KNOW_NOTHING if c in by_method})[:1]
+        truth = by_method.get(CONTROLS[0], noun.sign * np.inf)
+        beyond = "above" if noun.sign > 0 else "below"
         what = metric if split == "all" else f"{metric} of {split} cells"
         for method, mean in by_method.items():
             if method in CONTROLS:
                 continue
-            if mean > truth + EXACT_TOLERANCE:
-                found = f"{what} {mean:.3f} is above the true labels' {truth:.3f}"
+            if noun.sign * (mean - truth) > EXACT_TOLERANCE:
+                found = f"{what} {mean:.3f} is {beyond} the true labels' {truth:.3f}"
                 fired.setdefault((dataset, method, RED), []).append(found)
-            elif blind and mean <= max(blind):
-                found = f"{what} {mean:.3f} is no better than a blind control's {max(blind):.3f}"
+            elif blind and noun.sign * (mean - by_method[blind[0]]) <= 0:
+                best = by_method[blind[0]]
+                found = f"{what} {mean:.3f} is no better than a blind control's {best:.3f}"
                 fired.setdefault((dataset, method, AMBER), []).append(found)
     return [
         _row("control range", level, "; ".join(found), dataset, method)

@@ -17,7 +17,7 @@ from moesimvae.evaluation import concordance
 from moesimvae.evaluation import metrics as agreement
 from moesimvae.evaluation.silhouette import Space, read_space, silhouette
 from moesimvae.files import atomic, read_json
-from moesimvae.nouns import Run
+from moesimvae.nouns import Metric, Run
 
 SCORE_COLUMNS = ["dataset", "method", "seed", "split", "metric", "value", "run"]
 POPULATION_COLUMNS = [
@@ -283,7 +283,7 @@ def check_controls(
 
     scores, populations: long tables, as from `score_dataset`; blocks: the metrics' registry. For
     each data set and split: the true labels must reach the best value of every metric of agreement
-    (better: higher); on every chance-corrected metric one cluster for all cells must be 0 (or the
+    that has one; on every chance-corrected metric one cluster for all cells must be 0 (or the
     best value on all, where there is one true group) and random labels within RANDOM_TOLERANCE of
     0, with n < ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A label-free metric is no
     agreement with the truth: there one cluster for all cells must be at the worst value, or, where
@@ -302,10 +302,10 @@ def check_controls(
             if block["chance_corrected"]:
                 expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
             else:
-                expected["one_cluster"][metric] = (block["range"][0], EXACT_TOLERANCE)
+                expected["one_cluster"][metric] = (Metric.of(block).worst, EXACT_TOLERANCE)
             continue
-        if block["better"] == "higher":
-            expected["true_labels"][metric] = (block["range"][1], EXACT_TOLERANCE)
+        if Metric.of(block).sign:
+            expected["true_labels"][metric] = (Metric.of(block).best, EXACT_TOLERANCE)
         if block["chance_corrected"]:
             expected["one_cluster"][metric] = (0, EXACT_TOLERANCE)
             expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
