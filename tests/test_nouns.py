@@ -1,14 +1,18 @@
 """The nouns: one place for what several parts of the benchmark agree on."""
 
+import json
+
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import quality, statistics, verdicts
 from moesimvae.evaluation.scores import check_controls
-from moesimvae.nouns import Method, Metric, Run
+from moesimvae.nouns import Method, Metric, Run, write_schemas
 
 RUNS = [
     (Run("mnist", "kmeans", 3), "runs/mnist/kmeans/seed3"),
@@ -120,3 +124,20 @@ def test_quality_knows_where_lower_is_better():
         ("bad", "amber", "error 0.850 is no better than a blind control's 0.800"),
         ("odd", "red", "error 0.000 is below the true labels' 0.100"),
     ]
+
+
+def test_the_schema_of_methods_is_that_of_the_noun(root, tmp_path):
+    write_schemas(tmp_path)
+    kept = (root / "workflow/schemas/methods.schema.json").read_text()
+    written = (tmp_path / "methods.schema.json").read_text()
+    assert kept == written, "stale; run `python -m moesimvae.nouns workflow/schemas`"
+
+
+def test_built_in_blocks_fit_the_schema_as_they_are_written(root):
+    schema = json.loads((root / "workflow/schemas/methods.schema.json").read_text())
+    blocks = yaml.safe_load((root / "workflow/registry/methods.yaml").read_text())
+    jsonschema.validate(blocks, schema)
+    for key, value in {"thread": 1, "threads": 0, "input": "raw", "gpu": "yes"}.items():
+        wrong = {"kmeans": blocks["kmeans"] | {key: value}}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)

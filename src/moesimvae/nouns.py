@@ -1,19 +1,22 @@
 """The benchmark's nouns, as plain types; whatever several places must agree on stands here.
 
 data sets × methods × seeds → runs, each with a status → scores by metrics → experiments.
-Nothing but the standard library is imported, since the supervisor of a run waits with it.
+No more than the standard library is needed, since the supervisor of a run waits with it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
+from moesimvae.files import write_text
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,23 @@ class Method:
         said = {f.name: f.default for f in fields(cls) if f.default not in (MISSING, None)}
         return said | {"params": {}}
 
+    @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """JSON schema of a whole file of blocks, as people write them: name → block."""
+        defaults = cls.defaults()
+        keys = {
+            name: {**kind.schema} | ({"default": defaults[name]} if name in defaults else {})
+            for name, kind in cls.kinds(own=False).items()
+        }
+        block = {"type": "object", "additionalProperties": False, "properties": keys}
+        start = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "methods.yaml"}
+        told = "Written by `python -m moesimvae.nouns workflow/schemas`."
+        return start | {
+            "description": told,
+            "type": "object",
+            "additionalProperties": block | {"required": ["title"]},
+        }
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -206,3 +226,11 @@ class Metric:
     def best_first(self, values: Mapping[str, float]) -> list[str]:
         """Names by their values, equal ones in the order given."""
         return sorted(values, key=lambda name: -self.sign * values[name])
+
+
+def write_schemas(folder: str | Path) -> None:
+    write_text(Path(folder, "methods.schema.json"), json.dumps(Method.schema(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    write_schemas(sys.argv[1])
