@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import registry
 from moesimvae.errors import logged
+from moesimvae.nouns import Run
 from moesimvae.report import tables
 from moesimvae.report.figure3 import read_figure3
 from moesimvae.report.latent import read_view
@@ -24,7 +25,7 @@ with logged(snakemake.log[0]):
     for run, projection, decoded in zip(
         found.showcase, found.projections, found.decoded, strict=True
     ):
-        name = Path(run).parts[-3]  # …/<data set>/<method>/seed<seed>
+        name = Run.of(run).dataset
         views.append(read_view(projection, labels[name], run))
         shown.append(read_showcase(run, labels[name], features[name], decoded))
     figures3 = [

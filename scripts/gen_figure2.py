@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
+from moesimvae.nouns import Run
 from moesimvae.report import generation
 from moesimvae.report.style import write
 
@@ -23,7 +24,7 @@ with logged(snakemake.log[0]):
     judge = files.read_json(Path(found.judge) / "judge.json")
     shape = tuple(judge["image_shape"])
     examples = [e for s in found.studies for e in generation.read_examples(s, titles, shape)]
-    dataset = Path(found.studies[0]).parts[-3]
+    dataset = Run.of(found.studies[0]).dataset
     write(
         generation.figure2(examples, dataset, generation.said_of_judge(judge)),
         snakemake.output.figures,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
+from moesimvae.nouns import Run
 from moesimvae.report import generation
 from moesimvae.report.style import write
 
@@ -36,7 +37,7 @@ with logged(snakemake.log[0]):
     tables["distances"] = generation.read(found.distances)
     published = generation.published(found.published)
     views = {
-        tuple(Path(run).parts[-3:]): generation.latent_view(projection, run, found.labels)
+        tuple(Run.of(run).name.split("/")): generation.latent_view(projection, run, found.labels)
         for run, projection in zip(found.runs, found.projections, strict=True)
     }
     similarity = snakemake.params.similarity

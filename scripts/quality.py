@@ -7,6 +7,7 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import quality
 from moesimvae.evaluation.scores import write_csv
+from moesimvae.nouns import folders_of_controls
 from moesimvae.report import tables
 from moesimvae.report.verdicts import quality_markdown
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, experiment = snakemake.input, snakemake.params.experiment
-    statuses = [Path(run, "status.json") for run in found.run_dirs]
-    statuses += [p for c in found.controls for p in sorted(Path(c).glob("*/*/status.json"))]
+    runs = [*found.run_dirs, *(run for c in found.controls for run in folders_of_controls(c))]
     table = quality.check(
         tables.read_many(found.scores),
         tables.read_many(found.populations),
@@ -25,7 +25,7 @@ with logged(snakemake.log[0]):
         tables.read_facts(found.datasets),
         registry.load(found.methods),
         registry.load(found.metrics),
-        [files.read_json(path) for path in statuses],
+        [files.read_json(Path(run, "status.json")) for run in runs],
         snakemake.params.codes,
         [(Path(one), Path(other)) for one, other in snakemake.params.repeats],
     )

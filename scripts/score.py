@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from moesimvae import registry
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import check_controls, score_dataset, write_csv
+from moesimvae.nouns import folders_of_controls
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    controls = Path(snakemake.input.controls).glob("*/seed*")
     scores, populations, runs = score_dataset(
-        [*snakemake.input.runs, *controls],
+        [*snakemake.input.runs, *folders_of_controls(snakemake.input.controls)],
         snakemake.input.labels,
         snakemake.params.metrics,
         Path(snakemake.output.scores).parents[2],

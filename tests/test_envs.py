@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moesimvae import closure
+from moesimvae import closure, registry
 
 ROOT = Path(__file__).parents[1]
-METHODS = yaml.safe_load((ROOT / "workflow/registry/methods.yaml").read_text())
+METHODS = registry.load(ROOT / "workflow/registry/methods.yaml")
 ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 STAND_IN = ROOT / "tests" / "conda" / "bin"
 # ClustPy's methods never ask for a UMAP projection, which the code around them could make, and

@@ -144,6 +144,7 @@ def test_own_methods_in_a_module_of_another_workflow(root, checkout, tmp_path, m
     }
     (runs,) = (user / "results/runs").glob("own_cells_*")
     assert read_json(runs / "nearest/seed0/status.json")["params"] == {"n_tries": 5}
+    assert read_json(runs / "nearest_once/seed0/status.json")["params"] == {"n_tries": 1}
     assert read_json(runs / "short/seed0/status.json")["reason"] == (
         f"the command wrote 1 labels for {N} cells."
     )
@@ -177,8 +178,8 @@ def write_methods(root, user):
     assert first["nearest"]["module"] == "nearest.py"
     (module,) = blocks(root, "own_method.md", "python")
     (folder / "nearest.py").write_text(module)
-    nearest, by_size, _in_r = blocks(root, "own_method.md", "yaml")
-    (folder / "nearest.yaml").write_text(nearest)
+    nearest, by_size, _in_r, once = blocks(root, "own_method.md", "yaml")
+    (folder / "nearest.yaml").write_text(nearest + once)
     (folder / "by_size.yaml").write_text(by_size)
     script = next(b for b in blocks(root, "own_method.md", "sh") if "awk" in b)
     (folder / "by_size.sh").write_text(script)

@@ -7,72 +7,23 @@ files lie beside the file with the block (`docs/own_method.md`).
 """
 
 import hashlib
-import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
+from moesimvae.layers import TRANSFORMED  # noqa: F401 - for figures
+from moesimvae.nouns import Method
 
 Block = dict[str, Any]
 
-# Layers of values transformed but not scaled, of cytometry, of sequencing, and of a user's own file
-# whose values are taken as they are; a data set has one of them at most.
-TRANSFORMED = ("arcsinh", "lognorm", "values")
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 
-
-# What the block of a user's own method need not say.
-METHOD_DEFAULTS: Block = {
-    "environment": "base",
-    "input": "scaled",
-    "uses_n_clusters": True,
-    "uses_prior": False,
-    "stochastic": True,
-    "gpu": False,
-    "threads": 1,
-    "mem_mb": 8000,
-    "runtime": 60,
-    "params": {},
-    "reference": "Own method.",
-}
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-INPUTS = ("scaled", "transformed", "counts")
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _whole(value: Any) -> bool:
-    return _positive(value) and isinstance(value, int)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-# Key of a block of a user's own method → what fits, and how that is said.
-OWN_KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("title", "module", "command", "reference", "environment"), (_text, "a text")),
-    **dict.fromkeys(
-        ("uses_n_clusters", "uses_prior", "stochastic", "gpu"), (_flag, "true or false")
-    ),
-    **dict.fromkeys(("threads", "mem_mb"), (_whole, "a whole number above 0")),
-    "runtime": (_positive, "a number of minutes above 0"),
-    "params": (lambda value: isinstance(value, dict), "a mapping of names to values"),
-    "input": (lambda value: value in INPUTS, f"one of {', '.join(INPUTS)}"),
-    "format": (lambda value: value in FORMATS, "csv or mtx"),
-}
 # What a command may have in braces, besides the names of its params.
 PLACES = ("features", "labels", "n_clusters", "seed", "threads")
-FORMATS = ("csv", "mtx")
 
 
 def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
@@ -100,10 +51,37 @@ def _load(path: Path) -> dict[str, Block]:
         raise UserError(f"{path} is not valid YAML ({said}); mend that line.") from error
     if not isinstance(blocks, dict) or not all(isinstance(b, dict) for b in blocks.values()):
         raise UserError(f"{path} must map names to blocks of settings, one block each.")
+    blocks = {name: _extended(name, blocks, path) for name in blocks}
     return {
-        name: _own_method(name, block, path) if _is_own(block) else block
+        name: _own_method(name, block, path) if _is_own(block) else _with_defaults(block)
         for name, block in blocks.items()
     }
+
+
+def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()) -> Block:
+    """A block with what it takes over from the one that it extends, if it does."""
+    block = blocks[name]
+    if "extends" not in block:
+        return block
+    base = str(block["extends"])
+    others = [other for other in blocks if other not in (name, *below)]
+    if base not in others:
+        raise UserError(
+            f"{path}: '{name}' extends '{base}', which is no other block there that stands for "
+            f"itself; did you mean {_near(base, others)}?"
+        )
+    taken = _extended(base, blocks, path, (*below, name))
+    taken = {key: value for key, value in taken.items() if key not in Method.NOT_TAKEN_OVER}
+    own = {key: value for key, value in block.items() if key != "extends"}
+    params = [part["params"] for part in (taken, own) if "params" in part]
+    if len(params) == 2 and all(isinstance(part, dict) for part in params):
+        own["params"] = params[0] | params[1]
+    return taken | own
+
+
+def _with_defaults(block: Block) -> Block:
+    """A built-in method's block with what it does not say; other blocks as they are."""
+    return Method.defaults() | block if "module" in block else block
 
 
 def own_methods(folder: str | Path | None) -> list[Path]:
@@ -137,19 +115,19 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
     they change.
     """
     where = f"{path}: the method '{name}'"
-    block = METHOD_DEFAULTS | {"title": name} | block
+    block = Method.defaults() | {"title": name} | block
+    kinds = Method.kinds(own=True)
     if not NAME.fullmatch(str(name)):
         raise UserError(f"{where} must be called by lower-case letters, digits and _; rename it.")
     if ("command" in block) == ("module" in block):
         raise UserError(f"{where} needs one of 'module' (a file .py) and 'command'; give one.")
     for key, value in block.items():
-        if key not in OWN_KEYS:
+        if key not in kinds:
             raise UserError(
-                f"{where} has an unknown key '{key}'; did you mean {_near(str(key), OWN_KEYS)}?"
+                f"{where} has an unknown key '{key}'; did you mean {_near(str(key), kinds)}?"
             )
-        fits, what = OWN_KEYS[key]
-        if not fits(value):
-            raise UserError(f"{where} has {key}: {value!r}; give {what}.")
+        if not kinds[key].fits(value):
+            raise UserError(f"{where} has {key}: {value!r}; give {kinds[key].words}.")
     if "module" in block:
         module = path.parent / block["module"]
         if not module.is_file():

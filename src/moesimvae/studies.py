@@ -23,6 +23,7 @@ from moesimvae.evaluation.judge import Judge, majority_names
 from moesimvae.evaluation.scores import read_clusters
 from moesimvae.methods import generators
 from moesimvae.methods.generators import FITTED, STANDARD, Drawn, Generator
+from moesimvae.nouns import Run
 
 EXAMPLES = 12  # images kept of each cluster
 COMPARED = 1000  # images or cells of each side where samples are compared
@@ -70,7 +71,7 @@ def study_images(
     images of every cluster at every threshold on the posterior; a model that needs none draws n
     in all. Raises UserError for a run without a model that generates, or of other cells.
     """
-    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     accuracy, confusion, quality, examples = [], [], [], {}
     for gaussian, generator in every_generator(run):
         names = majority_names(labels, clusters, generator.n_clusters)
@@ -149,7 +150,7 @@ def latent_distances(
     (STANDARD and FITTED, or COMPONENT with VaDE's threshold of 0.8). Columns of `mmd.pairs`, with
     the names of both clusters. Raises UserError as `study_images` does.
     """
-    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     codes = np.load(Path(run) / "embedding.npy")
     spaces: dict[str, list[np.ndarray]] = {}
     for gaussian, generator in every_generator(run):
@@ -201,7 +202,7 @@ def study_cells(run: str | Path, cells: anndata.AnnData, labels: np.ndarray) -> 
     between two halves of the real ones; correlations; and, of FITTED alone, a two-sample
     classifier and the marginals. MOST_FEATURES, those that vary most, enter all but the marginals.
     """
-    clusters, seed = read_clusters(run, cells.obs_names), _seed(run)
+    clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     populations, features, made = [], [], []
     for gaussian, generator in every_generator(run):
         names = majority_names(labels, clusters, generator.n_clusters)
@@ -222,7 +223,7 @@ def study_cells(run: str | Path, cells: anndata.AnnData, labels: np.ndarray) -> 
     if not made:
         raise UserError(f"{run} has no cluster of 20 cells or more whose cells could be compared.")
     generated = anndata.concat(made, merge="same")
-    generated.uns["generated_by"] = "/".join(Path(run).parts[-3:])
+    generated.uns["generated_by"] = Run.of(run).name
     return CellStudy(
         _of_run(pd.DataFrame(populations), run),
         _of_run(pd.concat(features, ignore_index=True), run),
@@ -271,16 +272,13 @@ def _rows(cells: anndata.AnnData, members: np.ndarray, most: int, seed: int) -> 
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
 
 
-def _seed(run: str | Path) -> int:
-    return int(Path(run).name.removeprefix("seed"))
-
-
 def _share(right: np.ndarray) -> float:
     return float(right.mean()) if len(right) else float("nan")
 
 
 def _of_run(table: pd.DataFrame, run: str | Path) -> pd.DataFrame:
     """The table with its run's data set, method and seed in front."""
-    dataset, method, _ = Path(run).parts[-3:]
-    first = pd.DataFrame({"dataset": dataset, "method": method, "seed": _seed(run)}, table.index)
+    of = Run.of(run)
+    first = {"dataset": of.dataset, "method": of.method, "seed": of.seed}
+    first = pd.DataFrame(first, table.index)
     return pd.concat([first, table], axis=1)

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import yaml
 
+from moesimvae import registry
+
 ROOT = Path(__file__).parents[2]
 PARTS = ["Snakefile", "config.yaml", "workflow", "scripts", "src", "envs", "profiles"]
 FEW = {"pretraining_steps": 20, "steps": 20}
@@ -89,7 +91,7 @@ def copy_project(folder: Path) -> None:
 
 def write_config(path: Path, clustpy: bool, mirror: Path | None) -> list[str]:
     """A configuration with one short run of every method; the targets to be made."""
-    methods = yaml.safe_load((ROOT / "workflow/registry/methods.yaml").read_text())
+    methods = registry.load(ROOT / "workflow/registry/methods.yaml")
     usable = [
         name
         for name, block in methods.items()

@@ -1,4 +1,4 @@
-"""The registry's blocks of MoE-Sim-VAE say in full what the library's presets are."""
+"""The registry's blocks of MoE-Sim-VAE are what the library's presets are."""
 
 import json
 

@@ -35,6 +35,7 @@ sys.executable = shlex.quote(sys.executable)
 from moesimvae import alone, config as configuration, registry, surroundings
 from moesimvae.data import sets
 from moesimvae.errors import UserError, one_sentence
+from moesimvae.nouns import Run
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 with one_sentence():
@@ -74,6 +75,7 @@ OWN = [name for name, block in DATASETS.items() if "own" in block]
 GENERATION = BENCHMARK.config["generation"]
 # What verdicts are made from, in the results folder.
 TABLES = ["*/scores/*.csv", "*/measured.csv", "*/quality.csv", "data/*/dataset.json"]
+A_RUN = Run("{dataset}", "{method}", "{seed}")  # in the paths of rules
 CONTROLS = [name for name, block in METHODS.items() if block.get("control")]
 
 
@@ -185,7 +187,12 @@ def file_block(wildcards):
 
 
 def run_folder(dataset, method, seed):
-    return f"{RESULTS}/runs/{dataset}/{method}/seed{seed}"
+    return f"{RESULTS}/{Run(dataset, method, seed).path}"
+
+
+def projection(run, ending=".parquet"):
+    """The two-dimensional view of a run's latent space."""
+    return Run.of(run).named(f"{RESULTS}/projections", ending)
 
 
 def run_folders(wildcards):
@@ -235,7 +242,7 @@ def well_limit(method, kind):
 
 
 def control_folder(wildcards):
-    return f"{RESULTS}/runs/{wildcards.dataset}/controls"
+    return f"{RESULTS}/{Run.controls(wildcards.dataset)}"
 
 
 def showcase_folders(wildcards):
@@ -248,11 +255,7 @@ def showcase_folders(wildcards):
 
 def showcase_projections(wildcards):
     """Their two-dimensional views."""
-    runs = f"{RESULTS}/runs/"
-    return [
-        folder.replace(runs, f"{RESULTS}/projections/", 1) + ".parquet"
-        for folder in showcase_folders(wildcards)
-    ]
+    return [projection(run) for run in showcase_folders(wildcards)]
 
 
 def in_detail(paths):
@@ -262,8 +265,7 @@ def in_detail(paths):
 
 def showcase_decoded(wildcards):
     """What the experts of the showcase runs make of the cells, one per data set."""
-    views = showcase_projections(wildcards)
-    return [view.removesuffix(".parquet") + ".experts.parquet" for view in views]
+    return [projection(run, ".experts.parquet") for run in showcase_folders(wildcards)]
 
 
 def published_remark(wildcards):
@@ -365,11 +367,7 @@ def figure3_runs(wildcards):
 def figure3_projections(wildcards):
     """The latent spaces of Figure 3: the showcase method's and scVI's own."""
     own = (BENCHMARK.experiment(wildcards.experiment)["showcase"], OWN_SPACE)
-    runs = [run for run in figure3_runs(wildcards) if Path(run).parent.name in own]
-    return [
-        run.replace(f"{RESULTS}/runs/", f"{RESULTS}/projections/", 1) + ".parquet"
-        for run in runs
-    ]
+    return [projection(r) for r in figure3_runs(wildcards) if Run.of(r).method in own]
 
 
 def first_runs(wildcards):
@@ -377,7 +375,7 @@ def first_runs(wildcards):
     experiment = BENCHMARK.experiment(wildcards.experiment)
     return {
         dataset: [
-            f"runs/{dataset}/{method}/seed{seeds[0]}"
+            Run(dataset, method, seeds[0]).path
             for method, seeds in experiment["methods"].items()
         ]
         for dataset in experiment["datasets"][:IN_DETAIL]
@@ -387,10 +385,10 @@ def first_runs(wildcards):
 def latent_spaces(wildcards):
     """Two-dimensional views of the runs among these that leave a latent space."""
     return [
-        f"{RESULTS}/{run.replace('runs', 'projections', 1)}.parquet"
+        projection(run)
         for runs in first_runs(wildcards).values()
         for run in runs
-        if METHODS[Path(run).parent.name].get("embedding")
+        if METHODS[Run.of(run).method].get("embedding")
     ]
 
 
@@ -413,10 +411,7 @@ def repeats(wildcards):
     snakemake --config results=results/repeats -- results/repeats/runs/DATASET/METHOD/seedN
     """
     again = f"{RESULTS}/repeats/runs"
-    pairs = [
-        (run, run.replace(f"{RESULTS}/runs", again, 1))
-        for run in all_run_folders(wildcards)
-    ]
+    pairs = [(run, Run.of(run).named(again)) for run in all_run_folders(wildcards)]
     return [pair for pair in pairs if Path(pair[1], "status.json").exists()]
 
 
@@ -488,9 +483,9 @@ def pictures(folder, category):
 
 
 def generation_runs(kinds):
-    """(data set, method, seed) of the runs that the configuration lists under `kinds`."""
+    """The runs that the configuration lists under `kinds`."""
     runs = [
-        (GENERATION["dataset"], method, seed)
+        Run(GENERATION["dataset"], method, seed)
         for kind in kinds
         for method, seeds in GENERATION[kind].items()
         for seed in seeds
@@ -498,18 +493,16 @@ def generation_runs(kinds):
     return list(dict.fromkeys(runs))
 
 
-def generation_paths(pattern, kinds):
-    """`pattern`, below the results folder, for each of these runs."""
-    return [
-        f"{RESULTS}/{pattern.format(dataset=dataset, method=method, seed=seed)}"
-        for dataset, method, seed in generation_runs(kinds)
-    ]
+def generation_paths(folder, kinds, ending=""):
+    """What is named after each of these runs in a folder of the results."""
+    return [run.named(f"{RESULTS}/{folder}", ending) for run in generation_runs(kinds)]
 
 
 def generated_cells():
     """Where the cells that the default method generates for each data set lie."""
     names = GENERATION["cells"]
-    return [f"{RESULTS}/generation/cells/{name}/moe_sim_vae/seed0" for name in names]
+    runs = [Run(name, "moe_sim_vae", 0) for name in names]
+    return [run.named(f"{RESULTS}/generation/cells") for run in runs]
 
 
 def figure2_outputs():

@@ -22,14 +22,12 @@ rule judge:
 rule generate_images:
     """Images of every cluster of a run, judged by the run's own clustering and by the judge."""
     input:
-        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
         judge=f"{RESULTS}/generation/judge/{{dataset}}",
     output:
-        study=directory(
-            f"{RESULTS}/generation/images/{{dataset}}/{{method}}/seed{{seed}}"
-        ),
+        study=directory(A_RUN.named(f"{RESULTS}/generation/images")),
     log:
         f"{RESULTS}/logs/generation/images.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
@@ -44,11 +42,11 @@ rule generate_images:
 rule latent_distances:
     """MMD between the clusters of a run in latent space."""
     input:
-        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
     output:
-        distances=f"{RESULTS}/generation/distances/{{dataset}}/{{method}}/seed{{seed}}.csv",
+        distances=A_RUN.named(f"{RESULTS}/generation/distances", ".csv"),
     log:
         f"{RESULTS}/logs/generation/distances.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
@@ -60,13 +58,11 @@ rule latent_distances:
 rule generate_cells:
     """Cells of every cluster of a run as h5ad, and how they compare with the real ones."""
     input:
-        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
     output:
-        study=directory(
-            f"{RESULTS}/generation/cells/{{dataset}}/{{method}}/seed{{seed}}"
-        ),
+        study=directory(A_RUN.named(f"{RESULTS}/generation/cells")),
     log:
         f"{RESULTS}/logs/generation/cells.{{dataset}}.{{method}}.{{seed}}.log",
     conda:
@@ -78,9 +74,7 @@ rule generate_cells:
 rule generation_figure2:
     """Figure 2."""
     input:
-        studies=generation_paths(
-            "generation/images/{dataset}/{method}/seed{seed}", ["runs"]
-        ),
+        studies=generation_paths("generation/images", ["runs"]),
         judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",
         methods=METHOD_FILES,
     output:
@@ -97,19 +91,12 @@ rule generation_figure2:
 rule generation_supplement:
     """S2 to S6 Figures, and how good what is generated is."""
     input:
-        studies=generation_paths(
-            "generation/images/{dataset}/{method}/seed{seed}", ["runs"]
-        ),
+        studies=generation_paths("generation/images", ["runs"]),
         distances=generation_paths(
-            "generation/distances/{dataset}/{method}/seed{seed}.csv",
-            ["similarity", "runs"],
+            "generation/distances", ["similarity", "runs"], ".csv"
         ),
-        projections=generation_paths(
-            "projections/{dataset}/{method}/seed{seed}.parquet", ["similarity", "runs"]
-        ),
-        runs=generation_paths(
-            "runs/{dataset}/{method}/seed{seed}", ["similarity", "runs"]
-        ),
+        projections=generation_paths("projections", ["similarity", "runs"], ".parquet"),
+        runs=generation_paths("runs", ["similarity", "runs"]),
         labels=f"{RESULTS}/data/{GENERATION['dataset']}/labels.parquet",
         cells=generated_cells(),
         judge=f"{RESULTS}/generation/judge/{GENERATION['dataset']}",

@@ -6,7 +6,7 @@ rule cluster:
     input:
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
     output:
-        run=directory(f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}"),
+        run=directory(f"{RESULTS}/{A_RUN.path}"),
     log:
         f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
     # A job that is ended from outside is tried once more; the third attempt writes down why not.
@@ -39,7 +39,7 @@ rule controls:
     input:
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
     output:
-        runs=directory(f"{RESULTS}/runs/{{dataset}}/controls"),
+        runs=directory(f"{RESULTS}/{Run.controls('{dataset}')}"),
     log:
         f"{RESULTS}/logs/controls/{{dataset}}.log",
     conda:

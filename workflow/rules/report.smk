@@ -2,9 +2,9 @@
 rule project:
     """Two-dimensional view of a run's latent space."""
     input:
-        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        run=f"{RESULTS}/{A_RUN.path}",
     output:
-        projection=f"{RESULTS}/projections/{{dataset}}/{{method}}/seed{{seed}}.parquet",
+        projection=A_RUN.named(f"{RESULTS}/projections", ".parquet"),
     log:
         f"{RESULTS}/logs/project/{{dataset}}.{{method}}.{{seed}}.log",
     conda:
@@ -16,10 +16,10 @@ rule project:
 rule reconstruct:
     """What a run's experts make of its cells, on principal components."""
     input:
-        run=f"{RESULTS}/runs/{{dataset}}/{{method}}/seed{{seed}}",
+        run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
     output:
-        decoded=f"{RESULTS}/projections/{{dataset}}/{{method}}/seed{{seed}}.experts.parquet",
+        decoded=A_RUN.named(f"{RESULTS}/projections", ".experts.parquet"),
     log:
         f"{RESULTS}/logs/reconstruct/{{dataset}}.{{method}}.{{seed}}.log",
     conda:

@@ -35,7 +35,7 @@ rule quality:
         ),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
         run_dirs=all_run_folders,
-        controls=of_datasets("{results}/runs/{dataset}/controls"),
+        controls=of_datasets(f"{{results}}/{Run.controls('{dataset}')}"),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
         metrics=REGISTRY / "metrics.yaml",
         methods=METHOD_FILES,

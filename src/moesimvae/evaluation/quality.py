@@ -37,6 +37,7 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
+from moesimvae.nouns import Metric, Run
 
 Block = dict[str, Any]
 
@@ -172,21 +173,23 @@ def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Blo
     scores = scores[scores["method"].isin(list(names))]
     means = scores.groupby(["dataset", "split", "metric", "method"])["value"].mean()
     for (dataset, split, metric), part in means.groupby(level=[0, 1, 2], sort=False):
-        block = metrics.get(metric, {})
-        if block.get("better") != "higher" or block.get("label_free"):
+        noun = Metric.of(metrics.get(metric, {}))
+        if not noun.sign or noun.label_free:
             continue
         by_method = part.droplevel([0, 1, 2])
-        blind = [by_method[c] for c in KNOW_NOTHING if c in by_method]
-        truth = by_method.get(CONTROLS[0], np.inf)
+        blind = noun.best_first({c: by_method[c] for c in KNOW_NOTHING if c in by_method})[:1]
+        truth = by_method.get(CONTROLS[0], noun.sign * np.inf)
+        beyond = "above" if noun.sign > 0 else "below"
         what = metric if split == "all" else f"{metric} of {split} cells"
         for method, mean in by_method.items():
             if method in CONTROLS:
                 continue
-            if mean > truth + EXACT_TOLERANCE:
-                found = f"{what} {mean:.3f} is above the true labels' {truth:.3f}"
+            if noun.sign * (mean - truth) > EXACT_TOLERANCE:
+                found = f"{what} {mean:.3f} is {beyond} the true labels' {truth:.3f}"
                 fired.setdefault((dataset, method, RED), []).append(found)
-            elif blind and mean <= max(blind):
-                found = f"{what} {mean:.3f} is no better than a blind control's {max(blind):.3f}"
+            elif blind and noun.sign * (mean - by_method[blind[0]]) <= 0:
+                best = by_method[blind[0]]
+                found = f"{what} {mean:.3f} is no better than a blind control's {best:.3f}"
                 fired.setdefault((dataset, method, AMBER), []).append(found)
     return [
         _row("control range", level, "; ".join(found), dataset, method)
@@ -243,24 +246,20 @@ def _current(
 
 
 def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Block]:
-    compared = [(*_names(one), *_repeat(one, other)) for one, other in repeats]
+    compared = [(Run.of(one), *_repeat(one, other)) for one, other in repeats]
     if not compared:
         return [_row("same seed", UNCHECKED, "no run was repeated")]
     wrong = [
-        _row("same seed", level, found, dataset, method)
-        for dataset, method, level, found in compared
+        _row("same seed", level, found, run.dataset, run.method)
+        for run, level, found in compared
         if level != GREEN
     ]
     return wrong or [_row("same seed", GREEN, f"{len(compared)} repeated, all identical")]
 
 
-def _names(run: Path) -> tuple[str, str]:
-    return Path(run).parts[-3], Path(run).parts[-2]
-
-
 def _repeat(one: Path, other: Path) -> tuple[str, str]:
     """Level of two runs with the same seed, and what was found."""
-    name = Path(one).name
+    name = f"seed{Run.of(one).seed}"
     ended = [read_json(Path(run, "status.json"))["status"] for run in (one, other)]
     if ended[0] != ended[1]:
         return RED, f"{name}: {ended[0]} at first, {ended[1]} when repeated"

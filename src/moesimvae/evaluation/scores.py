@@ -1,8 +1,8 @@
 """From runs to the one long table of scores, and back to one row per method.
 
-A run folder is `runs/<dataset>/…/<method>/seed<seed>` in the folder of results. It holds
-`status.json` and, when the status is ok, `labels.parquet` (cell, label). The true labels of a data
-set are a table with the columns cell, label, scored and split. Cells are matched by id, in order.
+A run folder lies where `nouns.Run` says in the folder of results. It holds `status.json` and, when
+the status is ok, `labels.parquet` (cell, label). The true labels of a data set are a table with the
+columns cell, label, scored and split. Cells are matched by id, in order.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from moesimvae.evaluation import concordance
 from moesimvae.evaluation import metrics as agreement
 from moesimvae.evaluation.silhouette import Space, read_space, silhouette
 from moesimvae.files import atomic, read_json
+from moesimvae.nouns import Metric, Run
 
 SCORE_COLUMNS = ["dataset", "method", "seed", "split", "metric", "value", "run"]
 POPULATION_COLUMNS = [
@@ -235,13 +236,10 @@ def score_dataset(
 def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
     """Data set, method and seed, as the folder's name says, and the name itself."""
     name = run_dir.relative_to(results) if run_dir.is_relative_to(results) else run_dir
-    runs, dataset, *_, method, seed = name.parts if len(name.parts) >= 4 else [""] * 4
-    number = seed.removeprefix("seed")
-    if runs != "runs" or number == seed or not number.isdecimal():
-        raise UserError(
-            f"{run_dir} is no run folder; expected {results}/runs/<dataset>/…/<method>/seed<seed>."
-        )
-    return {"dataset": dataset, "method": method, "seed": int(number), "run": name.as_posix()}
+    run = Run.of(name)
+    if name != Path(run.path):
+        raise UserError(f"{run_dir} is no run folder of {results}; expected {run.path} there.")
+    return {"dataset": run.dataset, "method": run.method, "seed": run.seed, "run": run.path}
 
 
 def _read_status(run_dir: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -284,7 +282,7 @@ def check_controls(
 
     scores, populations: long tables, as from `score_dataset`; blocks: the metrics' registry. For
     each data set and split: the true labels must reach the best value of every metric of agreement
-    (better: higher); on every chance-corrected metric one cluster for all cells must be 0 (or the
+    that has one; on every chance-corrected metric one cluster for all cells must be 0 (or the
     best value on all, where there is one true group) and random labels within RANDOM_TOLERANCE of
     0, with n < ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A label-free metric is no
     agreement with the truth: there one cluster for all cells must be at the worst value, or, where
@@ -303,10 +301,10 @@ def check_controls(
             if block["chance_corrected"]:
                 expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
             else:
-                expected["one_cluster"][metric] = (block["range"][0], EXACT_TOLERANCE)
+                expected["one_cluster"][metric] = (Metric.of(block).worst, EXACT_TOLERANCE)
             continue
-        if block["better"] == "higher":
-            expected["true_labels"][metric] = (block["range"][1], EXACT_TOLERANCE)
+        if Metric.of(block).sign:
+            expected["true_labels"][metric] = (Metric.of(block).best, EXACT_TOLERANCE)
         if block["chance_corrected"]:
             expected["one_cluster"][metric] = (0, EXACT_TOLERANCE)
             expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)

@@ -17,13 +17,13 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise_distances
 from threadpoolctl import threadpool_limits
 
-from moesimvae import registry
 from moesimvae.errors import UserError
+from moesimvae.layers import TRANSFORMED
 
 MAX_CELLS = 5000
 N_COMPONENTS = 50
 SEED = 0
-LAYERS = (*(f"layers/{name}" for name in registry.TRANSFORMED), "X")  # the first that there is
+LAYERS = (*(f"layers/{name}" for name in TRANSFORMED), "X")  # the first that there is
 LOWEST = -1.0
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
+from moesimvae.nouns import Metric
 
 Block = dict[str, Any]
 
@@ -69,7 +70,7 @@ def friedman(values: np.ndarray, better: str = "higher") -> Friedman:
     if refusal:
         raise UserError(refusal)
     n, k = values.shape
-    ranks = stats.rankdata(-values if better == "higher" else values, axis=1)
+    ranks = stats.rankdata(-Metric(better).sign * values, axis=1)
     mean = ranks.mean(axis=0)
     # Σ over data sets and methods of the squared ranks is less where ranks are tied.
     spread = (ranks**2).sum() / n - k * (k + 1) ** 2 / 4
@@ -217,7 +218,7 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float], better: str
     with a missing number is not on the front.
     """
     cost = np.asarray(costs, dtype=float)
-    loss = np.asarray(qualities, dtype=float) * (-1 if better == "higher" else 1)
+    loss = np.asarray(qualities, dtype=float) * -Metric(better).sign
     known = np.isfinite(cost) & np.isfinite(loss)
     no_worse = (cost[:, None] <= cost) & (loss[:, None] <= loss)
     one_better = (cost[:, None] < cost) | (loss[:, None] < loss)
@@ -255,7 +256,7 @@ def significance(
         for m in experiment["methods"]
         if m in methods and not methods[m].get("control") and not methods[m].get("oracle")
     ]
-    compared = [m for m in experiment["metrics"] if metrics[m]["better"] in ("higher", "lower")]
+    compared = [m for m in experiment["metrics"] if Metric.of(metrics[m]).sign]
     rows: list[Block] = []
     for metric in compared:
         of_metric = scores[(scores["metric"] == metric) & scores["method"].isin(names)]

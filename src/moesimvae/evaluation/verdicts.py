@@ -33,6 +33,7 @@ import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
+from moesimvae.nouns import Metric
 
 Block = dict[str, Any]
 
@@ -124,9 +125,10 @@ def _published_interval(value: float, sd: float, n: float) -> tuple[float, float
 
 
 def _direction(difference: float, better: str) -> str:
-    if better not in ("higher", "lower"):
+    sign = Metric(better).sign
+    if not sign:
         return "above" if difference > 0 else "below"
-    return "better" if (difference > 0) == (better == "higher") else "worse"
+    return "better" if sign * difference > 0 else "worse"
 
 
 # --- all numbers -------------------------------------------------------------------------------
@@ -446,7 +448,7 @@ def _derived(row: Block, rule: Block, rows: list[Block]) -> Block:
             "verdict": NOT_RUN,
             "reason": f"follows from {rule['table']}, which is not run here",
         }
-    best, lower = max(mine), rule["better"] == "lower"
+    best, lower = max(mine), Metric(rule["better"]).sign < 0
     value = 1 + sum(o > best for o in others) if rule["derive"] == "rank" else best - max(others)
     judged_here = judge(row["published"], [value], row["tolerance"], rule["better"])
     place = "the published values" if lower else "what was run here"

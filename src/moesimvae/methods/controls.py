@@ -13,6 +13,7 @@ import numpy as np
 from moesimvae.files import sha256, write_json
 from moesimvae.methods.runner import blank_status, code_of, whole_folder
 from moesimvae.methods.worker import found, write_labels
+from moesimvae.nouns import Run
 
 # The control's own: labels that a user simulates with `default_rng(seed)` must not be its labels.
 SALT = 0x6D6F6573
@@ -33,6 +34,7 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
     """
     from pandas import read_parquet
 
+    dataset = labels_path.parent.name
     table = read_parquet(labels_path)
     cells = table["cell"].to_numpy()
     true = table["label"].mask(table["label"] == "").factorize(sort=True)[0]
@@ -42,13 +44,14 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
             labels["one_cluster"] = np.zeros(len(cells), dtype=int)
             labels |= {"true_labels": true} if (true >= 0).any() else {}
         for method, values in labels.items():
-            status = blank_status(labels_path.parent.name, method, seed, {}, n_clusters, threads=1)
+            status = blank_status(dataset, method, seed, {}, n_clusters, threads=1)
             status |= found(values) | {
                 "status": "ok",
                 "facts": {"control": True, "labels_sha256": sha256(labels_path)},
                 "code_sha256": code_of(method, {"control": True}),
             }
-            with whole_folder(out / method / f"seed{seed}") as folder:
+            run = Run(dataset, method, seed, control=True)
+            with whole_folder(out / run.tail) as folder:
                 write_labels(folder, cells, values)
                 (folder / "log.txt").touch()
                 write_json(folder / "status.json", status)

@@ -33,6 +33,7 @@ from moesimvae.closure import code_sha256
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
 from moesimvae.methods import energy
+from moesimvae.nouns import RUNS, made_with
 
 LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
@@ -165,9 +166,9 @@ def _forget(runs_root: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[P
     does not miss a deleted folder while the table made from it is there. The controls of a data set
     are made together.
     """
-    places = {path: path.parent for path in Path(runs_root).glob("*/*/*/status.json")}
-    places |= {path: path.parents[2] for path in Path(runs_root).glob("*/controls/*/*/status.json")}
-    forgotten = {place: None for path, place in sorted(places.items()) if wanted(_status(path))}
+    runs = [p for g in RUNS for p in Path(runs_root).glob(f"{g}/status.json")]
+    places = {path: made_with(path.parent) for path in sorted(runs)}
+    forgotten = {place: None for path, place in places.items() if wanted(_status(path))}
     for place in forgotten:
         for aged in (place / ".snakemake_timestamp", place):
             with contextlib.suppress(FileNotFoundError):

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.files import write_json
+from moesimvae.layers import TRANSFORMED
 from moesimvae.methods.further_cells import NEIGHBOURS, by_nearest_cells
 from moesimvae.methods.interface import Clustering, Invalid
 
@@ -213,12 +213,12 @@ def with_input(cells: AnnData, kind: str) -> AnnData:
     """The cells with X as a method asked for it.
 
     kind: "scaled" (X as it is), "counts" (the layer of that name) or "transformed" (before
-    scaling: the layer of `registry.TRANSFORMED` that there is; X where there is none).
+    scaling: the layer of `layers.TRANSFORMED` that there is; X where there is none).
     """
     if kind == "counts":
         cells.X = cells.layers["counts"]
     elif kind == "transformed":
-        layers = [name for name in registry.TRANSFORMED if name in cells.layers]
+        layers = [name for name in TRANSFORMED if name in cells.layers]
         cells.X = cells.layers[layers[0]] if layers else cells.X
     return cells
 

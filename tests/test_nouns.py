@@ -1,0 +1,143 @@
+"""The nouns: one place for what several parts of the benchmark agree on."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from moesimvae import registry
+from moesimvae.errors import UserError
+from moesimvae.evaluation import quality, statistics, verdicts
+from moesimvae.evaluation.scores import check_controls
+from moesimvae.nouns import Method, Metric, Run, write_schemas
+
+RUNS = [
+    (Run("mnist", "kmeans", 3), "runs/mnist/kmeans/seed3"),
+    (Run("mnist", "true_labels", 0, control=True), "runs/mnist/controls/true_labels/seed0"),
+]
+
+
+@pytest.mark.parametrize(("run", "path"), RUNS)
+def test_a_run_is_its_path_and_back(run, path):
+    assert run.path == path
+    assert Run.of(path) == run
+    assert Run.of(f"/somewhere/results/{path}") == run
+    assert Run.of(run.named("results/projections", ".experts.parquet")) == run
+
+
+def test_controls_of_a_data_set_lie_in_one_folder():
+    for run, path in RUNS:
+        assert path.startswith(Run.controls("mnist") + "/") == run.control
+
+
+def test_with_wildcards_a_run_is_a_pattern_of_paths():
+    pattern = Run("{dataset}", "{method}", "{seed}").path
+    assert pattern.format(dataset="mnist", method="kmeans", seed=3) == RUNS[0][1]
+
+
+@pytest.mark.parametrize("path", ["kmeans/seed0", "runs/mnist/kmeans", "runs/mnist/kmeans/seed"])
+def test_what_is_no_run_is_told(path):
+    with pytest.raises(UserError, match=r"is no run folder; expected …/runs/<dataset>/<method>/se"):
+        Run.of(path)
+
+
+def load(folder, text):
+    path = folder / "methods.yaml"
+    path.write_text(text)
+    return registry.load(path)
+
+
+BASE = """
+first: {title: First, module: kmeans, published_as: k, gpu: true, params: {a: 1, b: [2]}}
+"""
+
+
+def test_a_block_says_only_what_differs_from_the_defaults(tmp_path):
+    block = load(tmp_path, BASE)["first"]
+    assert block.keys() == Method.defaults().keys() | {"title", "module", "published_as"}
+    assert (block["gpu"], block["input"], block["params"]) == (True, "scaled", {"a": 1, "b": [2]})
+
+
+def test_a_block_takes_over_what_it_does_not_say_itself(tmp_path):
+    text = BASE + "third: {title: Third, extends: second, threads: 2}\n"
+    text += "second: {title: Second, extends: first, gpu: false, params: {c: 3, a: 4}}\n"
+    third = load(tmp_path, text)["third"]
+    assert list(third["params"].items()) == [("a", 4), ("b", [2]), ("c", 3)]
+    assert (third["title"], third["module"], third["gpu"]) == ("Third", "kmeans", False)
+    assert not {"published_as", "extends"} & set(third)
+
+
+@pytest.mark.parametrize("base", ["frist", "itself", "[first]"])
+def test_what_extends_no_other_block_is_told(tmp_path, base):
+    with pytest.raises(UserError, match=r"'itself' extends '.*', which is no other block there"):
+        load(tmp_path, BASE + f"itself: {{title: Itself, extends: {base}}}")
+
+
+def test_a_circle_of_blocks_is_told(tmp_path):
+    with pytest.raises(UserError, match="extends 'one', which is no other block there"):
+        load(tmp_path, "one: {extends: two}\ntwo: {extends: one}")
+
+
+def test_a_method_that_is_a_users_own_may_extend_one(tmp_path):
+    (tmp_path / "mine.py").write_text("def cluster(cells, n_clusters, seed, a): ...")
+    text = "mine: {title: Mine, module: mine.py, params: {a: 1}}\n"
+    blocks = load(tmp_path, text + "other: {extends: mine, params: {a: 2}}")
+    assert blocks["other"] == blocks["mine"] | {"title": "other", "params": {"a": 2}}
+
+
+ERROR = {"better": "lower", "range": [0, 1], "chance_corrected": False}  # a share of wrong cells
+
+
+def test_a_metric_knows_which_of_its_values_are_better():
+    error, score = Metric.of(ERROR), Metric.of(ERROR | {"better": "higher"})
+    assert (error.best, error.worst, score.best, score.worst) == (0, 1, 1, 0)
+    values = {"a": 0.5, "b": 0.1, "c": 0.5}
+    assert error.best_first(values) == ["b", "a", "c"]
+    assert score.best_first(values) == ["a", "c", "b"]
+    assert Metric.of({"better": "none"}).sign == 0
+
+
+def errors(**values):
+    rows = [{"method": method, "value": value} for method, value in values.items()]
+    where = {"dataset": "toy", "split": "all", "metric": "error", "run": "r", "seed": 0}
+    return pd.DataFrame(rows).assign(**where)
+
+
+def test_where_lower_is_better_all_that_compare_know_it():
+    assert list(statistics.friedman(np.tile([0.1, 0.2, 0.3], (6, 1)), "lower").ranks) == [1, 2, 3]
+    assert list(statistics.pareto_front([1, 2, 2], [0.5, 0.1, 0.6], "lower")) == [True, True, False]
+    assert verdicts.judge(0.2, [0.1], 0.01, "lower").direction == "better"
+    cells = pd.DataFrame([{"dataset": "toy", "split": "all", "population": "p", "n_cells": 500}])
+    controls = {"true_labels": 0.0, "one_cluster": 0.8, "random_labels": 0.9}
+    check_controls(errors(**controls), {"error": ERROR}, cells)
+    with pytest.raises(UserError, match=r"'true_labels' misbehaves .* expected 0 within"):
+        check_controls(errors(**controls | {"true_labels": 1.0}), {"error": ERROR}, cells)
+
+
+def test_quality_knows_where_lower_is_better():
+    scores = errors(true_labels=0.1, one_cluster=0.8, random_labels=0.9, good=0.3, bad=0.85, odd=0)
+    rows = quality._range(scores, scores["method"].unique(), {"error": ERROR})
+    assert [(row["method"], row["level"], row["found"]) for row in rows] == [
+        ("bad", "amber", "error 0.850 is no better than a blind control's 0.800"),
+        ("odd", "red", "error 0.000 is below the true labels' 0.100"),
+    ]
+
+
+def test_the_schema_of_methods_is_that_of_the_noun(root, tmp_path):
+    write_schemas(tmp_path)
+    kept = (root / "workflow/schemas/methods.schema.json").read_text()
+    written = (tmp_path / "methods.schema.json").read_text()
+    assert kept == written, "stale; run `python -m moesimvae.nouns workflow/schemas`"
+
+
+def test_built_in_blocks_fit_the_schema_as_they_are_written(root):
+    schema = json.loads((root / "workflow/schemas/methods.schema.json").read_text())
+    blocks = yaml.safe_load((root / "workflow/registry/methods.yaml").read_text())
+    jsonschema.validate(blocks, schema)
+    for key, value in {"thread": 1, "threads": 0, "input": "raw", "gpu": "yes"}.items():
+        wrong = {"kmeans": blocks["kmeans"] | {key: value}}
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
