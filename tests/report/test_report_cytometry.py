@@ -11,6 +11,7 @@ import synthetic_results as synthetic
 from matplotlib.collections import PathCollection
 
 from moesimvae.errors import UserError
+from moesimvae.evaluation import comparison
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.report import (
     experts,
@@ -20,7 +21,6 @@ from moesimvae.report import (
     showcase,
     spread,
     style,
-    tables,
 )
 
 SHOWCASE = "moe_sim_vae"
@@ -35,14 +35,14 @@ def made(tmp_path_factory):
 
 def compare(made, datasets, published=None):
     experiment = made.experiment | {"datasets": datasets}
-    return tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        experiment, published,
+    return comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, experiment, published,
     )  # fmt: skip
 
 
 def facts_of(made, names):
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     return {name: facts[name] for name in names}
 
 
@@ -51,15 +51,15 @@ def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatc
     wells = list(synthetic.WELLS)
     table = compare(made, wells)
     drawn = pictures.pictures(
-        table, tables.read_many(made.runs), made.metrics, made.methods, facts_of(made, wells),
-        [], {}, tables.read_many(made.populations),
+        table, comparison.read_many(made.runs), made.metrics, made.methods, facts_of(made, wells),
+        [], {}, comparison.read_many(made.populations),
     )  # fmt: skip
     names = [picture.name for picture in drawn]
     assert names[:2] == ["violins_f_flowcap", "violins_f1_mean_hungarian"]  # 10: no spread
     with_own = {n.removeprefix("scores_") for n in names if n.startswith("scores_")}
     assert with_own == set(wells[:8])
     few = pictures.pictures(
-        compare(made, wells[:3]), tables.read_many(made.runs), made.metrics, made.methods,
+        compare(made, wells[:3]), comparison.read_many(made.runs), made.metrics, made.methods,
         facts_of(made, wells[:3]), [], {},
     )  # fmt: skip
     assert [picture.name for picture in few][:2] == ["spread", "violins_f_flowcap"]
@@ -77,7 +77,7 @@ def test_spread_shows_every_run_and_marks_what_did_not_finish(made):
         strict=True,
     ):
         rows = own[(own["dataset"] == dataset) & (own["metric"] == metric)]
-        expected = sorted(v for _, row in rows.iterrows() for v in tables.values(row).values())
+        expected = sorted(v for _, row in rows.iterrows() for v in comparison.values(row).values())
         dots = [c for c in panel.collections if isinstance(c, PathCollection)]
         np.testing.assert_allclose(sorted(np.concatenate([c.get_offsets() for c in dots])[:, 1]),
                                    expected)  # fmt: skip
@@ -170,7 +170,7 @@ def test_only_the_largest_of_very_many_clusters_are_drawn(monkeypatch):
 
 def test_populations_are_compared_with_the_best_others(made):
     table = compare(made, ["levine_32dim"])
-    frame = tables.read_many(made.populations)
+    frame = comparison.read_many(made.populations)
     methods = populations.compared(table, SHOWCASE, "levine_32dim")
     assert methods[0] == SHOWCASE
     f1 = table[(table["metric"] == "f1_mean_hungarian") & (table["kind"] == "method")]

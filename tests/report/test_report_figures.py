@@ -10,7 +10,8 @@ from matplotlib.image import imread
 from PIL import Image
 
 from moesimvae.errors import UserError
-from moesimvae.report import figures, latent, pictures, showcase, style, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import figures, latent, pictures, showcase, style
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +24,20 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(made):
     run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
-    table = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment,
+    table = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment,
     )  # fmt: skip
     return list(
         pictures.pictures(
             table,
-            tables.read_many(made.runs),
+            comparison.read_many(made.runs),
             made.metrics,
             made.methods,
-            tables.read_facts(made.datasets),
+            comparison.read_facts(made.datasets),
             [latent.read_view(made.projections[0], made.labels[0], run)],
             pictures.read_histories([run, run.with_name("seed1"), run.parent.parent / "gmm/seed0"]),
-            tables.read_many(made.populations),
+            comparison.read_many(made.populations),
             [showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])],
         )
     )
@@ -115,12 +116,12 @@ def test_what_did_not_finish_is_written_into_the_pictures(drawn):
 
 
 def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made):
-    scores = tables.read_many(made.scores)
+    scores = comparison.read_many(made.scores)
     metric = scores["metric"].iloc[0]
     scores.loc[(scores["method"] == "kmeans") & (scores["metric"] == metric), "value"] = np.nan
-    runs = tables.read_many(made.runs)
-    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
-    facts = tables.read_facts(made.datasets)
+    runs = comparison.read_many(made.runs)
+    table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = comparison.read_facts(made.datasets)
     first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
     assert "not scored" in texts(first.figure)
     assert "k-means" not in first.caption.partition("Did not finish")[2]
@@ -128,11 +129,11 @@ def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made)
 
 def test_the_line_of_blind_controls_is_not_the_true_labels(made):
     """Where these score below 1, as in metrics that look at no truth."""
-    scores = tables.read_many(made.scores)
+    scores = comparison.read_many(made.scores)
     scores.loc[scores["method"] == "true_labels", "value"] = 0.7
-    runs = tables.read_many(made.runs)
-    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
-    facts = tables.read_facts(made.datasets)
+    runs = comparison.read_many(made.runs)
+    table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = comparison.read_facts(made.datasets)
     first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
     blind = table[table["method"].isin(["random_labels", "one_cluster"])].groupby("metric")["mean"]
     dotted = [line for line in first.figure.axes[0].lines if line.get_linestyle() == ":"]
@@ -140,14 +141,14 @@ def test_the_line_of_blind_controls_is_not_the_true_labels(made):
 
 
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
-    runs = tables.read_many(made.runs).assign(status="timeout", reason="too slow")
+    runs = comparison.read_many(made.runs).assign(status="timeout", reason="too slow")
     runs[["clusters_found", "noise_share"]] = np.nan
     empty = tmp_path / "scores.csv"
     empty.write_text(made.scores[0].read_text().split("\n")[0] + "\n")
-    table = tables.comparison(
-        tables.read_many([empty]), runs, made.methods, made.metrics, made.experiment
+    table = comparison.compare(
+        comparison.read_many([empty]), runs, made.methods, made.metrics, made.experiment
     )
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     drawn = pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})
     drawn = {p.name.split("_tabula")[0]: p for p in drawn}
     assert list(drawn) == ["scores", "cost"]

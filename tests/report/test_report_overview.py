@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 
-from moesimvae.report import formats, overview, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import formats, overview, sections
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
 FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
@@ -39,14 +40,14 @@ PUBLISHED = quoted(
 
 def compare(made, published=None):
     experiment = made.experiment | {"metrics": ["f_flowcap", "f1_mean_hungarian", "ari"]}
-    return tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        experiment, published,
+    return comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, experiment, published,
     )  # fmt: skip
 
 
 def views(made, published=None, remark=""):
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     return overview.overviews(compare(made, published), made.metrics, facts, remark)
 
 
@@ -108,7 +109,7 @@ def test_subsets_are_said_and_published_values_of_the_whole_kept_away(made):
 def test_a_single_data_set_needs_no_overview_but_a_remark_is_never_lost(made):
     one = compare(made)
     one = one[one["dataset"] == "mnist"]
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     assert overview.overviews(one, made.metrics, facts) == []
     assert overview.overviews(one, made.metrics, facts, REMARK) == []
     first, *others = sections.sections(one, made.metrics, facts, remark=REMARK)
@@ -164,7 +165,7 @@ def many(n):
     experiment = {"datasets": [f"w{i}" for i in range(n)], "metrics": ["f_flowcap"],
                   "methods": {"kmeans": [0], "gmm": [0]}}  # fmt: skip
     methods, metrics = synthetic.methods_block(), synthetic.metrics_block()
-    table = tables.comparison(
+    table = comparison.compare(
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
     facts = {f"w{i}": FACTS | {"title": f"Well {i}", "simulated": False, "partial": False,
@@ -202,7 +203,7 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
 
 
 def test_by_dataset_has_every_pair_at_full_precision(made):
-    table, facts = compare(made), tables.read_facts(made.datasets)
+    table, facts = compare(made), comparison.read_facts(made.datasets)
     every = overview.by_dataset(table, facts)
     assert len(every) == 3 * len(synthetic.METHODS)
     own = table[(table["metric"] == "ari") & (table["source"] == "run")]

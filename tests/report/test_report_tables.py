@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesimvae.errors import UserError
-from moesimvae.report import formats, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import formats, sections
 
 METRICS = synthetic.metrics_block()
 METHODS = {
@@ -59,7 +60,7 @@ def small(results, metrics=("nmi_arithmetic",), published=None, seeds=(0, 1, 2))
                   "metrics": list(metrics), "seeds": list(seeds)}  # fmt: skip
     columns = ["dataset", "method", "seed", "split", "metric", "value", "run"]
     scores = pd.DataFrame(scores, columns=columns)
-    return tables.comparison(
+    return comparison.compare(
         scores, pd.DataFrame(runs), METHODS, METRICS, experiment, published
     )  # fmt: skip
 
@@ -212,7 +213,7 @@ def test_clusters_that_only_the_runs_count_are_told_as_such():
     table = small({"a": {0: 0.1}}, seeds=[0])
     assert row(table, "a", "clusters_found")["mean"] == 3
     assert "Clusters found and noise: of all cells, scored or not." in view(table).legend["cost"]
-    scored = small({"a": {0: 0.1}}, metrics=["nmi_arithmetic", *tables.FOUND], seeds=[0])
+    scored = small({"a": {0: 0.1}}, metrics=["nmi_arithmetic", *comparison.FOUND], seeds=[0])
     assert row(scored, "a", "clusters_found")["mean"] == 0.1
     assert "of all cells" not in view(scored).legend["cost"]
 
@@ -275,10 +276,10 @@ def test_the_caption_says_simulated_subset_n_and_machine():
 def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
     (tmp_path / "dataset.json").write_text('{"name": "x", "n_clusters": 10}')
     paths = [tmp_path / "dataset.json"]
-    assert tables.read_facts(paths)["x"]["n_clusters"] == 10
+    assert comparison.read_facts(paths)["x"]["n_clusters"] == 10
     status = {"dataset": "x", "n_clusters": 15}
-    assert tables.read_facts(paths, [status])["x"]["n_clusters"] == 15
-    assert tables.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
+    assert comparison.read_facts(paths, [status])["x"]["n_clusters"] == 15
+    assert comparison.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
 
 
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])
@@ -290,7 +291,7 @@ def test_tables_that_contradict_themselves_are_refused(change):
                           "clusters_found": 1, "noise_share": 0, "run": "r"}])  # fmt: skip
     scores = pd.DataFrame([{"dataset": "x", "method": "a", "seed": 0, "split": "all",
                             "metric": "nmi_arithmetic", "value": 0.5, "run": "r"}])  # fmt: skip
-    tables.comparison(scores, runs, METHODS, METRICS, experiment)
+    comparison.compare(scores, runs, METHODS, METRICS, experiment)
     if change == "twice":
         scores = pd.concat([scores, scores])
     elif change == "unknown run":
@@ -300,7 +301,7 @@ def test_tables_that_contradict_themselves_are_refused(change):
     else:
         experiment["metrics"] = ["nmi_aritmetic"]
     with pytest.raises(UserError, match=r"twice|not in the runs|ended as timeout|did you mean"):
-        tables.comparison(scores, runs, METHODS, METRICS, experiment)
+        comparison.compare(scores, runs, METHODS, METRICS, experiment)
 
 
 def test_names_are_escaped():
@@ -347,17 +348,17 @@ class _Shape(HTMLParser):
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     made = synthetic.build(tmp_path_factory.mktemp("results"), n_cells=60)
-    published = tables.read_many([made.published])
-    table = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment, published,
+    published = comparison.read_many([made.published])
+    table = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment, published,
     )  # fmt: skip
     return made, table
 
 
 def test_all_rows_of_a_table_are_equally_wide(everything):
     made, table = everything
-    parts = sections.sections(table, made.metrics, tables.read_facts(made.datasets))
+    parts = sections.sections(table, made.metrics, comparison.read_facts(made.datasets))
     for part in parts:
         shape = _Shape()
         shape.feed(formats.to_html([part]))
@@ -376,16 +377,16 @@ def test_all_rows_of_a_table_are_equally_wide(everything):
 
 def test_the_same_input_gives_the_same_bytes_and_csv_keeps_everything(everything, tmp_path):
     made, table = everything
-    again = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment, tables.read_many([made.published]),
+    again = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment, comparison.read_many([made.published]),
     )  # fmt: skip
-    assert tables.to_csv(table) == tables.to_csv(again)
+    assert comparison.to_csv(table) == comparison.to_csv(again)
     path = tmp_path / "table.csv"
-    path.write_text(tables.to_csv(table))
-    pd.testing.assert_frame_equal(tables.read_csv(path), table)
-    assert tables.to_csv(tables.read_csv(path)) == tables.to_csv(table)
-    facts = tables.read_facts(made.datasets)
+    path.write_text(comparison.to_csv(table))
+    pd.testing.assert_frame_equal(comparison.read_csv(path), table)
+    assert comparison.to_csv(comparison.read_csv(path)) == comparison.to_csv(table)
+    facts = comparison.read_facts(made.datasets)
     first, second = (sections.sections(t, made.metrics, facts) for t in (table, again))
     for write in (formats.to_html, lambda p: formats.to_latex(p, "e")):
         assert write(first) == write(second)

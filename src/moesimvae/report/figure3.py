@@ -22,8 +22,9 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from moesimvae import files, registry
+from moesimvae.evaluation import comparison
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import FIGURE3, OWN_SPACE, sections, tables
+from moesimvae.report import FIGURE3, OWN_SPACE, sections
 from moesimvae.report.figures import unavailable
 from moesimvae.report.latent import match, natural, shown
 from moesimvae.report.style import (
@@ -151,7 +152,7 @@ def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
     seed = int(run.name.removeprefix("seed"))
     status = files.read_json(run / "status.json")
     if status["status"] != "ok":
-        return Labelling(method, seed, None, tables.failure(status["status"]))
+        return Labelling(method, seed, None, comparison.failure(status["status"]))
     found = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
     return Labelling(method, seed, found.loc[cells].to_numpy(int))
 

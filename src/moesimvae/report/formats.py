@@ -8,7 +8,8 @@ from textwrap import wrap
 
 import pandas as pd
 
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import sections
 from moesimvae.report.overview import Overview
 from moesimvae.report.render import render
 from moesimvae.report.sections import Cell, Row, Section, letter
@@ -112,21 +113,21 @@ def to_latex(parts: Sequence[Section], name: str, overviews: Sequence[Overview] 
     `tab:<name>-<data set>-cost`; overviews come first, as `tab:<name>-overview-<number>`.
     """
     label = re.sub(r"[^A-Za-z0-9]+", "-", name)
-    tables = ["% \\usepackage{booktabs,graphicx}"]
-    tables += [_latex_overview(view, f"tab:{label}-{view.key}") for view in overviews]
+    texts = ["% \\usepackage{booktabs,graphicx}"]
+    texts += [_latex_overview(view, f"tab:{label}-{view.key}") for view in overviews]
     for part in parts:
-        tables.append(_latex_table(part, f"tab:{label}-{part.key}", cost=False))
+        texts.append(_latex_table(part, f"tab:{label}-{part.key}", cost=False))
         if part.scores:
-            tables.append(_latex_table(part, f"tab:{label}-{part.key}-cost", cost=True))
-    return "\n".join(tables)
+            texts.append(_latex_table(part, f"tab:{label}-{part.key}-cost", cost=True))
+    return "\n".join(texts)
 
 
 def _latex_table(part: Section, label: str, cost: bool) -> str:
-    quality = len(part.scores) - len(tables.FOUND) if part.scores else 0
+    quality = len(part.scores) - len(comparison.FOUND) if part.scores else 0
     if cost:
         tail = ["Seconds", "Peak MB", "Device"]
         groups = [(h, rows) for h, rows in part.groups if all(row.scores for row in rows)]
-        spans = [("", 2), ("Run here", len(tables.FOUND)), ("Cost", len(tail))]
+        spans = [("", 2), ("Run here", len(comparison.FOUND)), ("Cost", len(tail))]
         caption = f"{part.heading}: clusters found and cost."
         return _latex_part(part, label, caption, groups, spans, 0, slice(quality, None), tail)
     (title, width), *others = _quality_spans(part)
@@ -171,7 +172,7 @@ def _quality_spans(part: Section) -> list[tuple[str, int]]:
     if not part.scores:
         return [("", 0)]
     *whole, (title, width) = part.spans
-    spans = [*whole, (title, width - len(tables.FOUND))]
+    spans = [*whole, (title, width - len(comparison.FOUND))]
     return [(latex(t), n) for t, n in spans if n]
 
 
@@ -243,7 +244,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, dict], name: str) -
             cells += [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
         cells = list(map(latex, cells))
         if not row["n"]:
-            why = latex(tables.failure(row["status"]))
+            why = latex(comparison.failure(row["status"]))
             cells.append(rf"\multicolumn{{{len(names)}}}{{l}}{{{why}}}")
         lines.append(" & ".join(cells) + r" \\")
         last = where
@@ -287,8 +288,8 @@ def _mean_sd(mean: float, sd: float, metric: str) -> str:
         return "–"
     if metric == "clusters_found":
         return f"{mean:.1f}"
-    text = f"{round(mean, tables.DIGITS) + 0.0:.{tables.DIGITS}f}"
-    return text if pd.isna(sd) else f"{text} ± {sd:.{tables.DIGITS}f}"
+    text = f"{round(mean, comparison.DIGITS) + 0.0:.{comparison.DIGITS}f}"
+    return text if pd.isna(sd) else f"{text} ± {sd:.{comparison.DIGITS}f}"
 
 
 def _latex_below(part: Section, cost: bool) -> str:

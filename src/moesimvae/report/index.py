@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import quality, verdicts
-from moesimvae.report import page, sections, tables
+from moesimvae.evaluation import comparison, quality, verdicts
+from moesimvae.report import page, sections
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
 from moesimvae.report.verdicts import INTERVALS, MARKS, MEANING, SIGNS, counts, groups, headline
@@ -45,9 +45,11 @@ def read(results: str | Path, titles: Mapping[str, str]) -> list[Experiment]:
         folder = results / name
         if not (folder / "report.html").exists():
             continue
-        table = tables.read_csv(folder / "table.csv")
+        table = comparison.read_csv(folder / "table.csv")
         own = dict.fromkeys(table["dataset"][table["source"] == "run"])
-        facts = tables.read_facts(results / "data" / dataset / "dataset.json" for dataset in own)
+        facts = comparison.read_facts(
+            results / "data" / dataset / "dataset.json" for dataset in own
+        )
         checks = folder / "quality.csv"
         told = pd.read_csv(checks, keep_default_na=False) if checks.exists() else None
         found.append(Experiment(name, title, table, facts, told))
@@ -101,8 +103,10 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
 def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
     """What the index says of an experiment in one row."""
     table = experiment.table
-    own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
-    found = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
+    own = comparison.of_first_split(
+        table[(table["source"] == "run") & (table["kind"] != "control")]
+    )
+    found = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
     ranked = [m for m in dict.fromkeys(own["metric"]) if metrics[m]["better"] != "none"]
     first = own[(own["metric"] == ranked[0]) & (own["rank"] == 1)] if ranked else own[:0]
     names = list(dict.fromkeys(own["dataset"]))

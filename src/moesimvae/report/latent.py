@@ -18,8 +18,8 @@ from scipy.optimize import linear_sum_assignment
 
 from moesimvae import files
 from moesimvae.errors import UserError
+from moesimvae.evaluation import comparison
 from moesimvae.model.projection import umap_projection
-from moesimvae.report import tables
 from moesimvae.report.style import HALO, NOISE, PALETTE, UNSCORED, WIDTH, styled
 
 MAX_POINTS = 20_000
@@ -115,7 +115,7 @@ def read_view(projection: str | Path, labels: str | Path, run: str | Path) -> Vi
         status = files.read_json(run / "status.json")
         reason = "This method gives no embedding."
         if status["status"] != "ok":
-            reason = f"{tables.failure(status['status'])}: {status['reason']}"
+            reason = f"{comparison.failure(status['status'])}: {status['reason']}"
         return View(dataset, method, int(seed[4:]), empty, empty, empty, missing=reason)
     truth = pd.read_parquet(labels).set_index("cell")
     clusters = pd.read_parquet(run / "labels.parquet").set_index("cell")

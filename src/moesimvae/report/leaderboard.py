@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesimvae.report import records, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import records, sections
 from moesimvae.report.overview import BOUND
 
 Block = dict[str, Any]
@@ -26,7 +27,7 @@ def leaderboard(
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
     comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
-    table from `tables.comparison`; data set → dataset.json), one for each experiment. A row has
+    table from `comparison.compare`; data set → dataset.json), one for each experiment. A row has
     `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
     number is all of them. `href` leads to the list of its runs.
     """
@@ -42,7 +43,7 @@ def leaderboard(
                 "name": name,
                 "title": sections.metric_title(name, metrics),
                 "better": metrics.get(name, {}).get("better", "higher"),
-                "digits": 1 if name == "clusters_found" else tables.DIGITS,
+                "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
             }
             for name in (*own, *(m for m in shown if m not in own))
@@ -78,7 +79,7 @@ def _rows(
             "dataset": sections.title_of(dataset, "all", datasets.get(dataset)),
             "cells": sections.cells_of(split),
             "n": _seeds(finished, first),
-            "dnf": tables.failure(first["status"]) if source == "run" and finished == 0 else "",
+            "dnf": comparison.failure(first["status"]) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
             "href": records.href(first["runs"], where, dataset in detailed),
@@ -103,7 +104,7 @@ def _seeds(finished: Any, row: pd.Series) -> str:
 def _score(row: pd.Series) -> list[float | None] | None:
     if np.isnan(row["mean"]):
         return None
-    values = list(tables.values(row).values()) or [row["mean"]]
+    values = list(comparison.values(row).values()) or [row["mean"]]
     numbers = (row["mean"], np.median(values), min(values), max(values), row["sd"])
     return [_number(value, SHARP) for value in numbers]
 

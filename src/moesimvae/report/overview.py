@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesimvae.report import IN_DETAIL, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, sections
 from moesimvae.report.sections import Cell
 
 Block = dict[str, Any]
@@ -48,7 +49,7 @@ def overviews(
 ) -> list[Overview]:
     """Methods by data sets, as many metrics side by side as a page is wide.
 
-    table: from `tables.comparison`; remark: what must be said below the first table about the
+    table: from `comparison.compare`; remark: what must be said below the first table about the
     published numbers. Nothing for a single data set. A published lower bound
     stands in its metric's column behind "≥"; published numbers of data sets that were not run
     here, such as the whole of a subset, are not in these tables. More than IN_DETAIL data sets
@@ -56,11 +57,11 @@ def overviews(
     """
     own, quoted = (table[table["source"] == source] for source in ("run", "published"))
     # Of cells that were held out, the test cells; the others stand in each data set's own table.
-    own = tables.of_first_split(own)
+    own = comparison.of_first_split(own)
     parts = list(dict.fromkeys(zip(own["dataset"], own["split"], strict=True)))
     if len(parts) < 2:
         return []
-    names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
     pooled = len(parts) > IN_DETAIL
     at_once = max(1, COLUMNS // (1 if pooled else len(parts)))
     made = []
@@ -127,7 +128,7 @@ def _run_row(
     cells, finished = [], []
     for dataset, split, metric in keys:
         row = runs.loc[(method, dataset, split, metric)]
-        n = int(runs.loc[(method, dataset, split, tables.FOUND[0]), "n"])
+        n = int(runs.loc[(method, dataset, split, comparison.FOUND[0]), "n"])
         cells.append(sections.score_cell(row, metric, n, notes, tell=True))
         finished.append(n)
     low, high = min(finished), max(finished)
@@ -189,7 +190,7 @@ def _pooled(
             of_method = mine[mine["method"] == method]
             cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
             one = of_method.iloc[0]
-            done = of_method[(of_method["metric"] == tables.FOUND[0]) & (of_method["n"] > 0)]
+            done = of_method[(of_method["metric"] == comparison.FOUND[0]) & (of_method["n"] > 0)]
             n = f"{done['dataset'].nunique()} of {len(parts)}"
             rows.append(OverviewRow(one["title"], sections.marks(one), n, tuple(cells)))
         if rows:
@@ -272,7 +273,7 @@ def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFra
     rows = []
     for (dataset, split, method), mine in own.groupby(["dataset", "split", "method"], sort=False):
         facts, by_metric = datasets[dataset], mine.set_index("metric")
-        found = by_metric.loc[tables.FOUND[0]]
+        found = by_metric.loc[comparison.FOUND[0]]
         row = {
             "group": facts.get("group", ""), "dataset": dataset, "title": facts["title"],
             "simulated": facts["simulated"], "partial": facts["partial"], "split": split,

@@ -12,7 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from moesimvae import closure, files
-from moesimvae.report import IN_DETAIL, overview, records, screening, sections, signatures, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, overview, records, screening, sections, signatures
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
 from moesimvae.report.verdicts import MARKS, checked
@@ -46,7 +47,7 @@ def page(
 ) -> str:
     """The report of one experiment as HTML.
 
-    table: from `tables.comparison`; runs: contract 4's table; statuses: path of each run,
+    table: from `comparison.compare`; runs: contract 4's table; statuses: path of each run,
     relative to the results folder → its status.json; datasets: name → dataset.json; figures:
     folders written by `style.write`; views: from `spaces.spaces`;
     remark: on the published numbers, as for `overview.overviews`; signature: from
@@ -103,8 +104,10 @@ def summary(
     screened: pd.DataFrame | None = None,
 ) -> list[str]:
     """What was run, what failed and what came out, in sentences made from the tables alone."""
-    own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
-    finished = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
+    own = comparison.of_first_split(
+        table[(table["source"] == "run") & (table["kind"] != "control")]
+    )
+    finished = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
     names = [sections.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
     where = f" ({overview.joined(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())

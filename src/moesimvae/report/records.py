@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.report import IN_DETAIL, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, sections
 
 Block = dict[str, Any]
 
@@ -46,7 +47,7 @@ def records(
 ) -> list[Block]:
     """For each of the first IN_DETAIL data sets, each method with its runs.
 
-    table: from `tables.comparison`; runs: contract 4's; statuses: path of the run → status.json.
+    table: from `comparison.compare`; runs: contract 4's; statuses: path of the run → status.json.
     """
     own = table[table["source"] == "run"]
     named = environments(statuses)[1]
@@ -89,7 +90,7 @@ def _group(
     named: Mapping[str, int],
 ) -> Block:
     """All runs of one method on one data set; rows with the same runs share them."""
-    values = {(r["split"], r["metric"]): tables.values(r) for _, r in rows.iterrows()}
+    values = {(r["split"], r["metric"]): comparison.values(r) for _, r in rows.iterrows()}
     seeds = []
     for path in paths:
         run, status = runs.loc[path], statuses[path]
@@ -99,10 +100,10 @@ def _group(
                 "path": path,
                 "seed": run["seed"],
                 "ok": run["status"] == "ok",
-                "status": tables.short(run["status"]),
+                "status": comparison.short(run["status"]),
                 "reason": run["reason"] if isinstance(run["reason"], str) else "",
                 "scores": [
-                    "" if v is None else f"{v:.0f}" if m == tables.FOUND[0] else sections.fixed(v)
+                    _score(v, m)
                     for (_, m), v in zip(columns, scores, strict=True)
                 ],
                 "seconds": _seconds(run["wall_seconds"]),
@@ -178,7 +179,7 @@ def unfinished(
             "title": methods[row["method"]]["title"],
             "dataset": row["dataset"],
             "seed": row["seed"],
-            "status": tables.short(row["status"]),
+            "status": comparison.short(row["status"]),
             "seconds": _seconds(row["wall_seconds"]),
             "memory": _whole(row["peak_memory_mb"]),
             "reason": row["reason"] if isinstance(row["reason"], str) else "",
@@ -219,3 +220,9 @@ def _seconds(value: float) -> str:
 
 def _whole(value: float | None) -> str:
     return "" if pd.isna(value) else f"{value:,.0f}"
+
+
+def _score(value: float | None, metric: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if metric == comparison.FOUND[0] else sections.fixed(value)

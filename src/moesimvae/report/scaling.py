@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import sections
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
@@ -28,9 +29,9 @@ def grows(datasets: Mapping[str, Block]) -> bool:
 def scaling_picture(
     table: pd.DataFrame, datasets: Mapping[str, Block], colours: Mapping[str, str]
 ) -> Picture:
-    """The picture with its caption. table: from `tables.comparison`."""
+    """The picture with its caption. table: from `comparison.compare`."""
     own = table[(table["source"] == "run") & (table["kind"] == "method")]
-    own = tables.of_first_split(own)
+    own = comparison.of_first_split(own)
     own = own[own["metric"] == own["metric"].iloc[0]]
     own = own.assign(n_cells=[datasets[d]["n_cells"] for d in own["dataset"]])
     slopes = "; ".join(

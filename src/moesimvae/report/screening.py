@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from moesimvae import registry
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import sections
 
 Block = dict[str, Any]
 
@@ -59,7 +60,7 @@ def screening_tables(
 def _columns(rows: pd.DataFrame) -> list[str]:
     """<metric>_<split>, as far as there are values; not of all cells where some are held out."""
     scored = [c for c in rows if c.startswith(METRICS) and rows[c].notna().any()]
-    splits = tables.shown_splits(c.rpartition("_")[2] for c in scored)
+    splits = comparison.shown_splits(c.rpartition("_")[2] for c in scored)
     return [f"{m}_{s}" for m in METRICS for s in splits if f"{m}_{s}" in scored]
 
 
@@ -74,6 +75,6 @@ def _row(
 ) -> tuple[str, str, list[str], str]:
     numbers = ["–" if pd.isna(row[c]) else sections.fixed(row[c]) for c in columns]
     settings = registry.in_words(json.loads(row["settings"]))
-    status = "" if row["status"] == "ok" else tables.failure(row["status"])
+    status = "" if row["status"] == "ok" else comparison.failure(row["status"])
     chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
     return methods[row["method"]]["title"], settings, numbers, status or chosen

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.errors import UserError
-from moesimvae.report import IN_DETAIL, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL
 
 Block = dict[str, Any]
 
@@ -62,7 +63,7 @@ class Section:
     """One table: a data set, its rows in groups, and what must be said below it.
 
     `spans` are titles over as many columns of `scores` each, the last of which are of
-    tables.FOUND.
+    comparison.FOUND.
     """
 
     dataset: str
@@ -174,20 +175,20 @@ def _section(
 def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
     """(split, metric) of every column: each split's scores, then what a run found."""
     splits = list(dict.fromkeys(own["split"]))
-    names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
     scores = [(split, metric) for split in splits for metric in names]
-    return scores + [(split, metric) for split in splits[:1] for metric in tables.FOUND]
+    return scores + [(split, metric) for split in splits[:1] for metric in comparison.FOUND]
 
 
 def _spans(own: pd.DataFrame, columns: list[tuple[str, str]]) -> list[tuple[str, int]]:
     splits = list(dict.fromkeys(own["split"]))
     if len(splits) < 2:
         return [("Run here", len(columns))]
-    each = (len(columns) - len(tables.FOUND)) // len(splits)
-    of_all = (own["definition"] == tables.OF_ALL_CELLS).any()
+    each = (len(columns) - len(comparison.FOUND)) // len(splits)
+    of_all = (own["definition"] == comparison.OF_ALL_CELLS).any()
     found = "all cells" if of_all else f"{splits[0]} cells"
     spans = [(f"{_named(split)} cells", each) for split in splits]
-    return [(f"Run here: {spans[0][0]}", each), *spans[1:], (found, len(tables.FOUND))]
+    return [(f"Run here: {spans[0][0]}", each), *spans[1:], (found, len(comparison.FOUND))]
 
 
 def cells_of(split: str) -> str:
@@ -218,12 +219,14 @@ def _run_row(
     by_column = rows.set_index(["split", "metric"])
     first = rows.iloc[0]
     # The clusters a run found are known whenever it finished, whatever a metric says.
-    found = by_column.loc[(columns[0][0], tables.FOUND[0])]
+    found = by_column.loc[(columns[0][0], comparison.FOUND[0])]
     finished, planned, failed = int(found["n"]), int(first["n_planned"]), found["reason"]
     why = (note(notes, failed),) if failed else ()
     dnf = None
     if finished == 0:
-        dnf = Cell(tables.failure(first["status"]), notes=why, run=first["runs"].partition(" ")[0])
+        dnf = Cell(
+            comparison.failure(first["status"]), notes=why, run=first["runs"].partition(" ")[0]
+        )
     spent = seconds(first["wall_seconds"])
     return Row(
         f"{first['title']}: {first['settings']}" if first["settings"] else first["title"],
@@ -265,11 +268,11 @@ def score_cell(
     number = _count if count else fixed
     text, below = number(row["mean"]), ""
     if varies:
-        digits = 1 if count else tables.DIGITS
+        digits = 1 if count else comparison.DIGITS
         mean = round(row["mean"], digits) + 0.0  # no "-0.000"
         text = f"{mean:,.{digits}f} ± {row['sd']:,.{digits}f}"
         below = f"{number(row['min'])}–{number(row['max'])}"
-    elif row["n"] > 1 and metric not in tables.FOUND:
+    elif row["n"] > 1 and metric not in comparison.FOUND:
         text += " ± 0"
     rank = 0 if pd.isna(row["rank"]) else int(row["rank"])
     lacking = row["n"] < (row["n_planned"] if tell else finished)
@@ -374,10 +377,10 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
             "Seconds (wall clock) and peak memory: mean over the finished runs, or what the "
             "failed ones had used (> : stopped at the limit)."
         )
-        if (own["definition"] == tables.OF_ALL_CELLS).any():
-            cost.append(f"Clusters found and noise: {tables.OF_ALL_CELLS}.")
+        if (own["definition"] == comparison.OF_ALL_CELLS).any():
+            cost.append(f"Clusters found and noise: {comparison.OF_ALL_CELLS}.")
     if not quoted.empty:
-        where = tables.joined(quoted["quoted_from"])
+        where = comparison.joined(quoted["quoted_from"])
         quality.append(f"Published values are quoted from {where}, not run here; –: not reported.")
     said = {"general": general, "quality": quality, "cost": cost}
     if machine and not own.empty:
@@ -448,7 +451,7 @@ def letter(number: int) -> str:
     return prefix + chr(ord("a") + number % 26)
 
 
-def fixed(value: float, digits: int = tables.DIGITS) -> str:
+def fixed(value: float, digits: int = comparison.DIGITS) -> str:
     # rounding first, then + 0.0: no "-0.000"
     return "0" if value == 0 else f"{round(value, digits) + 0.0:.{digits}f}"
 

@@ -15,7 +15,8 @@ import pandas as pd
 from anndata.io import read_elem
 
 from moesimvae.data import signature
-from moesimvae.report import formats, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import formats, sections
 
 Block = dict[str, Any]
 
@@ -114,7 +115,7 @@ def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Block]) -> li
     """From `table` to what people read; datasets: name → dataset.json."""
     made = []
     for dataset, rows in frame.groupby("dataset", sort=False):
-        splits = tables.shown_splits(rows["split"])
+        splits = comparison.shown_splits(rows["split"])
         by_group = rows.set_index(["group", "split"])
         groups = list(dict.fromkeys(rows["group"]))
         body = []

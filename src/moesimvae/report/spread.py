@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import sections
 from moesimvae.report.overview import BOUND
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, cut, styled, wrapped
 
@@ -81,7 +82,7 @@ def _about(own: pd.DataFrame, datasets: Mapping[str, Block]) -> str:
 
 def _contestants(table: pd.DataFrame) -> pd.DataFrame:
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
-    return tables.own_settings(tables.of_first_split(own))
+    return comparison.own_settings(comparison.of_first_split(own))
 
 
 def _quoted(table: pd.DataFrame, names: Sequence[str], own: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +152,7 @@ def _runs(
 ) -> None:
     rng = np.random.default_rng(0)  # the same points each time
     for x, method in enumerate(order):
-        values = np.array(list(tables.values(rows.loc[method]).values()))
+        values = np.array(list(comparison.values(rows.loc[method]).values()))
         if not len(values):
             panel.plot(x, 0.04, "x", color=FAILED, markersize=6, clip_on=False,
                        transform=panel.get_xaxis_transform())  # fmt: skip

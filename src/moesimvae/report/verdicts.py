@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import quality, verdicts
+from moesimvae.evaluation import comparison, quality, verdicts
 from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
-from moesimvae.report import tables
 from moesimvae.report.formats import latex, longtable
 from moesimvae.report.render import render
 
@@ -70,9 +69,9 @@ def read_results(
     # Other studies may call a table of theirs so.
     checks = {name: part for name, part in checks.items() if list(part) == quality.COLUMNS}
     return (
-        tables.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
-        tables.read_many(runs) if runs else pd.DataFrame(columns=RUN_COLUMNS),
-        tables.read_facts(path for path in paths if path.name == "dataset.json"),
+        comparison.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
+        comparison.read_many(runs) if runs else pd.DataFrame(columns=RUN_COLUMNS),
+        comparison.read_facts(path for path in paths if path.name == "dataset.json"),
         checks,
     )
 

@@ -1,7 +1,6 @@
 """The comparison: what was measured, what failed and what others published, in one tidy table.
 
-This is the only place of the report where numbers are computed; `sections` and `formats` write
-them down, `figures` and `page` show them.
+Every table and picture of the report is a view of it.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ YES_NO = ["deterministic", "uses_prior"]
 REAL = [c for c in COLUMNS if c not in (*TEXT, *WHOLE, *YES_NO)]
 
 
-def comparison(
+def compare(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
     methods: dict[str, Block],
