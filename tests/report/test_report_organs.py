@@ -16,7 +16,10 @@ from test_report_page import run_script
 
 from moesimvae.evaluation import comparison, selection
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import figure3, figures, overview, page, sections, signatures, style
+from moesimvae.report import figure3, figures, page, style
+from moesimvae.report.tables import overview, sections
+from moesimvae.report.tables.signatures import signature_sections
+from moesimvae.studies import signatures
 
 SEMI = "tabula_muris_semisynthetic"
 REMARK = "The published numbers are of the full data."
@@ -118,17 +121,19 @@ def test_the_table_survives_its_file_and_an_older_one_is_read(made, tmp_path):
 
 def test_training_cells_stand_beside_test_cells_in_one_table(made):
     (part,) = sections.sections(compare(made), made.metrics, comparison.read_facts(made.datasets))
-    assert part.spans == [("Run here: test cells", 4), ("training cells", 4), ("all cells", 2)]
-    assert len(part.scores) == 10
+    assert part.spans == [
+        ("", "", 1), ("Published", "published", 2), ("Run here: test cells", "score", 4),
+        ("training cells", "score", 4), ("all cells", "found", 2), ("Cost", "cost", 3),
+    ]  # fmt: skip
     rows = {row.title: row for _, rows in part.groups for row in rows}
     table = compare(made)
-    cells = rows["Gaussian mixture"].scores
+    cells = rows["Gaussian mixture"].cells[3:]
     for i, split in ((0, "test"), (4, "train")):
         assert cells[i].text.startswith(f"{row(table, 'gmm', split)['mean']:.3f} ±")
     assert rows["MoE-Sim-VAE (released)"].marks == "‡"
     assert "k-means, oracle: n_pca 40" in rows
     assert rows["k-means, oracle: n_pca 40"].marks == "§"
-    assert rows["Louvain & co, oracle"].dnf.text == "DNF: time-out"
+    assert rows["Louvain & co, oracle"].failed.text == "DNF: time-out"
     assert "‡ uses prior knowledge" in part.legend["general"]
     assert "test cells, to which nothing was fitted" in part.caption
 
@@ -136,10 +141,11 @@ def test_training_cells_stand_beside_test_cells_in_one_table(made):
 def test_several_data_sets_are_compared_on_their_test_cells(mixed):
     facts = comparison.read_facts(mixed.datasets)
     first, *_ = overview.overviews(compare(mixed), mixed.metrics, facts, REMARK)
-    assert first.columns[:2] == ["Mouse organs (semi-synthetic) (test cells)",
-                                 "Mouse organs (test cells)"]  # fmt: skip
+    assert [column.head.text for column in first.columns[1:3]] == [
+        "Mouse organs (semi-synthetic) (test cells)", "Mouse organs (test cells)",
+    ]  # fmt: skip
     assert "Semi-synthetic, so no evidence about the real data set: Mouse organs" in first.caption
-    assert "uses prior knowledge" in first.legend
+    assert "uses prior knowledge" in first.legend["general"]
     titles = [row.title for _, rows in first.groups for row in rows]
     assert "k-means, oracle" in titles
     assert len(titles) == len(set(titles))
@@ -169,10 +175,10 @@ def test_the_papers_mean_stands_only_beside_its_own_organs(made, mixed):
         beside = table[table["published_accuracy"].notna()]
         assert set(beside["dataset"]) == expected
         assert set(beside["group"]) == {"mean"}
-        parts = signatures.signature_sections(table, comparison.read_facts(results.datasets))
-        last = [part.rows[-1][0] for part in parts]
+        parts = signature_sections(table, comparison.read_facts(results.datasets))
+        last = [part.groups[-1][1][-1].title for part in parts]
         assert last[0] == "Paper, mean"
-        assert ("not compared one to one" in parts[0].caption) == (results is mixed)
+        assert ("not compared one to one" in parts[0].legend["general"]) == (results is mixed)
     assert last[1] == "Mean"
 
 

@@ -9,6 +9,7 @@ import pytest
 from moesimvae.evaluation import quality, statistics, verdicts
 from moesimvae.report import significance as pictures_of
 from moesimvae.report import verdicts as report
+from moesimvae.report import words
 from moesimvae.report.style import write
 
 METRICS = {
@@ -62,7 +63,7 @@ def checks():
     [(0.8, "0.80"), (0.8606, "0.8606"), (221.66, "221.66"), (2e6, "2,000,000"), (7, "7")],
 )
 def test_numbers_as_papers_print_them(value, text):
-    assert report.number(value) == text
+    assert words.large(value) == text
 
 
 def test_the_headline_counts_the_papers_results_only(table):

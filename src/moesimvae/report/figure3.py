@@ -24,7 +24,7 @@ from sklearn.decomposition import PCA
 from moesimvae import files, registry
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import FIGURE3, OWN_SPACE, sections
+from moesimvae.report import FIGURE3, OWN_SPACE, words
 from moesimvae.report.figures import unavailable
 from moesimvae.report.latent import match, natural, shown
 from moesimvae.report.style import (
@@ -159,7 +159,7 @@ def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
 
 def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
     """The picture with its caption; methods: the registry's blocks; facts: dataset.json."""
-    title = sections.title_of(shown.dataset, "all", facts)
+    title = words.title_of(shown.dataset, "all", facts)
     heading = f"Figure 3 on {title}"
     name = f"figure3_{shown.dataset}"
     first = shown.labellings[0]
@@ -197,7 +197,7 @@ def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) 
         "‡ uses prior knowledge about the cells." if prior else "",
         f"No clusters: {', '.join(lost)}." if lost else "",
         "Distances between groups in a UMAP mean little.",
-        sections.caveats([facts]).strip(),
+        words.caveats([facts]).strip(),
     ]
     return Picture(
         name,

@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.quality import KNOW_NOTHING
 from moesimvae.evaluation.statistics import pareto_front
-from moesimvae.report import sections
 from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, log_axis, styled
+from moesimvae.report.tables import sections
 
 Block = dict[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from moesimvae.evaluation import comparison, quality, verdicts
-from moesimvae.report import page, sections
+from moesimvae.report import page, words
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
 from moesimvae.report.verdicts import INTERVALS, MARKS, MEANING, SIGNS, counts, groups, headline
@@ -111,7 +111,7 @@ def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
     first = own[(own["metric"] == ranked[0]) & (own["rank"] == 1)] if ranked else own[:0]
     names = list(dict.fromkeys(own["dataset"]))
     best = [
-        (sections.title_of(d, "all", experiment.datasets[d]), " = ".join(rows["title"]),
+        (words.title_of(d, "all", experiment.datasets[d]), " = ".join(rows["title"]),
          f"{rows['mean'].iloc[0]:.3f}")
         for d, rows in first.groupby("dataset", sort=False)
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
         "metric": metrics[ranked[0]]["title"] if ranked else "",
         "best": best[:FEW],
         "more": max(0, len(best) - FEW),
-        "caveats": sections.caveats(experiment.datasets.values()).strip(),
+        "caveats": words.caveats(experiment.datasets.values()).strip(),
     }
 
 

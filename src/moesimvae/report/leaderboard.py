@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import records, sections
-from moesimvae.report.overview import BOUND
+from moesimvae.report import records, words
+from moesimvae.report.tables import sections
+from moesimvae.report.words import BOUND
 
 Block = dict[str, Any]
 
@@ -41,7 +42,7 @@ def leaderboard(
         "metrics": [
             {
                 "name": name,
-                "title": sections.metric_title(name, metrics),
+                "title": words.metric_title(name, metrics),
                 "better": metrics.get(name, {}).get("better", "higher"),
                 "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
@@ -76,9 +77,9 @@ def _rows(
             "marks": sections.marks(first) if source == "run" else "",
             "kind": "published" if source == "published" else first["kind"],
             "prior": bool(first["uses_prior"]),
-            "dataset": sections.title_of(dataset, "all", datasets.get(dataset)),
-            "cells": sections.cells_of(split),
-            "n": _seeds(finished, first),
+            "dataset": words.title_of(dataset, "all", datasets.get(dataset)),
+            "cells": words.cells_of(split),
+            "n": "" if pd.isna(finished) else words.of_planned(finished, int(first["n_planned"])),
             "dnf": comparison.failure(first["status"]) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
@@ -92,13 +93,6 @@ def _rows(
 
 def _title(row: pd.Series) -> str:
     return f"{row['title']}: {row['settings']}" if row["settings"] else str(row["title"])
-
-
-def _seeds(finished: Any, row: pd.Series) -> str:
-    if pd.isna(finished):
-        return ""
-    planned = int(row["n_planned"])
-    return str(planned) if finished == planned else f"{finished} of {planned}"
 
 
 def _score(row: pd.Series) -> list[float | None] | None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from moesimvae import files
 from moesimvae.evaluation import comparison
-from moesimvae.report import IN_DETAIL, figures, scaling, sections, spread
+from moesimvae.report import IN_DETAIL, figures, scaling, spread, words
 from moesimvae.report import showcase as shown
 from moesimvae.report.figure3 import Figure3, figure3_picture
 from moesimvae.report.latent import View, latent
@@ -72,8 +72,8 @@ def pictures(
             continue
         if datasets[dataset]["simulated"] or datasets[dataset]["partial"]:
             rows = rows[rows["source"] == "run"]  # noqa: PLW2901  published ones: of whole data sets
-        title = sections.title_of(dataset, split, datasets[dataset])
-        whole = sections.title_of(dataset, "all", datasets[dataset])
+        title = words.title_of(dataset, split, datasets[dataset])
+        whole = words.title_of(dataset, "all", datasets[dataset])
         name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
         own = rows[rows["source"] == "run"]
         failed = own[(own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import IN_DETAIL, sections
+from moesimvae.report import IN_DETAIL, words
 
 Block = dict[str, Any]
 
@@ -58,7 +58,7 @@ def records(
         columns = [key for key, _ in mine.groupby(["split", "metric"], sort=False)]
         several = mine["split"].nunique() > 1
         heads = [
-            sections.metric_title(m, metrics) + (f", {sections.cells_of(s).lower()}" * several)
+            words.metric_title(m, metrics) + (f", {words.cells_of(s).lower()}" * several)
             for s, m in columns
         ]
         groups: dict[str, Block] = {}
@@ -68,7 +68,7 @@ def records(
         made.append(
             {
                 "dataset": dataset,
-                "title": sections.title_of(dataset, "all", datasets[dataset]),
+                "title": words.title_of(dataset, "all", datasets[dataset]),
                 "heads": heads,
                 "groups": list(groups.values()),
                 "measured": {
@@ -106,11 +106,11 @@ def _group(
                     _score(v, m)
                     for (_, m), v in zip(columns, scores, strict=True)
                 ],
-                "seconds": _seconds(run["wall_seconds"]),
-                "cpu": _seconds(run["cpu_seconds"]),
-                "memory": _whole(run["peak_memory_mb"]),
-                "gpu": _whole(run["peak_gpu_memory_mb"]),
-                "energy": _whole(run.get("energy_j")),
+                "seconds": words.seconds(run["wall_seconds"]),
+                "cpu": words.seconds(run["cpu_seconds"]),
+                "memory": words.whole(run["peak_memory_mb"]),
+                "gpu": words.whole(run["peak_gpu_memory_mb"]),
+                "energy": words.whole(run.get("energy_j")),
                 "device": run["device"] if isinstance(run["device"], str) else "",
                 "started": status.get("started", ""),
                 "environment": named.get(path, ""),
@@ -150,7 +150,7 @@ def environments(statuses: Mapping[str, Block]) -> tuple[list[Block], dict[str, 
             if where["same"] == same and all(known.get(n, v) == v for n, v in packages.items()):
                 break
         else:
-            machine = sections.machine_of([status])
+            machine = words.machine_of([status])
             where = {"same": same, "number": len(found) + 1, "machine": machine, "packages": {}}
             where |= {"version": status["version"], "runs": 0}
             found.append(where)
@@ -180,8 +180,8 @@ def unfinished(
             "dataset": row["dataset"],
             "seed": row["seed"],
             "status": comparison.short(row["status"]),
-            "seconds": _seconds(row["wall_seconds"]),
-            "memory": _whole(row["peak_memory_mb"]),
+            "seconds": words.seconds(row["wall_seconds"]),
+            "memory": words.whole(row["peak_memory_mb"]),
             "reason": row["reason"] if isinstance(row["reason"], str) else "",
         }
         for row in lost.to_dict("records")
@@ -214,15 +214,7 @@ def tally(values: Iterable[str]) -> list[tuple[str, int]]:
     return list(counts.items())
 
 
-def _seconds(value: float) -> str:
-    return sections.seconds(float(value)) if not pd.isna(value) else ""
-
-
-def _whole(value: float | None) -> str:
-    return "" if pd.isna(value) else f"{value:,.0f}"
-
-
 def _score(value: float | None, metric: str) -> str:
     if value is None:
         return ""
-    return f"{value:.0f}" if metric == comparison.FOUND[0] else sections.fixed(value)
+    return f"{value:.0f}" if metric == comparison.FOUND[0] else words.fixed(value)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import sections
+from moesimvae.report import words
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
@@ -46,7 +46,7 @@ def scaling_picture(
         f"{title}, {sizes[0]:,} to {sizes[-1]:,}: means over the finished runs, both axes "
         "logarithmic; red crosses: what a run had used that did not finish. The dotted line grows "
         f"with the number of cells. Power of the number of cells that time grows with: {slopes}."
-        f"{sections.caveats(datasets[d] for d in dict.fromkeys(own['dataset']))}",
+        f"{words.caveats(datasets[d] for d in dict.fromkeys(own['dataset']))}",
         "Two panels, wall-clock time and peak memory against the number of cells, one line for "
         "each method; the numbers are in the tables.",
         scaling(own, colours, title),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from moesimvae.evaluation import statistics
 from moesimvae.report import IN_DETAIL
 from moesimvae.report.style import QUIET, WIDTH, Picture, styled
+from moesimvae.report.tables import markdown
 
 Block = dict[str, Any]
 
@@ -235,16 +236,17 @@ def to_markdown(
         cells = "" if split == "all" else f", {split} cells"
         lines += ["", f"### {dataset}{cells}: {metrics[metric]['title']}", ""]
         lines += [f"Best mean: {titles.get(first, first)}.", ""]
-        lines += ["| Method | Difference | 95 % | n | Differs |", "| :-- | --: | --: | --: | :-- |"]
-        for row in against(part, first).to_dict("records"):
-            ends = "" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
-            name = titles.get(row["other"], row["other"])
-            differs = row["different"] if isinstance(row["different"], str) else ""
-            lines.append(
-                f"| {name} | {row['difference']:.3f} | {ends} | {row['n']} | "
-                f"{differs or 'not known'} |"
-            )
+        rows = [_difference(row, titles) for row in against(part, first).to_dict("records")]
+        heads = ["Method", "Difference", "95 %", "n", "Differs"]
+        lines += markdown.grid(heads, [False, True, True, True, False], rows)
     return "\n".join(lines) + "\n"
+
+
+def _difference(row: Block, titles: Mapping[str, str]) -> tuple[str, ...]:
+    ends = "" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+    differs = row["different"] if isinstance(row["different"], str) else ""
+    name = titles.get(row["other"], row["other"])
+    return name, f"{row['difference']:.3f}", ends, str(row["n"]), differs or "not known"
 
 
 def _said(part: pd.DataFrame, titles: Mapping[str, str]) -> str:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import sections
-from moesimvae.report.overview import BOUND
+from moesimvae.report import words
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, cut, styled, wrapped
+from moesimvae.report.words import BOUND
 
 Block = dict[str, Any]
 
@@ -77,7 +77,7 @@ def _titles(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
 def _about(own: pd.DataFrame, datasets: Mapping[str, Block]) -> str:
     held_out = " Scores are of test cells." if (own["split"] == "test").all() else ""
     prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
-    return held_out + prior + sections.caveats(datasets[d] for d in dict.fromkeys(own["dataset"]))
+    return held_out + prior + words.caveats(datasets[d] for d in dict.fromkeys(own["dataset"]))
 
 
 def _contestants(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def spread(
                 panel.set_ylabel(metrics[metric]["title"])
             if j == 0:
                 panel.set_title(
-                    wrapped(sections.title_of(dataset, "all", datasets[dataset]), 23), fontsize=8.5
+                    wrapped(words.title_of(dataset, "all", datasets[dataset]), 23), fontsize=8.5
                 )
     figure.legend(handles=_keys(quoted), loc="outside lower center", ncols=4, handletextpad=0.4)
     return figure
