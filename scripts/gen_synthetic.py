@@ -12,6 +12,7 @@ from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.report import generation
 from moesimvae.report.style import write
+from moesimvae.studies import summaries
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -32,5 +33,5 @@ with logged(snakemake.log[0]):
     scores = comparison.read_many(snakemake.input.scores)
     write([generation.synthetic_picture(scores, datasets, titles)], snakemake.output.figures)
     fixed = {n: datasets[n][0] for n, block in blocks.items() if block["family"] != "synthetic"}
-    recovered = generation.recovered(scores[scores["method"].isin(titles)], fixed)
+    recovered = summaries.recovered(scores[scores["method"].isin(titles)], fixed)
     files.write_text(snakemake.output.measured, comparison.to_csv(recovered))

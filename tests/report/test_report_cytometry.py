@@ -22,6 +22,7 @@ from moesimvae.report import (
     spread,
     style,
 )
+from moesimvae.studies import reconstruction
 
 SHOWCASE = "moe_sim_vae"
 
@@ -276,8 +277,8 @@ def fitted(tmp_path_factory):
 
 def test_reconstruction_lies_on_the_axes_of_the_cells(fitted):
     folder, features, model, cells = fitted
-    table = experts.reconstruct_run(folder, features)
-    assert list(table.columns) == experts.COLUMNS
+    table = reconstruction.reconstruct_run(folder, features)
+    assert list(table.columns) == reconstruction.COLUMNS
     assert table["expert"].tolist() == model.labels_.tolist()
     values = cells.X.astype(float)
     left, sizes, right = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
@@ -290,7 +291,7 @@ def test_reconstruction_lies_on_the_axes_of_the_cells(fitted):
 
 
 def test_attributes_survive_the_file_and_silent_experts_are_named(fitted, tmp_path):
-    table = experts.reconstruct_run(*fitted[:2])
+    table = reconstruction.reconstruct_run(*fitted[:2])
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     again = pd.read_parquet(tmp_path / "decoded.parquet")
     assert again.attrs["experts"] == 4
@@ -304,22 +305,22 @@ def test_attributes_survive_the_file_and_silent_experts_are_named(fitted, tmp_pa
 
 def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
     folder, features, _, cells = fitted
-    assert experts.reconstruct_run(folder.parent, features).empty  # no model there
+    assert reconstruction.reconstruct_run(folder.parent, features).empty  # no model there
     images = cells.copy()
     images.uns["image_shape"] = [1, 5]
     images.write_h5ad(tmp_path / "images.h5ad")
-    assert experts.reconstruct_run(folder, tmp_path / "images.h5ad").empty
+    assert reconstruction.reconstruct_run(folder, tmp_path / "images.h5ad").empty
     old = tmp_path / "x" / SHOWCASE / "seed0"
     shutil.copytree(folder, old)
     (old / "model" / "config.json").write_text("{}")
-    table = experts.reconstruct_run(old, features)
+    table = reconstruction.reconstruct_run(old, features)
     assert table.empty
     assert table.attrs["reason"].startswith("model/config.json")
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     assert pd.read_parquet(tmp_path / "decoded.parquet").attrs == table.attrs
     cells[::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
     with pytest.raises(UserError, match="names other cells"):
-        experts.reconstruct_run(folder, tmp_path / "turned.h5ad")
+        reconstruction.reconstruct_run(folder, tmp_path / "turned.h5ad")
 
 
 def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, tmp_path):

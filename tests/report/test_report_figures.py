@@ -11,7 +11,9 @@ from PIL import Image
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.evaluation.matching import match
 from moesimvae.report import figures, latent, pictures, showcase, style
+from moesimvae.studies import projections
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +160,7 @@ def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_p
 
 def test_a_run_without_embedding_is_a_picture_that_says_why(made, tmp_path):
     run = made.root / "results/runs/tabula_muris_subset/gmm/seed2"
-    projection = latent.project_run(run)
+    projection = projections.project_run(run)
     assert list(projection) == ["cell", "x", "y"]
     assert projection.empty
     projection.to_parquet(tmp_path / "seed2.parquet", index=False)
@@ -185,7 +187,7 @@ def test_cells_are_joined_by_name_and_unknown_ones_refused(made, tmp_path):
 def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
     truth = np.array(["a"] * 10 + ["b"] * 4 + [""] * 3)
     clusters = np.array([0] * 6 + [1] * 4 + [2] * 3 + [-1] + [3] * 3)
-    assert latent.match(truth, clusters) == {0: ("a", True), 1: ("a", False), 2: ("b", True)}
+    assert match(truth, clusters) == {0: ("a", True), 1: ("a", False), 2: ("b", True)}
 
 
 @pytest.mark.parametrize(
@@ -194,20 +196,20 @@ def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
 )
 def test_few_cells_and_flat_embeddings_need_no_umap(shape, axes):
     embedding = np.random.default_rng(0).normal(size=shape)
-    points, found = latent.project(embedding, seed=0)
+    points, found = projections.project(embedding, seed=0)
     assert points.shape == (shape[0], 2)
     assert found == axes
 
 
 def test_principal_components_are_those_of_the_covariance():
     embedding = np.random.default_rng(0).normal(size=(40, 3)) * [5, 1, 0.1]
-    points, _ = latent.project(embedding, seed=0)
+    points, _ = projections.project(embedding, seed=0)
     largest = np.linalg.eigvalsh(np.cov(embedding.T))[::-1][:2]
     np.testing.assert_allclose(points.var(axis=0, ddof=1), largest, rtol=1e-4)
 
 
 def test_a_collapsed_embedding_is_one_point():
-    points, _ = latent.project(np.ones((80, 4)), seed=0)
+    points, _ = projections.project(np.ones((80, 4)), seed=0)
     assert np.ptp(points, axis=0).max() == 0
     figure = latent.latent(points, np.array(["a"] * 80), np.zeros(80, int), "Collapsed")
     assert len(figure.axes) == 2
@@ -215,23 +217,23 @@ def test_a_collapsed_embedding_is_one_point():
 
 def test_an_embedding_with_nan_is_refused():
     with pytest.raises(UserError, match="finite"):
-        latent.project(np.full((60, 3), np.nan), seed=0)
+        projections.project(np.full((60, 3), np.nan), seed=0)
 
 
 @pytest.mark.slow
 def test_umap_gives_the_same_points_for_the_same_seed():
     embedding = np.random.default_rng(0).normal(size=(120, 6))
-    first, axes = latent.project(embedding, seed=3)
-    second, _ = latent.project(embedding, seed=3)
+    first, axes = projections.project(embedding, seed=3)
+    second, _ = projections.project(embedding, seed=3)
     np.testing.assert_array_equal(first, second)
     assert axes == "UMAP"
 
 
 def test_large_runs_are_subsampled(monkeypatch):
-    monkeypatch.setattr(latent, "MAX_POINTS", 25)
+    monkeypatch.setattr(projections, "MAX_POINTS", 25)
     cells = [f"c{i}" for i in range(100)]
     embedding = np.arange(200.0).reshape(100, 2)
-    table = latent.projection(cells, embedding, seed=1)
+    table = projections.projection(cells, embedding, seed=1)
     assert len(table) == table["cell"].nunique() == 25
     assert table["x"].tolist() == [2.0 * int(c[1:]) for c in table["cell"]]
     assert table.attrs["axes"] == "latent dimension"

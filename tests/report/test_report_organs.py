@@ -19,7 +19,7 @@ from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.report import figure3, figures, page, style
 from moesimvae.report.tables import overview, sections
 from moesimvae.report.tables.signatures import signature_sections
-from moesimvae.studies import signatures
+from moesimvae.studies import projections, signatures
 
 SEMI = "tabula_muris_semisynthetic"
 REMARK = "The published numbers are of the full data."
@@ -195,7 +195,7 @@ def test_the_means_are_left_for_the_comparison_with_the_paper(made):
 
 
 def test_components_are_those_of_the_training_cells(made):
-    table = figure3.components(made.features[0])
+    table = projections.components(made.features[0])
     cells = anndata.read_h5ad(made.features[0])
     values = cells.layers["lognorm"].toarray().astype(float)
     train = values[(cells.obs["split"] == "train").to_numpy()]
@@ -210,7 +210,7 @@ def drawn(made):
     """Figure 3's parts from files, projections without UMAP."""
     folder = made.root / "results" / "projections" / "tabula_muris"
     folder.mkdir(parents=True)
-    figure3.components(made.features[0]).to_parquet(folder / "components.parquet", index=False)
+    projections.components(made.features[0]).to_parquet(folder / "components.parquet", index=False)
     views = []
     for method in ("moe_sim_vae", "scvi_leiden"):
         run = made.root / "results" / "runs" / "tabula_muris" / method / "seed0"

@@ -121,12 +121,6 @@ def correlation_agreement(real: np.ndarray, generated: np.ndarray) -> tuple[floa
     return float(np.abs(a - b).mean()), float(alike)
 
 
-def confusion(asked: np.ndarray, found: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Number of images asked to be one class (rows) and found to be another (columns)."""
-    counts = pd.crosstab(np.asarray(asked), np.asarray(found))
-    return counts.reindex(index=list(classes), columns=list(classes), fill_value=0)
-
-
 def _checked(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:

@@ -86,15 +86,6 @@ def pairs(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def averages(pairs: pd.DataFrame) -> dict[str, float]:
-    """The paper's two numbers: mean statistic between different and of the same distributions."""
-    same = pairs["first"] == pairs["second"]
-    return {
-        "different": float(pairs.loc[~same, "statistic"].mean()),
-        "same": float(pairs.loc[same, "statistic"].mean()),
-    }
-
-
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """exp(−d² / w) between all points, x before y; 0 on the diagonal, which MMD² leaves out."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)

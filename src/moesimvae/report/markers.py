@@ -18,8 +18,7 @@ from scipy.cluster.hierarchy import dendrogram, linkage
 
 from moesimvae.report.populations import MOST
 from moesimvae.report.style import QUIET, WIDTH, cut, styled
-
-MARKERS = 100  # more features than this are no panel
+from moesimvae.studies.reconstruction import MARKERS
 
 
 @dataclass

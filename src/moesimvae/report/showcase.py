@@ -22,7 +22,7 @@ class Showcase:
     """A run that gave labels, its cells in the data set's order.
 
     truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise; panel: None for data
-    that is no cytometry; decoded: from `experts.reconstruct_run`, without rows where there is no
+    that is no cytometry; decoded: from `reconstruct_run`, without rows where there is no
     model.
     """
 
@@ -41,7 +41,7 @@ def read_showcase(
 ) -> Showcase | None:
     """Put together what `pictures` draws of a run folder; None where the run gave no labels.
 
-    decoded: parquet file of `experts.reconstruct_run`.
+    decoded: parquet file of `reconstruction.reconstruct_run`.
     """
     run = Path(run)
     if not (run / "labels.parquet").exists():
