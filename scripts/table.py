@@ -30,7 +30,7 @@ with logged(snakemake.log[0]):
     remark = comparison.read_remark(found.get("remark"))
     parts = sections.sections(table, metrics, datasets, words.machine_of(statuses), remark)
     views = overview.overviews(table, metrics, datasets, remark)
-    every = overview.by_dataset(table, datasets)
+    every = comparison.by_dataset(table, datasets)
     files.write_text(output.csv, comparison.to_csv(table))
     printed = [part for section in parts for part in sections.in_print(section)]
     files.write_text(output.tex, latex.write([*views, *printed], experiment["name"]))

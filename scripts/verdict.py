@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
+from moesimvae.evaluation.finished import read_results
 from moesimvae.evaluation.verdicts import Results, verdicts
-from moesimvae.report.verdicts import page, read_results, to_latex, to_markdown
+from moesimvae.report.verdicts import page, to_latex, to_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

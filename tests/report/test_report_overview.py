@@ -190,7 +190,7 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
     text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     assert [cell.text for cell in rows["k-means"].cells] == ["20 of 20", text]
     assert rows["Gaussian mixture"].cells[0].text == "19 of 20"
-    every = overview.by_dataset(table, facts)
+    every = comparison.by_dataset(table, facts)
     assert len(every) == 40
     assert every["group"].tolist()[::10] == ["drug 0", "drug 1", "drug 2", "drug 3"]
     lost = every[every["n"] == 0]
@@ -211,7 +211,7 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
 
 def test_by_dataset_has_every_pair_at_full_precision(made):
     table, facts = compare(made), comparison.read_facts(made.datasets)
-    every = overview.by_dataset(table, facts)
+    every = comparison.by_dataset(table, facts)
     assert len(every) == 3 * len(synthetic.METHODS)
     own = table[(table["metric"] == "ari") & (table["source"] == "run")]
     np.testing.assert_array_equal(every["ari_mean"], own["mean"])

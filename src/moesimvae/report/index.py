@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import comparison, quality, verdicts
+from moesimvae.evaluation import comparison, finished, quality, verdicts
 from moesimvae.report import page, words
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
@@ -68,7 +68,7 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
         [(f"{e.name}/report.html", e.name, e.table, e.datasets) for e in found], metrics
     )
     judged = results / "verdict" / "verdict.csv"
-    table = read_verdicts(judged) if judged.exists() else None
+    table = finished.read_verdicts(judged) if judged.exists() else None
     studies = {
         title: results / name
         for name, title in STUDIES.items()
@@ -128,13 +128,3 @@ def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
         "more": max(0, len(best) - FEW),
         "caveats": words.caveats(experiment.datasets.values()).strip(),
     }
-
-
-def read_verdicts(path: str | Path) -> pd.DataFrame:
-    """The table that `rule verdict` wrote."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    numbers = ["published", "published_sd", "mean", "sd", "low", "high", "difference", "tolerance"]
-    whole = ["published_n", "n", "n_planned"]
-    text = [c for c in table if c not in (*numbers, *whole)]
-    table[text] = table[text].astype(object).where(table[text].notna(), "")
-    return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, float))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import comparison, quality, verdicts
-from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
+from moesimvae.evaluation import quality, verdicts
 from moesimvae.report import words
 from moesimvae.report.render import render
 from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown
@@ -44,37 +42,6 @@ INTERVALS = (
     "known to be a single run, noise is judged by the wider interval of one further run."
 )
 MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
-
-
-def read_results(
-    paths: Iterable[Path],
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Block], dict[str, pd.DataFrame]]:
-    """Scores, runs, data sets and checks by experiment, from files of the results folder.
-
-    paths: <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv (the columns
-    of scores, for numbers that are no scores of a clustering), <experiment>/quality.csv and
-    data/<dataset>/dataset.json, in any number.
-    """
-    paths = sorted(path for path in paths if not path.name.endswith(".populations.csv"))
-    runs = [path for path in paths if path.name.endswith(".runs.csv")]
-    scores = [
-        path
-        for path in paths
-        if path not in runs and (path.parent.name == "scores" or path.name == "measured.csv")
-    ]
-    checks = {
-        path.parent.name: pd.read_csv(path, keep_default_na=False)
-        for path in paths
-        if path.name == "quality.csv"
-    }
-    # Other studies may call a table of theirs so.
-    checks = {name: part for name, part in checks.items() if list(part) == quality.COLUMNS}
-    return (
-        comparison.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
-        comparison.read_many(runs) if runs else pd.DataFrame(columns=RUN_COLUMNS),
-        comparison.read_facts(path for path in paths if path.name == "dataset.json"),
-        checks,
-    )
 
 
 def rows(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
