@@ -22,7 +22,7 @@ from moesimvae.report import (
     spread,
     style,
 )
-from moesimvae.studies import reconstruction
+from moesimvae.studies import panels, reconstruction
 
 SHOWCASE = "moe_sim_vae"
 
@@ -210,14 +210,14 @@ def write_features(path, n_markers=4, arcsinh=True, counts=False, steps="[]"):
 def test_a_panel_is_read_on_arcsinh_scale_or_not_at_all(tmp_path):
     path = tmp_path / "features.h5ad"
     expected = write_features(path)
-    np.testing.assert_allclose(markers.read_panel(path).values, expected)
+    np.testing.assert_allclose(panels.read_panel(path).values, expected)
     steps = '[{"step": "arcsinh", "cofactor": 5}, {"step": "minmax"}]'
     expected = write_features(path, arcsinh=False, counts=True, steps=steps)
-    np.testing.assert_allclose(markers.read_panel(path).values, expected, rtol=1e-6)
+    np.testing.assert_allclose(panels.read_panel(path).values, expected, rtol=1e-6)
     write_features(path, arcsinh=False, counts=True)
-    assert markers.read_panel(path) is None  # counts that nobody transformed
-    write_features(path, n_markers=markers.MARKERS + 1)
-    assert markers.read_panel(path) is None
+    assert panels.read_panel(path) is None  # counts that nobody transformed
+    write_features(path, n_markers=panels.MARKERS + 1)
+    assert panels.read_panel(path) is None
 
 
 def test_medians_by_cluster_and_both_axes_in_tree_order():
@@ -227,7 +227,7 @@ def test_medians_by_cluster_and_both_axes_in_tree_order():
     values = np.vstack([np.repeat(centres, 20, axis=0), np.full((20, 4), 99)])
     values = values + rng.normal(0, 0.01, values.shape)
     values[::20] = 1000  # one cell of each cluster: medians do not care
-    table = markers.medians(markers.Panel(values, list("abcd")), clusters)
+    table = markers.medians(panels.Panel(values, list("abcd")), clusters)
     np.testing.assert_allclose(table, centres, atol=0.02)
     rows, columns = (markers._tree(v)["leaves"] for v in (table.to_numpy(), table.to_numpy().T))
     assert {frozenset(rows[:2]), frozenset(rows[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
@@ -244,7 +244,7 @@ def test_medians_by_cluster_and_both_axes_in_tree_order():
 
 
 def test_one_cluster_has_a_heat_map_too():
-    panel = markers.Panel(np.ones((5, 2)), ["a", "b"])
+    panel = panels.Panel(np.ones((5, 2)), ["a", "b"])
     table = markers.medians(panel, np.zeros(5, int))
     assert markers.heat_map(table, pd.Series({0: 5}), {}, "Title").axes
 

@@ -13,6 +13,7 @@ import pandas as pd
 from moesimvae.report import experts, markers, populations
 from moesimvae.report.figures import unavailable
 from moesimvae.report.style import Picture
+from moesimvae.studies import panels
 
 Block = dict[str, Any]
 
@@ -32,7 +33,7 @@ class Showcase:
     cells: np.ndarray
     truth: np.ndarray
     clusters: np.ndarray
-    panel: markers.Panel | None
+    panel: panels.Panel | None
     decoded: pd.DataFrame
 
 
@@ -56,7 +57,7 @@ def read_showcase(
         truth.index.to_numpy(),
         truth["label"].where(truth["scored"], "").to_numpy(str),
         clusters.loc[truth.index].to_numpy(int),
-        markers.read_panel(features),
+        panels.read_panel(features),
         pd.read_parquet(decoded),
     )
 
