@@ -44,12 +44,8 @@ INTERVALS = (
 MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
 
 
-def rows(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
-    """The verdicts as they are printed: every field a string, and the runs a list."""
-    return [_row(row, metrics) for row in table.to_dict("records")]
-
-
 def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
+    """A verdict as it is printed: every field a string, and the runs a list."""
     published = words.large(row["published"])
     if row["published_sd"] > 0:  # not for NaN
         published += f" ± {row['published_sd']:g}"
@@ -105,7 +101,7 @@ def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
     """For each table of the paper: heading, rows with a number of ours, and those without one."""
     found = []
     for name, part in table.groupby("table", sort=False):
-        told = rows(part, metrics)
+        told = [_row(row, metrics) for row in part.to_dict("records")]
         found.append(
             {
                 "key": name,
