@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files
 from moesimvae.errors import logged
-from moesimvae.report.figure3 import components
+from moesimvae.studies.projections import components
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from moesimvae import registry
 from moesimvae.errors import logged
+from moesimvae.evaluation import comparison
 from moesimvae.nouns import Run
-from moesimvae.report import tables
 from moesimvae.report.figure3 import read_figure3
 from moesimvae.report.latent import read_view
 from moesimvae.report.pictures import pictures, read_histories
@@ -40,14 +40,14 @@ with logged(snakemake.log[0]):
         for path in found.get("components") or []
     ]
     drawn = pictures(
-        tables.read_csv(found.table),
-        tables.read_many(found.runs),
+        comparison.read_csv(found.table),
+        comparison.read_many(found.runs),
         registry.load(found.metrics),
         registry.load(found.methods),
-        tables.read_facts(found.datasets),
+        comparison.read_facts(found.datasets),
         views,
         read_histories(found.showcase),
-        tables.read_many(found.populations),
+        comparison.read_many(found.populations),
         [run for run in shown if run is not None],
         figures3,
     )

@@ -11,7 +11,7 @@ from moesimvae import files
 from moesimvae.data.dataset import load_features, load_labels
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
-from moesimvae.studies import study_cells
+from moesimvae.studies.generation import study_cells
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

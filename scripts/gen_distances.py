@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from moesimvae.data.dataset import load_features, load_labels
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
-from moesimvae.studies import latent_distances
+from moesimvae.studies.generation import latent_distances
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

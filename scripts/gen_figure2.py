@@ -13,6 +13,7 @@ from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import Run
 from moesimvae.report import generation
 from moesimvae.report.style import write
+from moesimvae.studies import summaries
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -29,7 +30,7 @@ with logged(snakemake.log[0]):
         generation.figure2(examples, dataset, generation.said_of_judge(judge)),
         snakemake.output.figures,
     )
-    accuracy = generation.read(Path(s, "accuracy.csv") for s in found.studies)
+    accuracy = summaries.read(Path(s, "accuracy.csv") for s in found.studies)
     write_csv(
         accuracy[accuracy["threshold"] == accuracy["threshold"].min()], snakemake.output.table
     )

@@ -15,7 +15,7 @@ from moesimvae.data.dataset import load_features, load_labels
 from moesimvae.errors import logged
 from moesimvae.evaluation import judge
 from moesimvae.evaluation.scores import write_csv
-from moesimvae.studies import study_images
+from moesimvae.studies.generation import study_images
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -16,6 +16,7 @@ from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import Run
 from moesimvae.report import generation
 from moesimvae.report.style import write
+from moesimvae.studies import summaries
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -25,7 +26,7 @@ with logged(snakemake.log[0]):
     titles = {name: block["title"] for name, block in registry.load(found.methods).items()}
     judge = generation.said_of_judge(files.read_json(Path(found.judge) / "judge.json"))
     tables = {
-        name: generation.read(Path(folder, f"{name}.csv") for folder in folders)
+        name: summaries.read(Path(folder, f"{name}.csv") for folder in folders)
         for name, folders in {
             "accuracy": found.studies,
             "confusion": found.studies,
@@ -34,10 +35,10 @@ with logged(snakemake.log[0]):
             "features": found.cells,
         }.items()
     }
-    tables["distances"] = generation.read(found.distances)
-    published = generation.published(found.published)
+    tables["distances"] = summaries.read(found.distances)
+    published = summaries.published(found.published)
     views = {
-        tuple(Run.of(run).name.split("/")): generation.latent_view(projection, run, found.labels)
+        tuple(Run.of(run).name.split("/")): summaries.latent_view(projection, run, found.labels)
         for run, projection in zip(found.runs, found.projections, strict=True)
     }
     similarity = snakemake.params.similarity
@@ -45,8 +46,8 @@ with logged(snakemake.log[0]):
         generation.supplement(tables, views, titles, published, similarity, judge),
         output.figures,
     )
-    summary = generation.summary(tables["accuracy"])
-    measured = generation.measured(tables["accuracy"], tables["distances"])
+    summary = summaries.summary(tables["accuracy"])
+    measured = summaries.measured(tables["accuracy"], tables["distances"])
     write_csv(summary, output.generation)
     write_csv(tables["distances"], output.mmd)
     write_csv(tables["quality"], output.quality)

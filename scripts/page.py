@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.report import tables
+from moesimvae.evaluation import comparison
 from moesimvae.report.page import page
 from moesimvae.report.spaces import spaces
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     found, params = snakemake.input, snakemake.params
     results = Path(snakemake.output.report).parents[1]
-    runs = tables.read_many(found.runs)
+    runs = comparison.read_many(found.runs)
     statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
-    facts = tables.read_facts(found.datasets, statuses.values())
+    facts = comparison.read_facts(found.datasets, statuses.values())
     methods = registry.load(found.methods)
     views = spaces(
         found.projections,
@@ -27,7 +27,7 @@ with logged(snakemake.log[0]):
         {name: fact["title"] for name, fact in facts.items()},
     )
     html = page(
-        tables.read_csv(found.table),
+        comparison.read_csv(found.table),
         runs,
         statuses,
         params.experiment,
@@ -36,9 +36,9 @@ with logged(snakemake.log[0]):
         registry.load(found.metrics),
         [found.figures, found.significance],
         views,
-        tables.read_remark(found.get("remark")),
-        tables.read_optional(found.get("signature")),
-        tables.read_optional(found.get("screening")),
-        tables.read_optional(found.quality),
+        comparison.read_remark(found.get("remark")),
+        comparison.read_optional(found.get("signature")),
+        comparison.read_optional(found.get("screening")),
+        comparison.read_optional(found.quality),
     )
     files.write_text(snakemake.output.report, html)

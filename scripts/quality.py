@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.evaluation import quality
+from moesimvae.evaluation import comparison, quality
 from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import folders_of_controls
-from moesimvae.report import tables
 from moesimvae.report.verdicts import quality_markdown
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ with logged(snakemake.log[0]):
     found, experiment = snakemake.input, snakemake.params.experiment
     runs = [*found.run_dirs, *(run for c in found.controls for run in folders_of_controls(c))]
     table = quality.check(
-        tables.read_many(found.scores),
-        tables.read_many(found.populations),
-        tables.read_many(found.runs),
+        comparison.read_many(found.scores),
+        comparison.read_many(found.populations),
+        comparison.read_many(found.runs),
         experiment,
-        tables.read_facts(found.datasets),
+        comparison.read_facts(found.datasets),
         registry.load(found.methods),
         registry.load(found.metrics),
         [files.read_json(Path(run, "status.json")) for run in runs],

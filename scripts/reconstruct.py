@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files
 from moesimvae.errors import logged
-from moesimvae.report.experts import reconstruct_run
+from moesimvae.studies.reconstruction import reconstruct_run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.report import formats, overview, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
+from moesimvae.report.tables import html, latex, markdown, overview, sections
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -15,24 +17,25 @@ with logged(snakemake.log[0]):
     metrics = registry.load(found.metrics)
     published = found.get("published") or []
     published = [published] if isinstance(published, str) else list(published)
-    table = tables.comparison(
-        tables.read_many(found.scores),
-        tables.read_many(found.runs),
+    table = comparison.compare(
+        comparison.read_many(found.scores),
+        comparison.read_many(found.runs),
         registry.load(found.methods),
         metrics,
         experiment,
-        tables.read_many(published) if published else None,
+        comparison.read_many(published) if published else None,
     )
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
-    datasets = tables.read_facts(found.datasets, statuses)
-    remark = tables.read_remark(found.get("remark"))
-    parts = sections.sections(table, metrics, datasets, sections.machine_of(statuses), remark)
+    datasets = comparison.read_facts(found.datasets, statuses)
+    remark = comparison.read_remark(found.get("remark"))
+    parts = sections.sections(table, metrics, datasets, words.machine_of(statuses), remark)
     views = overview.overviews(table, metrics, datasets, remark)
-    every = overview.by_dataset(table, datasets)
-    files.write_text(output.csv, tables.to_csv(table))
-    files.write_text(output.tex, formats.to_latex(parts, experiment["name"], views))
-    files.write_text(output.md, formats.to_markdown(parts, experiment["title"], views))
-    files.write_text(output.html, formats.to_html(parts, views))
-    files.write_text(output.by_dataset, tables.to_csv(every))
-    latex = formats.by_dataset_latex(every, metrics, experiment["name"])
-    files.write_text(output.by_dataset_tex, latex)
+    every = comparison.by_dataset(table, datasets)
+    files.write_text(output.csv, comparison.to_csv(table))
+    printed = [part for section in parts for part in sections.in_print(section)]
+    files.write_text(output.tex, latex.write([*views, *printed], experiment["name"]))
+    files.write_text(output.md, markdown.write([*views, *parts], experiment["title"]))
+    files.write_text(output.html, html.write([*views, *parts]))
+    files.write_text(output.by_dataset, comparison.to_csv(every))
+    by_dataset = overview.by_dataset_latex(every, metrics, experiment["name"])
+    files.write_text(output.by_dataset_tex, by_dataset)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
+from moesimvae.evaluation import comparison
+from moesimvae.evaluation.finished import read_results
 from moesimvae.evaluation.verdicts import Results, verdicts
-from moesimvae.report import tables
-from moesimvae.report.verdicts import page, read_results, to_latex, to_markdown
+from moesimvae.report.verdicts import page, to_latex, to_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,13 +20,13 @@ with logged(snakemake.log[0]):
     paths = [path for pattern in params.tables for path in results.glob(pattern)]
     scores, runs, datasets, checks = read_results(paths)
     table = verdicts(
-        tables.read_many(found.published),
+        comparison.read_many(found.published),
         Results(scores, runs, datasets, params.experiments, params.variants),
         registry.load(found.comparison),
         registry.load(found.methods),
         metrics,
     )
-    files.write_text(output.csv, tables.to_csv(table))
+    files.write_text(output.csv, comparison.to_csv(table))
     files.write_text(output.tex, to_latex(table, metrics))
     files.write_text(output.md, to_markdown(table, checks, metrics))
     files.write_text(output.html, page(table, checks, metrics))

@@ -102,7 +102,7 @@ class Kind:
 
         Only what the kinds below make use of is looked at.
         """
-        if not isinstance(value, _TYPES[self.schema["type"]]):
+        if not isinstance(value, _TYPES[str(self.schema["type"])]):
             return False
         if isinstance(value, bool):
             return self.schema["type"] == "boolean"
@@ -113,7 +113,7 @@ class Kind:
         )
 
 
-_TYPES = {
+_TYPES: dict[str, Any] = {
     **{"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict},
 }
 TEXT = Kind({"type": "string"}, "a text")

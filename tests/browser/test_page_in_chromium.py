@@ -14,7 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from moesimvae import files
-from moesimvae.report import index, spaces, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import index, spaces
 from moesimvae.report.page import page
 
 pytestmark = pytest.mark.slow
@@ -47,11 +48,11 @@ def site(tmp_path_factory):
     )
     made.methods["louvain"]["uses_prior"] = True
     results = made.root / "results"
-    table = tables.comparison(
+    table = comparison.compare(
         made.frame("scores"), made.frame("runs"), made.methods, made.metrics, made.experiment,
-        tables.read_many([made.published]),
+        comparison.read_many([made.published]),
     )  # fmt: skip
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     clustered = {d: [results / f"runs/{d}/moe_sim_vae/seed0"] for d in facts}
     views = spaces.spaces(
         [path for path in made.projections if path.name == "seed0.parquet"], made.labels,
@@ -64,7 +65,7 @@ def site(tmp_path_factory):
         table, runs, statuses, made.experiment, facts, made.methods, made.metrics, [figures], views
     )
     (results / "demo" / "report.html").write_text(html)
-    (results / "demo" / "table.csv").write_text(tables.to_csv(table))
+    (results / "demo" / "table.csv").write_text(comparison.to_csv(table))
     titles = {"demo": "Eleven methods", "table2": "Table 2"}
     (results / "index.html").write_text(index.index(results, titles, made.metrics))
     return results
@@ -145,10 +146,10 @@ def test_rows_are_filtered_by_data_set_metric_and_kind(desktop, site):
 
 
 def test_the_statistic_over_seeds_can_be_chosen(desktop, site):
-    table = tables.read_csv(site / "demo" / "table.csv")
+    table = comparison.read_csv(site / "demo" / "table.csv")
     row = table[(table["dataset"] == "mnist") & (table["method"] == "gmm")
                 & (table["metric"] == "ari")].iloc[0]  # fmt: skip
-    values = list(tables.values(row).values())
+    values = list(comparison.values(row).values())
     desktop.open(site / "demo" / "report.html")
     for name, value in (("min", min(values)), ("max", max(values)),
                         ("median", np.median(values)), ("mean", np.mean(values))):  # fmt: skip
@@ -320,7 +321,7 @@ def heavy(tmp_path_factory):
                 scores += [{"dataset": d, "method": m, "seed": seed, "split": "all", "run": run,
                             "metric": metric, "value": rng.random()}
                            for metric in list(metrics)[:6]]  # fmt: skip
-    table = tables.comparison(
+    table = comparison.compare(
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
     titles = {name: fact["title"] for name, fact in facts.items()}

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from moesimvae import studies
 from moesimvae.errors import UserError
 from moesimvae.evaluation.judge import train_judge
 from moesimvae.methods import generators, moe_sim_vae, vade
 from moesimvae.methods.generators import FITTED, STANDARD, Generator
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.studies import generation as studies
 
 ALWAYS = (0.0,)
 

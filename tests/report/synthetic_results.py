@@ -290,7 +290,7 @@ def _features(
 
 
 def _decoded(projection: Path, truth: np.ndarray, clusters: int) -> Path:
-    """Cells and their reconstruction as `experts.reconstruct_run` leaves them."""
+    """Cells and their reconstruction as `reconstruction.reconstruct_run` leaves them."""
     points = pd.read_parquet(projection)
     frame = pd.DataFrame({"cell": points["cell"], "expert": truth[: len(points)]})
     frame[["x", "y"]] = points[["x", "y"]]

@@ -11,6 +11,7 @@ import synthetic_results as synthetic
 from matplotlib.collections import PathCollection
 
 from moesimvae.errors import UserError
+from moesimvae.evaluation import comparison
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.report import (
     experts,
@@ -20,8 +21,8 @@ from moesimvae.report import (
     showcase,
     spread,
     style,
-    tables,
 )
+from moesimvae.studies import panels, reconstruction
 
 SHOWCASE = "moe_sim_vae"
 
@@ -35,14 +36,14 @@ def made(tmp_path_factory):
 
 def compare(made, datasets, published=None):
     experiment = made.experiment | {"datasets": datasets}
-    return tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        experiment, published,
+    return comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, experiment, published,
     )  # fmt: skip
 
 
 def facts_of(made, names):
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     return {name: facts[name] for name in names}
 
 
@@ -51,15 +52,15 @@ def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatc
     wells = list(synthetic.WELLS)
     table = compare(made, wells)
     drawn = pictures.pictures(
-        table, tables.read_many(made.runs), made.metrics, made.methods, facts_of(made, wells),
-        [], {}, tables.read_many(made.populations),
+        table, comparison.read_many(made.runs), made.metrics, made.methods, facts_of(made, wells),
+        [], {}, comparison.read_many(made.populations),
     )  # fmt: skip
     names = [picture.name for picture in drawn]
     assert names[:2] == ["violins_f_flowcap", "violins_f1_mean_hungarian"]  # 10: no spread
     with_own = {n.removeprefix("scores_") for n in names if n.startswith("scores_")}
     assert with_own == set(wells[:8])
     few = pictures.pictures(
-        compare(made, wells[:3]), tables.read_many(made.runs), made.metrics, made.methods,
+        compare(made, wells[:3]), comparison.read_many(made.runs), made.metrics, made.methods,
         facts_of(made, wells[:3]), [], {},
     )  # fmt: skip
     assert [picture.name for picture in few][:2] == ["spread", "violins_f_flowcap"]
@@ -77,7 +78,7 @@ def test_spread_shows_every_run_and_marks_what_did_not_finish(made):
         strict=True,
     ):
         rows = own[(own["dataset"] == dataset) & (own["metric"] == metric)]
-        expected = sorted(v for _, row in rows.iterrows() for v in tables.values(row).values())
+        expected = sorted(v for _, row in rows.iterrows() for v in comparison.values(row).values())
         dots = [c for c in panel.collections if isinstance(c, PathCollection)]
         np.testing.assert_allclose(sorted(np.concatenate([c.get_offsets() for c in dots])[:, 1]),
                                    expected)  # fmt: skip
@@ -170,7 +171,7 @@ def test_only_the_largest_of_very_many_clusters_are_drawn(monkeypatch):
 
 def test_populations_are_compared_with_the_best_others(made):
     table = compare(made, ["levine_32dim"])
-    frame = tables.read_many(made.populations)
+    frame = comparison.read_many(made.populations)
     methods = populations.compared(table, SHOWCASE, "levine_32dim")
     assert methods[0] == SHOWCASE
     f1 = table[(table["metric"] == "f1_mean_hungarian") & (table["kind"] == "method")]
@@ -209,14 +210,14 @@ def write_features(path, n_markers=4, arcsinh=True, counts=False, steps="[]"):
 def test_a_panel_is_read_on_arcsinh_scale_or_not_at_all(tmp_path):
     path = tmp_path / "features.h5ad"
     expected = write_features(path)
-    np.testing.assert_allclose(markers.read_panel(path).values, expected)
+    np.testing.assert_allclose(panels.read_panel(path).values, expected)
     steps = '[{"step": "arcsinh", "cofactor": 5}, {"step": "minmax"}]'
     expected = write_features(path, arcsinh=False, counts=True, steps=steps)
-    np.testing.assert_allclose(markers.read_panel(path).values, expected, rtol=1e-6)
+    np.testing.assert_allclose(panels.read_panel(path).values, expected, rtol=1e-6)
     write_features(path, arcsinh=False, counts=True)
-    assert markers.read_panel(path) is None  # counts that nobody transformed
-    write_features(path, n_markers=markers.MARKERS + 1)
-    assert markers.read_panel(path) is None
+    assert panels.read_panel(path) is None  # counts that nobody transformed
+    write_features(path, n_markers=panels.MARKERS + 1)
+    assert panels.read_panel(path) is None
 
 
 def test_medians_by_cluster_and_both_axes_in_tree_order():
@@ -226,7 +227,7 @@ def test_medians_by_cluster_and_both_axes_in_tree_order():
     values = np.vstack([np.repeat(centres, 20, axis=0), np.full((20, 4), 99)])
     values = values + rng.normal(0, 0.01, values.shape)
     values[::20] = 1000  # one cell of each cluster: medians do not care
-    table = markers.medians(markers.Panel(values, list("abcd")), clusters)
+    table = markers.medians(panels.Panel(values, list("abcd")), clusters)
     np.testing.assert_allclose(table, centres, atol=0.02)
     rows, columns = (markers._tree(v)["leaves"] for v in (table.to_numpy(), table.to_numpy().T))
     assert {frozenset(rows[:2]), frozenset(rows[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
@@ -243,7 +244,7 @@ def test_medians_by_cluster_and_both_axes_in_tree_order():
 
 
 def test_one_cluster_has_a_heat_map_too():
-    panel = markers.Panel(np.ones((5, 2)), ["a", "b"])
+    panel = panels.Panel(np.ones((5, 2)), ["a", "b"])
     table = markers.medians(panel, np.zeros(5, int))
     assert markers.heat_map(table, pd.Series({0: 5}), {}, "Title").axes
 
@@ -276,8 +277,8 @@ def fitted(tmp_path_factory):
 
 def test_reconstruction_lies_on_the_axes_of_the_cells(fitted):
     folder, features, model, cells = fitted
-    table = experts.reconstruct_run(folder, features)
-    assert list(table.columns) == experts.COLUMNS
+    table = reconstruction.reconstruct_run(folder, features)
+    assert list(table.columns) == reconstruction.COLUMNS
     assert table["expert"].tolist() == model.labels_.tolist()
     values = cells.X.astype(float)
     left, sizes, right = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
@@ -290,7 +291,7 @@ def test_reconstruction_lies_on_the_axes_of_the_cells(fitted):
 
 
 def test_attributes_survive_the_file_and_silent_experts_are_named(fitted, tmp_path):
-    table = experts.reconstruct_run(*fitted[:2])
+    table = reconstruction.reconstruct_run(*fitted[:2])
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     again = pd.read_parquet(tmp_path / "decoded.parquet")
     assert again.attrs["experts"] == 4
@@ -304,22 +305,22 @@ def test_attributes_survive_the_file_and_silent_experts_are_named(fitted, tmp_pa
 
 def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
     folder, features, _, cells = fitted
-    assert experts.reconstruct_run(folder.parent, features).empty  # no model there
+    assert reconstruction.reconstruct_run(folder.parent, features).empty  # no model there
     images = cells.copy()
     images.uns["image_shape"] = [1, 5]
     images.write_h5ad(tmp_path / "images.h5ad")
-    assert experts.reconstruct_run(folder, tmp_path / "images.h5ad").empty
+    assert reconstruction.reconstruct_run(folder, tmp_path / "images.h5ad").empty
     old = tmp_path / "x" / SHOWCASE / "seed0"
     shutil.copytree(folder, old)
     (old / "model" / "config.json").write_text("{}")
-    table = experts.reconstruct_run(old, features)
+    table = reconstruction.reconstruct_run(old, features)
     assert table.empty
     assert table.attrs["reason"].startswith("model/config.json")
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     assert pd.read_parquet(tmp_path / "decoded.parquet").attrs == table.attrs
     cells[::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
     with pytest.raises(UserError, match="names other cells"):
-        experts.reconstruct_run(folder, tmp_path / "turned.h5ad")
+        reconstruction.reconstruct_run(folder, tmp_path / "turned.h5ad")
 
 
 def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, tmp_path):

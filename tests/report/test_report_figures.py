@@ -10,7 +10,10 @@ from matplotlib.image import imread
 from PIL import Image
 
 from moesimvae.errors import UserError
-from moesimvae.report import figures, latent, pictures, showcase, style, tables
+from moesimvae.evaluation import comparison
+from moesimvae.evaluation.matching import match
+from moesimvae.report import figures, latent, pictures, showcase, style
+from moesimvae.studies import projections
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +26,20 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def drawn(made):
     run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
-    table = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment,
+    table = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment,
     )  # fmt: skip
     return list(
         pictures.pictures(
             table,
-            tables.read_many(made.runs),
+            comparison.read_many(made.runs),
             made.metrics,
             made.methods,
-            tables.read_facts(made.datasets),
+            comparison.read_facts(made.datasets),
             [latent.read_view(made.projections[0], made.labels[0], run)],
             pictures.read_histories([run, run.with_name("seed1"), run.parent.parent / "gmm/seed0"]),
-            tables.read_many(made.populations),
+            comparison.read_many(made.populations),
             [showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])],
         )
     )
@@ -115,12 +118,12 @@ def test_what_did_not_finish_is_written_into_the_pictures(drawn):
 
 
 def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made):
-    scores = tables.read_many(made.scores)
+    scores = comparison.read_many(made.scores)
     metric = scores["metric"].iloc[0]
     scores.loc[(scores["method"] == "kmeans") & (scores["metric"] == metric), "value"] = np.nan
-    runs = tables.read_many(made.runs)
-    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
-    facts = tables.read_facts(made.datasets)
+    runs = comparison.read_many(made.runs)
+    table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = comparison.read_facts(made.datasets)
     first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
     assert "not scored" in texts(first.figure)
     assert "k-means" not in first.caption.partition("Did not finish")[2]
@@ -128,11 +131,11 @@ def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made)
 
 def test_the_line_of_blind_controls_is_not_the_true_labels(made):
     """Where these score below 1, as in metrics that look at no truth."""
-    scores = tables.read_many(made.scores)
+    scores = comparison.read_many(made.scores)
     scores.loc[scores["method"] == "true_labels", "value"] = 0.7
-    runs = tables.read_many(made.runs)
-    table = tables.comparison(scores, runs, made.methods, made.metrics, made.experiment)
-    facts = tables.read_facts(made.datasets)
+    runs = comparison.read_many(made.runs)
+    table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
+    facts = comparison.read_facts(made.datasets)
     first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
     blind = table[table["method"].isin(["random_labels", "one_cluster"])].groupby("metric")["mean"]
     dotted = [line for line in first.figure.axes[0].lines if line.get_linestyle() == ":"]
@@ -140,14 +143,14 @@ def test_the_line_of_blind_controls_is_not_the_true_labels(made):
 
 
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
-    runs = tables.read_many(made.runs).assign(status="timeout", reason="too slow")
+    runs = comparison.read_many(made.runs).assign(status="timeout", reason="too slow")
     runs[["clusters_found", "noise_share"]] = np.nan
     empty = tmp_path / "scores.csv"
     empty.write_text(made.scores[0].read_text().split("\n")[0] + "\n")
-    table = tables.comparison(
-        tables.read_many([empty]), runs, made.methods, made.metrics, made.experiment
+    table = comparison.compare(
+        comparison.read_many([empty]), runs, made.methods, made.metrics, made.experiment
     )
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     drawn = pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})
     drawn = {p.name.split("_tabula")[0]: p for p in drawn}
     assert list(drawn) == ["scores", "cost"]
@@ -157,7 +160,7 @@ def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_p
 
 def test_a_run_without_embedding_is_a_picture_that_says_why(made, tmp_path):
     run = made.root / "results/runs/tabula_muris_subset/gmm/seed2"
-    projection = latent.project_run(run)
+    projection = projections.project_run(run)
     assert list(projection) == ["cell", "x", "y"]
     assert projection.empty
     projection.to_parquet(tmp_path / "seed2.parquet", index=False)
@@ -184,7 +187,7 @@ def test_cells_are_joined_by_name_and_unknown_ones_refused(made, tmp_path):
 def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
     truth = np.array(["a"] * 10 + ["b"] * 4 + [""] * 3)
     clusters = np.array([0] * 6 + [1] * 4 + [2] * 3 + [-1] + [3] * 3)
-    assert latent.match(truth, clusters) == {0: ("a", True), 1: ("a", False), 2: ("b", True)}
+    assert match(truth, clusters) == {0: ("a", True), 1: ("a", False), 2: ("b", True)}
 
 
 @pytest.mark.parametrize(
@@ -193,20 +196,20 @@ def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
 )
 def test_few_cells_and_flat_embeddings_need_no_umap(shape, axes):
     embedding = np.random.default_rng(0).normal(size=shape)
-    points, found = latent.project(embedding, seed=0)
+    points, found = projections.project(embedding, seed=0)
     assert points.shape == (shape[0], 2)
     assert found == axes
 
 
 def test_principal_components_are_those_of_the_covariance():
     embedding = np.random.default_rng(0).normal(size=(40, 3)) * [5, 1, 0.1]
-    points, _ = latent.project(embedding, seed=0)
+    points, _ = projections.project(embedding, seed=0)
     largest = np.linalg.eigvalsh(np.cov(embedding.T))[::-1][:2]
     np.testing.assert_allclose(points.var(axis=0, ddof=1), largest, rtol=1e-4)
 
 
 def test_a_collapsed_embedding_is_one_point():
-    points, _ = latent.project(np.ones((80, 4)), seed=0)
+    points, _ = projections.project(np.ones((80, 4)), seed=0)
     assert np.ptp(points, axis=0).max() == 0
     figure = latent.latent(points, np.array(["a"] * 80), np.zeros(80, int), "Collapsed")
     assert len(figure.axes) == 2
@@ -214,23 +217,23 @@ def test_a_collapsed_embedding_is_one_point():
 
 def test_an_embedding_with_nan_is_refused():
     with pytest.raises(UserError, match="finite"):
-        latent.project(np.full((60, 3), np.nan), seed=0)
+        projections.project(np.full((60, 3), np.nan), seed=0)
 
 
 @pytest.mark.slow
 def test_umap_gives_the_same_points_for_the_same_seed():
     embedding = np.random.default_rng(0).normal(size=(120, 6))
-    first, axes = latent.project(embedding, seed=3)
-    second, _ = latent.project(embedding, seed=3)
+    first, axes = projections.project(embedding, seed=3)
+    second, _ = projections.project(embedding, seed=3)
     np.testing.assert_array_equal(first, second)
     assert axes == "UMAP"
 
 
 def test_large_runs_are_subsampled(monkeypatch):
-    monkeypatch.setattr(latent, "MAX_POINTS", 25)
+    monkeypatch.setattr(projections, "MAX_POINTS", 25)
     cells = [f"c{i}" for i in range(100)]
     embedding = np.arange(200.0).reshape(100, 2)
-    table = latent.projection(cells, embedding, seed=1)
+    table = projections.projection(cells, embedding, seed=1)
     assert len(table) == table["cell"].nunique() == 25
     assert table["x"].tolist() == [2.0 * int(c[1:]) for c in table["cell"]]
     assert table.attrs["axes"] == "latent dimension"

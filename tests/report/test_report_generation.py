@@ -8,6 +8,7 @@ import pytest
 
 from moesimvae.report import generation
 from moesimvae.report.style import write
+from moesimvae.studies import summaries
 
 TITLES = {"moe_sim_vae": "MoE-Sim-VAE", "vade": "VaDE"}
 PUBLISHED = {"MoE-Sim-VAE": {"own": 0.970}, "VaDE": {"own": 0.944}}
@@ -79,7 +80,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def accuracy(folders):
-    return generation.read(folder / "accuracy.csv" for folder in folders)
+    return summaries.read(folder / "accuracy.csv" for folder in folders)
 
 
 def test_digits_stay_text(accuracy):
@@ -87,7 +88,7 @@ def test_digits_stay_text(accuracy):
 
 
 def test_summary_adds_draws_and_averages_shares(accuracy):
-    table = generation.summary(accuracy).set_index(["method", "gaussian", "threshold"])
+    table = summaries.summary(accuracy).set_index(["method", "gaussian", "threshold"])
     strict = table.loc[("vade", "component", 0.9)]
     assert strict["draws"] == 3 * 1000 or strict["draws"] == 3 * 999
     assert strict["images"] == 300
@@ -97,7 +98,7 @@ def test_summary_adds_draws_and_averages_shares(accuracy):
 
 
 def test_measured_numbers_have_the_names_of_the_papers(accuracy):
-    table = generation.measured(accuracy, distances())
+    table = summaries.measured(accuracy, distances())
     assert list(table.columns) == ["dataset", "method", "seed", "split", "metric", "value", "run"]
     values = table.set_index(["method", "metric"])["value"]
     assert values.index.is_unique
@@ -127,7 +128,7 @@ def test_figure2_sets_the_model_beside_vade(folders, tmp_path):
 
 def test_supplement(folders, accuracy, tmp_path):
     tables = {
-        name: generation.read(folder / f"{name}.csv" for folder in folders)
+        name: summaries.read(folder / f"{name}.csv" for folder in folders)
         for name in ("accuracy", "confusion", "quality")
     }
     tables["distances"] = distances()
@@ -157,8 +158,8 @@ def test_supplement(folders, accuracy, tmp_path):
     assert "own clustering φ = 0.9 0.700" in said["s6_confusion_mnist_vade_seed0"]
     write(pictures, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 7
-    summary = generation.summary(accuracy)
-    measured = generation.measured(accuracy, tables["distances"])
+    summary = summaries.summary(accuracy)
+    measured = summaries.measured(accuracy, tables["distances"])
     text = generation.markdown(summary, measured, tables["populations"], PUBLISHED, TITLES, JUDGE)
     assert "| VaDE | 0 | its own mixture | 0.9 | 3 | 300 |" in text
     assert "VaDE 0.944" in text
@@ -189,7 +190,7 @@ def test_components_recovered():
     rows += [("few_2", "b", 0, "clusters_found", 3.0), ("other_2", "b", 0, "clusters_found", 2.0)]
     rows += [("few_5", "b", 0, "f_flowcap", 5.0)]
     scores = pd.DataFrame(rows, columns=["dataset", "method", "seed", "metric", "value"])
-    found = generation.recovered(scores, {f"few_{k}": k for k in counts})
+    found = summaries.recovered(scores, {f"few_{k}": k for k in counts})
     assert set(found["dataset"]) == {"few"}
     assert list(found["metric"].unique()) == ["components_recovered"]
     values = found.set_index(["method", "seed"])["value"].to_dict()
@@ -197,4 +198,4 @@ def test_components_recovered():
 
 
 def test_without_studies_of_cells_there_are_no_rows():
-    assert generation.read([]).empty
+    assert summaries.read([]).empty

@@ -8,8 +8,9 @@ import pytest
 import synthetic_results as synthetic
 from test_report_page import Named, data_of, without_libraries
 
+from moesimvae.evaluation import comparison
 from moesimvae.report import index as index_page
-from moesimvae.report import leaderboard, tables
+from moesimvae.report import leaderboard
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +19,10 @@ def results(tmp_path_factory):
     made = synthetic.build(tmp_path_factory.mktemp("work"), n_cells=30, datasets=["mnist"])
     folder = made.root / "results" / "demo"
     folder.mkdir()
-    table = tables.comparison(
+    table = comparison.compare(
         made.frame("scores"), made.frame("runs"), made.methods, made.metrics, made.experiment
     )
-    (folder / "table.csv").write_text(tables.to_csv(table))
+    (folder / "table.csv").write_text(comparison.to_csv(table))
     (folder / "report.html").write_text("<p>")
     made.checks(folder / "quality.csv")
     study = made.root / "results" / "figure2" / "figures"
@@ -61,15 +62,15 @@ def test_its_numbers_lead_to_the_lists_of_runs_on_the_experiments_pages(results)
 
 def test_runs_that_no_page_lists_are_linked_themselves(results, monkeypatch):
     monkeypatch.setattr("moesimvae.report.records.IN_DETAIL", 0)
-    table = tables.read_csv(results.root / "results/demo/table.csv")
-    facts = tables.read_facts(results.datasets)
+    table = comparison.read_csv(results.root / "results/demo/table.csv")
+    facts = comparison.read_facts(results.datasets)
     for where, start in (("", "../runs/mnist/"), ("demo/report.html", "runs/mnist/")):
         board = leaderboard.leaderboard([(where, "demo", table, facts)], results.metrics)
         assert all(row["href"].startswith(start) for row in board["rows"])
 
 
 def test_metrics_stand_as_the_experiment_lists_them_whichever_method_lacks_one(results):
-    table = tables.read_csv(results.root / "results/demo/table.csv")
+    table = comparison.read_csv(results.root / "results/demo/table.csv")
     names = list(dict.fromkeys(table["metric"]))
     first = table.iloc[0]
     without = (table["method"] == first["method"]) & (table["metric"] == first["metric"])

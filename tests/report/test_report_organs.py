@@ -14,18 +14,22 @@ import synthetic_results as synthetic
 import yaml
 from test_report_page import run_script
 
-from moesimvae.evaluation import selection
+from moesimvae.evaluation import comparison, selection
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import figure3, figures, overview, page, sections, signatures, style, tables
+from moesimvae.report import figure3, figures, page, style
+from moesimvae.report.tables import overview, sections
+from moesimvae.report.tables.signatures import signature_sections
+from moesimvae.studies import projections, signatures
 
 SEMI = "tabula_muris_semisynthetic"
 REMARK = "The published numbers are of the full data."
 
 
 def compare(made, published=True):
-    return tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment, tables.read_many([made.published]) if published else None,
+    return comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment,
+        comparison.read_many([made.published]) if published else None,
     )  # fmt: skip
 
 
@@ -54,7 +58,7 @@ def row(table, method, split, metric="f_flowcap", dataset="tabula_muris"):
 def test_test_cells_come_first_and_all_cells_together_do_not_come(made):
     table = compare(made, published=False)
     assert list(dict.fromkeys(table["split"])) == ["test", "train"]
-    scores = tables.read_many(made.scores)
+    scores = comparison.read_many(made.scores)
     ours = scores[(scores["method"] == "gmm") & (scores["metric"] == "ari")]
     for split in ("test", "train"):
         found = row(table, "gmm", split, "ari")
@@ -66,7 +70,7 @@ def test_each_screened_method_has_a_row_for_each_choice_and_its_settings_have_no
     table = compare(made)
     assert not any("_s0" in method for method in table["method"])
     assert "silhouette" not in set(table["metric"])
-    chosen = selection.select(tables.read_many(made.scores), made.experiment["variants"])
+    chosen = selection.select(comparison.read_many(made.scores), made.experiment["variants"])
     chosen = chosen.set_index(["method", "choice"])["variant"]
     best = row(table, "kmeans_oracle", "test")
     assert chosen["kmeans", "oracle"] == "kmeans_s02"
@@ -105,40 +109,43 @@ def test_methods_with_prior_knowledge_and_oracles_are_not_ranked(made):
 
 def test_the_table_survives_its_file_and_an_older_one_is_read(made, tmp_path):
     table = compare(made)
-    (tmp_path / "t.csv").write_text(tables.to_csv(table))
-    pd.testing.assert_frame_equal(tables.read_csv(tmp_path / "t.csv"), table)
+    (tmp_path / "t.csv").write_text(comparison.to_csv(table))
+    pd.testing.assert_frame_equal(comparison.read_csv(tmp_path / "t.csv"), table)
     older = table.drop(columns=["base", "choice", "settings"])
-    (tmp_path / "old.csv").write_text(tables.to_csv(older))
-    assert (tables.read_csv(tmp_path / "old.csv")["choice"] == "").all()
+    (tmp_path / "old.csv").write_text(comparison.to_csv(older))
+    assert (comparison.read_csv(tmp_path / "old.csv")["choice"] == "").all()
 
 
 # --- the tables that people read ------------------------------------------------------------------
 
 
 def test_training_cells_stand_beside_test_cells_in_one_table(made):
-    (part,) = sections.sections(compare(made), made.metrics, tables.read_facts(made.datasets))
-    assert part.spans == [("Run here: test cells", 4), ("training cells", 4), ("all cells", 2)]
-    assert len(part.scores) == 10
+    (part,) = sections.sections(compare(made), made.metrics, comparison.read_facts(made.datasets))
+    assert part.spans == [
+        ("", "", 1), ("Published", "published", 2), ("Run here: test cells", "score", 4),
+        ("training cells", "score", 4), ("all cells", "found", 2), ("Cost", "cost", 3),
+    ]  # fmt: skip
     rows = {row.title: row for _, rows in part.groups for row in rows}
     table = compare(made)
-    cells = rows["Gaussian mixture"].scores
+    cells = rows["Gaussian mixture"].cells[3:]
     for i, split in ((0, "test"), (4, "train")):
         assert cells[i].text.startswith(f"{row(table, 'gmm', split)['mean']:.3f} ±")
     assert rows["MoE-Sim-VAE (released)"].marks == "‡"
     assert "k-means, oracle: n_pca 40" in rows
     assert rows["k-means, oracle: n_pca 40"].marks == "§"
-    assert rows["Louvain & co, oracle"].dnf.text == "DNF: time-out"
+    assert rows["Louvain & co, oracle"].failed.text == "DNF: time-out"
     assert "‡ uses prior knowledge" in part.legend["general"]
     assert "test cells, to which nothing was fitted" in part.caption
 
 
 def test_several_data_sets_are_compared_on_their_test_cells(mixed):
-    facts = tables.read_facts(mixed.datasets)
+    facts = comparison.read_facts(mixed.datasets)
     first, *_ = overview.overviews(compare(mixed), mixed.metrics, facts, REMARK)
-    assert first.columns[:2] == ["Mouse organs (semi-synthetic) (test cells)",
-                                 "Mouse organs (test cells)"]  # fmt: skip
+    assert [column.head.text for column in first.columns[1:3]] == [
+        "Mouse organs (semi-synthetic) (test cells)", "Mouse organs (test cells)",
+    ]  # fmt: skip
     assert "Semi-synthetic, so no evidence about the real data set: Mouse organs" in first.caption
-    assert "uses prior knowledge" in first.legend
+    assert "uses prior knowledge" in first.legend["general"]
     titles = [row.title for _, rows in first.groups for row in rows]
     assert "k-means, oracle" in titles
     assert len(titles) == len(set(titles))
@@ -168,10 +175,10 @@ def test_the_papers_mean_stands_only_beside_its_own_organs(made, mixed):
         beside = table[table["published_accuracy"].notna()]
         assert set(beside["dataset"]) == expected
         assert set(beside["group"]) == {"mean"}
-        parts = signatures.signature_sections(table, tables.read_facts(results.datasets))
-        last = [part.rows[-1][0] for part in parts]
+        parts = signature_sections(table, comparison.read_facts(results.datasets))
+        last = [part.groups[-1][1][-1].title for part in parts]
         assert last[0] == "Paper, mean"
-        assert ("not compared one to one" in parts[0].caption) == (results is mixed)
+        assert ("not compared one to one" in parts[0].legend["general"]) == (results is mixed)
     assert last[1] == "Mean"
 
 
@@ -188,7 +195,7 @@ def test_the_means_are_left_for_the_comparison_with_the_paper(made):
 
 
 def test_components_are_those_of_the_training_cells(made):
-    table = figure3.components(made.features[0])
+    table = projections.components(made.features[0])
     cells = anndata.read_h5ad(made.features[0])
     values = cells.layers["lognorm"].toarray().astype(float)
     train = values[(cells.obs["split"] == "train").to_numpy()]
@@ -203,7 +210,7 @@ def drawn(made):
     """Figure 3's parts from files, projections without UMAP."""
     folder = made.root / "results" / "projections" / "tabula_muris"
     folder.mkdir(parents=True)
-    figure3.components(made.features[0]).to_parquet(folder / "components.parquet", index=False)
+    projections.components(made.features[0]).to_parquet(folder / "components.parquet", index=False)
     views = []
     for method in ("moe_sim_vae", "scvi_leiden"):
         run = made.root / "results" / "runs" / "tabula_muris" / method / "seed0"
@@ -219,7 +226,7 @@ def drawn(made):
 
 
 def test_figure_3_has_the_papers_panels_with_the_f_of_test_cells(made, drawn):
-    facts = tables.read_facts(made.datasets)["tabula_muris"]
+    facts = comparison.read_facts(made.datasets)["tabula_muris"]
     picture = figure3.figure3_picture(drawn, made.methods, facts)
     texts = [[t.get_text() for t in panel.texts] for panel in picture.figure.axes]
     assert [t[0] for t in texts[:11]] == [*"ABCDEFGHIJ", ""]
@@ -249,7 +256,7 @@ def test_a_cluster_has_its_populations_colour_in_every_panel_and_noise_is_grey(d
 
 
 def test_without_a_latent_space_figure_3_says_so(made, drawn):
-    facts = tables.read_facts(made.datasets)["tabula_muris"]
+    facts = comparison.read_facts(made.datasets)["tabula_muris"]
     nothing = figure3.Figure3(**(vars(drawn) | {"latent": np.full_like(drawn.latent, np.nan)}))
     picture = figure3.figure3_picture(nothing, made.methods, facts)
     assert "cannot be shown" in picture.caption
@@ -341,7 +348,7 @@ def test_the_figures_are_there_for_each_data_set(report):
 
 
 def test_prior_knowledge_is_marked_in_every_format(report):
-    csv = tables.read_csv(report / "table.csv")
+    csv = comparison.read_csv(report / "table.csv")
     assert set(csv[csv["uses_prior"]]["method"]) == {"moe_sim_vae_released"}
     assert "uses_prior" in pd.read_csv(report / "by_dataset.csv")
     for name in ("table.md", "table.html", "report.html"):
@@ -412,7 +419,7 @@ def test_the_page_has_the_screening_and_s1_table(report):
 
 
 def test_a_summary_counts_each_run_once(made):
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     said = page.summary(compare(made), made.metrics, facts)
     planned = sum(len(seeds) for seeds in made.experiment["methods"].values())
     assert said[0].startswith("8 methods on 1 data set")
@@ -424,7 +431,7 @@ def test_costs_are_of_default_settings_and_scores_of_all(made):
     part = table[table["split"] == "test"]
     colours = style.method_colours(made.methods)
     colours |= {r.method: colours[r.base] for r in table[table["choice"] != ""].itertuples()}
-    cost = figures.cost(part, tables.read_many(made.runs), colours, "t")
+    cost = figures.cost(part, comparison.read_many(made.runs), colours, "t")
     names = [t.get_text() for t in cost.axes[0].get_yticklabels()]
     assert not [name for name in names if "oracle" in name]
     assert "MoE-Sim-VAE (released) ‡" in names

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import synthetic_results as synthetic
 
-from moesimvae.report import formats, overview, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report.tables import html, latex, markdown, overview, sections
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
 FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
@@ -39,15 +40,19 @@ PUBLISHED = quoted(
 
 def compare(made, published=None):
     experiment = made.experiment | {"metrics": ["f_flowcap", "f1_mean_hungarian", "ari"]}
-    return tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        experiment, published,
+    return comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, experiment, published,
     )  # fmt: skip
 
 
 def views(made, published=None, remark=""):
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     return overview.overviews(compare(made, published), made.metrics, facts, remark)
+
+
+def titles(view):
+    return [column.head.text for column in view.columns]
 
 
 def rows_of(view, heading):
@@ -56,19 +61,22 @@ def rows_of(view, heading):
 
 def test_both_f_measures_stand_side_by_side_and_published_values_in_their_own_metric(made):
     first, second = views(made, PUBLISHED, REMARK)
-    assert first.spans == [("F (FlowCAP)", 3), ("Mean F1", 3)]
-    assert second.spans == [("ARI", 3)]
-    where = first.columns.index("Levine_32dim")
+    assert first.spans == [("", "", 1), ("F (FlowCAP)", "", 3), ("Mean F1", "", 3)]
+    assert second.spans == [("", "", 1), ("ARI", "", 3)]
+    where = titles(first).index("Levine_32dim")
     published = rows_of(first, "Published, not run here")
     assert list(published) == ["FlowSOM", "MoE-Sim-VAE"]  # SPADE has no value at all
     flowsom, ours = published["FlowSOM"].cells, published["MoE-Sim-VAE"].cells
     assert (flowsom[where].text, flowsom[where + 3].text) == ("≥ 0.88", "0.78")
     assert (ours[where].text, ours[where + 3].text) == ("0.70 ± 0.04", "–")
-    assert (published["FlowSOM"].n, published["MoE-Sim-VAE"].n) == ("1", "30")
-    others = [c.text for row in published.values() for c in row.cells]
+    assert (published["FlowSOM"].cells[0].text, published["MoE-Sim-VAE"].cells[0].text) == (
+        "1",
+        "30",
+    )
+    others = [c.text for row in published.values() for c in row.cells[1:]]
     assert others.count("–") == len(others) - 3  # nothing under the other data sets
     assert "Published, not run here" not in dict(second.groups)
-    assert "published values" not in second.legend
+    assert "published values" not in second.legend["general"]
     assert (first.remark, second.remark) == (REMARK, "")
 
 
@@ -76,7 +84,7 @@ def test_numbers_here_are_those_of_the_comparison(made):
     table, (first, _) = compare(made), views(made)
     row = table[(table["dataset"] == "mnist") & (table["method"] == "gmm")
                 & (table["metric"] == "f1_mean_hungarian")].iloc[0]  # fmt: skip
-    cell = rows_of(first, "Run here")["Gaussian mixture"].cells[first.columns.index("MNIST") + 3]
+    cell = rows_of(first, "Run here")["Gaussian mixture"].cells[titles(first).index("MNIST") + 3]
     assert cell.text == f"{row['mean']:.3f} ± {row['sd']:.3f}"
     assert cell.below == f"{row['min']:.3f}–{row['max']:.3f}"
     order = list(rows_of(first, "Run here"))
@@ -88,27 +96,27 @@ def test_failures_keep_their_reason_and_range_of_n(made):
     first, _ = views(made)
     rows = rows_of(first, "Run here")
     lost = rows["Fuzzy c-means, m < 2 & 100 %"]
-    cell = lost.cells[first.columns.index("MNIST")]
-    assert (cell.text, lost.n) == ("DNF", "0–3")
+    cell = lost.cells[titles(first).index("MNIST")]
+    assert (cell.text, lost.cells[0].text) == ("DNF", "0–3")
     assert "stopped after 60 minutes" in first.notes[cell.notes[0]]
-    half = rows["VaDE"].cells[first.columns.index("Levine_32dim")]
+    half = rows["VaDE"].cells[titles(first).index("Levine_32dim")]
     assert "(seed 2)" in first.notes[half.notes[0]]
-    assert "DNF: no run finished" in first.legend
+    assert "DNF: no run finished" in first.legend["general"]
 
 
 def test_subsets_are_said_and_published_values_of_the_whole_kept_away(made):
     elsewhere = PUBLISHED[PUBLISHED["dataset"] == "elsewhere"]
     first, _ = views(made, elsewhere, REMARK)
     assert "Published, not run here" not in dict(first.groups)
-    assert "published values are of other, whole data sets" in first.legend
+    assert "published values are of other, whole data sets" in first.legend["general"]
     assert "Subsets, so not comparable" in first.caption
-    assert "Mouse organs <FACS & v2> (subset)" in first.columns
+    assert "Mouse organs <FACS & v2> (subset)" in titles(first)
 
 
 def test_a_single_data_set_needs_no_overview_but_a_remark_is_never_lost(made):
     one = compare(made)
     one = one[one["dataset"] == "mnist"]
-    facts = tables.read_facts(made.datasets)
+    facts = comparison.read_facts(made.datasets)
     assert overview.overviews(one, made.metrics, facts) == []
     assert overview.overviews(one, made.metrics, facts, REMARK) == []
     first, *others = sections.sections(one, made.metrics, facts, remark=REMARK)
@@ -132,21 +140,21 @@ class Widths(HTMLParser):
 def test_every_format_has_every_row_equally_wide_and_the_remark_escaped(made):
     first, second = views(made, PUBLISHED, REMARK)
     for view in (first, second):
-        width = len(view.columns) + 2
+        width = view.width
         shape = Widths()
-        shape.feed(formats.to_html([], [view]))
+        shape.feed(html.write([view]))
         assert set(shape.rows[2:]) | {shape.rows[0], shape.rows[1] + 2} == {width}
-        lines = [t for t in formats.to_markdown([], "E", [view]).split("\n") if t[:2] == "| "]
+        lines = [t for t in markdown.write([view], "E").split("\n") if t[:2] == "| "]
         assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {width + 1}
         body = re.search(r"\\begin\{tabular\}\{(.*?)\}(.*?)\\end\{tabular\}",
-                         formats.to_latex([], "e", [view]), re.S)  # fmt: skip
+                         latex.write([view], "e"), re.S)  # fmt: skip
         assert len(body[1]) == width
         for line in re.findall(r"^(.*) \\\\", body[2], re.M):
             spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
             assert len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) == width, line
-    assert "two metrics &amp; &lt;no&gt; comparison" in formats.to_html([], [first])
-    assert r"two metrics \& \textless{}no\textgreater{}" in formats.to_latex([], "e", [first])
-    assert "**Note.** One column" in formats.to_markdown([], "E", [first])
+    assert "two metrics &amp; &lt;no&gt; comparison" in html.write([first])
+    assert r"two metrics \& \textless{}no\textgreater{}" in latex.write([first], "e")
+    assert "**Note.** One column" in markdown.write([first], "E")
 
 
 def many(n):
@@ -164,7 +172,7 @@ def many(n):
     experiment = {"datasets": [f"w{i}" for i in range(n)], "metrics": ["f_flowcap"],
                   "methods": {"kmeans": [0], "gmm": [0]}}  # fmt: skip
     methods, metrics = synthetic.methods_block(), synthetic.metrics_block()
-    table = tables.comparison(
+    table = comparison.compare(
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
     facts = {f"w{i}": FACTS | {"title": f"Well {i}", "simulated": False, "partial": False,
@@ -176,13 +184,13 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
     table, facts, metrics = many(20)
     (view,) = overview.overviews(table, metrics, facts)
     rows = rows_of(view, "Run here")
-    assert view.columns == ["all 20 data sets"]
+    assert titles(view) == ["n", "all 20 data sets"]
     assert list(rows) == ["Gaussian mixture", "k-means"]
     values = [0.1 * (i % 5) for i in range(20)]
     text = f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
-    assert (rows["k-means"].cells[0].text, rows["k-means"].n) == (text, "20 of 20")
-    assert rows["Gaussian mixture"].n == "19 of 20"
-    every = overview.by_dataset(table, facts)
+    assert [cell.text for cell in rows["k-means"].cells] == ["20 of 20", text]
+    assert rows["Gaussian mixture"].cells[0].text == "19 of 20"
+    every = comparison.by_dataset(table, facts)
     assert len(every) == 40
     assert every["group"].tolist()[::10] == ["drug 0", "drug 1", "drug 2", "drug 3"]
     lost = every[every["n"] == 0]
@@ -190,7 +198,7 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
         ["w19", "gmm", "timeout", "time-out: slow (seed 0)"]
     ]
     assert lost["f_flowcap_mean"].isna().all()
-    tex = formats.by_dataset_latex(every, metrics, "figure4")
+    tex = overview.by_dataset_latex(every, metrics, "figure4")
     assert tex.count(r"\addlinespace") == 19
     assert tex.count("DNF: time-out") == 1
     for line in (t for t in tex.split("\n") if " & " in t):  # method, n, F, clusters
@@ -202,14 +210,14 @@ def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
 
 
 def test_by_dataset_has_every_pair_at_full_precision(made):
-    table, facts = compare(made), tables.read_facts(made.datasets)
-    every = overview.by_dataset(table, facts)
+    table, facts = compare(made), comparison.read_facts(made.datasets)
+    every = comparison.by_dataset(table, facts)
     assert len(every) == 3 * len(synthetic.METHODS)
     own = table[(table["metric"] == "ari") & (table["source"] == "run")]
     np.testing.assert_array_equal(every["ari_mean"], own["mean"])
     np.testing.assert_array_equal(every["ari_sd"], own["sd"])
     assert set(every[every["partial"]]["dataset"]) == {"tabula_muris_subset"}
-    assert r"Fuzzy c-means, m \textless{} 2 \& 100 \%" in formats.by_dataset_latex(
+    assert r"Fuzzy c-means, m \textless{} 2 \& 100 \%" in overview.by_dataset_latex(
         every, made.metrics, "e"
     )
-    assert "True labels" not in formats.by_dataset_latex(every, made.metrics, "e")
+    assert "True labels" not in overview.by_dataset_latex(every, made.metrics, "e")

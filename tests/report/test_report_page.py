@@ -12,7 +12,8 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from moesimvae.report import page, spaces, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import page, spaces
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -158,7 +159,7 @@ def test_every_number_leads_to_runs_with_their_provenance(report):
 def test_the_leaderboard_holds_every_row_and_statistic(report):
     board = data_of((report / "report.html").read_text(), "board-data")
     rows = {(row["method"], row["dataset"], row["kind"]): row for row in board["rows"]}
-    table = tables.read_csv(report / "table.csv")
+    table = comparison.read_csv(report / "table.csv")
     values = table[
         (table["method"] == "gmm") & (table["dataset"] == "mnist") & (table["metric"] == "ari")
     ]["values"]
@@ -263,7 +264,7 @@ def test_the_summary_claims_no_more_than_the_seeds_show():
 
 
 def test_a_tie_names_both(report):
-    table = tables.read_csv(report / "table.csv")
+    table = comparison.read_csv(report / "table.csv")
     metrics = synthetic.metrics_block()
     facts = {
         name: {"title": name, "simulated": False, "partial": False}

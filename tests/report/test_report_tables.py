@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesimvae.errors import UserError
-from moesimvae.report import formats, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
+from moesimvae.report.tables import html, latex, markdown, sections
 
 METRICS = synthetic.metrics_block()
 METHODS = {
@@ -59,7 +61,7 @@ def small(results, metrics=("nmi_arithmetic",), published=None, seeds=(0, 1, 2))
                   "metrics": list(metrics), "seeds": list(seeds)}  # fmt: skip
     columns = ["dataset", "method", "seed", "split", "metric", "value", "run"]
     scores = pd.DataFrame(scores, columns=columns)
-    return tables.comparison(
+    return comparison.compare(
         scores, pd.DataFrame(runs), METHODS, METRICS, experiment, published
     )  # fmt: skip
 
@@ -83,6 +85,28 @@ def view(table, facts=FACTS):
     return sections.sections(table, METRICS, facts, "a machine")[0]
 
 
+def in_markdown(parts):
+    return markdown.write(parts, "E")
+
+
+def in_html(parts):
+    return html.write(parts)
+
+
+def in_latex(parts):
+    return latex.write([small for part in parts for small in sections.in_print(part)], "e")
+
+
+def cells(part, title, *kinds):
+    """The cells of a row in columns of these kinds."""
+    row = shown(part, title)
+    return [c for c, column in zip(row.cells, part.columns, strict=True) if column.kind in kinds]
+
+
+def heads(part, kind):
+    return [column.head for column in part.columns if column.kind == kind]
+
+
 def shown(part, title):
     return next(r for _, rows in part.groups for r in rows if r.title == title)
 
@@ -104,7 +128,11 @@ def test_a_single_run_has_no_sd_and_no_plus_minus():
     part = view(table)
     for title, marks in (("Once", "†"), ("A", "")):
         found = shown(part, title)
-        assert (found.scores[0].text, found.n.text, found.marks) == ("0.500", "1", marks)
+        assert (cells(part, title, "score")[0].text, found.cells[0].text, found.marks) == (
+            "0.500",
+            "1",
+            marks,
+        )
 
 
 def test_a_failed_method_is_dnf_with_its_reason_and_never_a_zero():
@@ -115,22 +143,22 @@ def test_a_failed_method_is_dnf_with_its_reason_and_never_a_zero():
     assert np.isnan(found["mean"])
     assert found["reason"] == "time-out: stopped after 60 minutes (seed 0, 1, 2)"
     part = view(table)
-    assert shown(part, "C 100 %").dnf.text == "DNF: time-out"
-    assert shown(part, "C 100 %").seconds == "> 20.0"
+    assert shown(part, "C 100 %").failed.text == "DNF: time-out"
+    assert cells(part, "C 100 %", "cost")[0].text == "> 20.0"
     reason = "stopped after 60 minutes (seed 0, 1, 2)"
-    markdown = formats.to_markdown([part], "E")
-    line = next(t for t in markdown.split("\n") if t.startswith("| C 100"))
+    text = in_markdown([part])
+    line = next(t for t in text.split("\n") if t.startswith("| C 100"))
     assert line == (
         "| C 100 % | 0 of 3 | DNF: time-out<sup>a</sup> | DNF | DNF | > 20.0 | 100 | cpu |"
     )
-    html = formats.to_html([part])
-    line = html.split("C 100 %</th>")[1].split("</tr>")[0]
+    page = in_html([part])
+    line = page.split("C 100 %</th>")[1].split("</tr>")[0]
     assert re.findall(r">([^<>\n]+)</", line) == ["0 of 3", "a", "&gt; 20.0", "100", "cpu"]
     assert '<td class="dnf" colspan="3">DNF: time-out<sup>a</sup></td>' in line
-    tex = formats.to_latex([part], "e")
+    tex = in_latex([part])
     assert r"C 100 \% & 0 of 3 & \multicolumn{1}{l}{DNF: time-out\textsuperscript{a}} \\" in tex
-    assert reason in markdown
-    assert reason in html
+    assert reason in text
+    assert reason in page
     assert reason in tex
 
 
@@ -148,8 +176,8 @@ def test_a_half_failed_method_says_so_and_is_not_ranked():
     assert pd.isna(found["rank"])
     assert row(table, "b")["rank"] == 1
     part = view(table)
-    assert shown(part, "A").n.text == "2 of 3"
-    assert part.notes[shown(part, "A").n.notes[0]] == "out of memory: too big (seed 2)."
+    assert shown(part, "A").cells[0].text == "2 of 3"
+    assert part.notes[shown(part, "A").cells[0].notes[0]] == "out of memory: too big (seed 2)."
 
 
 def test_a_planned_run_that_is_not_there_is_told():
@@ -164,8 +192,8 @@ def test_a_run_without_a_value_of_the_metric_is_told_and_not_dnf():
     assert "seed 0: finished, but has no value of this metric" in row(table, "a")["reason"]
     alone = small({"a": {0: float("nan")}}, seeds=[0])
     assert row(alone, "a")["status"] == "not scored"
-    assert shown(view(alone), "A").dnf is None
-    assert shown(view(alone), "A").scores[0].text == "–"
+    assert shown(view(alone), "A").failed is None
+    assert cells(view(alone), "A", "score")[0].text == "–"
 
 
 def test_ranks_leave_out_controls_oracles_and_published_values():
@@ -184,12 +212,10 @@ def test_ranks_leave_out_controls_oracles_and_published_values():
     assert pd.isna(row(table, "oracle")["rank"])
     assert pd.isna(row(table, "true_labels")["rank"])
     part = view(table)
-    markdown, html, tex = (
-        formats.to_markdown([part], "E"), formats.to_html([part]), formats.to_latex([part], "e")
-    )  # fmt: skip
-    assert re.findall(r"\*\*(.*?)\*\*", markdown) == ["0.900 ± 0"]
-    assert re.findall(r"<u>(.*?)</u>", markdown) == ["0.800 ± 0"]
-    assert re.findall(r"<strong>(0.*?)</strong>", html) == ["0.900 ± 0"]
+    text, page, tex = in_markdown([part]), in_html([part]), in_latex([part])
+    assert re.findall(r"\*\*(.*?)\*\*", text) == ["0.900 ± 0"]
+    assert re.findall(r"<u>(.*?)</u>", text) == ["0.800 ± 0"]
+    assert re.findall(r"<strong>(0.*?)</strong>", page) == ["0.900 ± 0"]
     assert re.findall(r"\\textbf\{(.*?)\}", tex) == [r"0.900 $\pm$ 0"]
     assert re.findall(r"\\underline\{(.*?)\}", tex) == [r"0.800 $\pm$ 0"]
     assert [heading for heading, _ in part.groups][-1] == "Controls"
@@ -198,7 +224,7 @@ def test_ranks_leave_out_controls_oracles_and_published_values():
 def test_what_looks_equal_is_a_tie_without_a_second():
     table = small({"a": {0: 0.90001}, "b": {0: 0.90004}, "c": {0: 0.5}}, seeds=[0])
     assert [row(table, m)["rank"] for m in "abc"] == [1, 1, 3]
-    assert formats.to_markdown([view(table)], "E").count("**0.900**") == 2
+    assert in_markdown([view(table)]).count("**0.900**") == 2
 
 
 def test_lower_is_better_where_the_metric_says_so(monkeypatch):
@@ -212,7 +238,7 @@ def test_clusters_that_only_the_runs_count_are_told_as_such():
     table = small({"a": {0: 0.1}}, seeds=[0])
     assert row(table, "a", "clusters_found")["mean"] == 3
     assert "Clusters found and noise: of all cells, scored or not." in view(table).legend["cost"]
-    scored = small({"a": {0: 0.1}}, metrics=["nmi_arithmetic", *tables.FOUND], seeds=[0])
+    scored = small({"a": {0: 0.1}}, metrics=["nmi_arithmetic", *comparison.FOUND], seeds=[0])
     assert row(scored, "a", "clusters_found")["mean"] == 0.1
     assert "of all cells" not in view(scored).legend["cost"]
 
@@ -233,10 +259,10 @@ def test_published_values_stand_beside_the_method_they_map_to(monkeypatch):
         ),
     )
     part = view(table, WHOLE)
-    assert [c.text for c in shown(part, "A").published] == ["0.80", ""]
-    assert [c.text for c in shown(part, "Elsewhere").published] == ["–", "0.7123"]
-    assert [c.text for c in part.published] == ["NMI", "F lower bound"]
-    assert part.notes[part.published[0].notes[0]] == "As published: as printed."
+    assert [c.text for c in cells(part, "A", "published")] == ["0.80", ""]
+    assert [c.text for c in cells(part, "Elsewhere", "published")] == ["–", "0.7123"]
+    assert [c.text for c in heads(part, "published")] == ["NMI", "F lower bound"]
+    assert part.notes[heads(part, "published")[0].notes[0]] == "As published: as printed."
     assert [r.title for r in dict(part.groups)["Published, not run here"]] == ["Elsewhere"]
     assert "quoted from a paper, not run here" in part.legend["quality"]
 
@@ -247,10 +273,10 @@ def test_published_numbers_are_never_a_column_beside_a_subset_or_a_simulation(wh
     facts = {"x": WHOLE["x"] | {what: True}}
     here, apart = sections.sections(table, METRICS, facts)
     assert (here.key, apart.key) == ("x", "x-published")
-    assert not here.published
+    assert not heads(here, "published")
     assert [row.title for _, rows in here.groups for row in rows] == ["A"]
     assert "published numbers only" in apart.caption
-    assert [c.text for c in shown(apart, "A").published] == ["0.70"]
+    assert [c.text for c in cells(apart, "A", "published")] == ["0.70"]
 
 
 def test_published_numbers_of_a_data_set_that_was_not_run_have_their_own_table():
@@ -258,7 +284,7 @@ def test_published_numbers_of_a_data_set_that_was_not_run_have_their_own_table()
     parts = sections.sections(small({"a": {0: 0.5}}, seeds=[0], published=other), METRICS, FACTS)
     assert [p.dataset for p in parts] == ["x", "y"]
     assert "not run in this experiment" in parts[1].caption
-    assert r"\begin{tabular}{lrr}" in formats.to_latex(parts, "e").split("tab:e-y")[1]
+    assert r"\begin{tabular}{lrr}" in in_latex(parts).split("tab:e-y")[1]
 
 
 def test_the_caption_says_simulated_subset_n_and_machine():
@@ -275,10 +301,10 @@ def test_the_caption_says_simulated_subset_n_and_machine():
 def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
     (tmp_path / "dataset.json").write_text('{"name": "x", "n_clusters": 10}')
     paths = [tmp_path / "dataset.json"]
-    assert tables.read_facts(paths)["x"]["n_clusters"] == 10
+    assert comparison.read_facts(paths)["x"]["n_clusters"] == 10
     status = {"dataset": "x", "n_clusters": 15}
-    assert tables.read_facts(paths, [status])["x"]["n_clusters"] == 15
-    assert tables.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
+    assert comparison.read_facts(paths, [status])["x"]["n_clusters"] == 15
+    assert comparison.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
 
 
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])
@@ -290,7 +316,7 @@ def test_tables_that_contradict_themselves_are_refused(change):
                           "clusters_found": 1, "noise_share": 0, "run": "r"}])  # fmt: skip
     scores = pd.DataFrame([{"dataset": "x", "method": "a", "seed": 0, "split": "all",
                             "metric": "nmi_arithmetic", "value": 0.5, "run": "r"}])  # fmt: skip
-    tables.comparison(scores, runs, METHODS, METRICS, experiment)
+    comparison.compare(scores, runs, METHODS, METRICS, experiment)
     if change == "twice":
         scores = pd.concat([scores, scores])
     elif change == "unknown run":
@@ -300,23 +326,23 @@ def test_tables_that_contradict_themselves_are_refused(change):
     else:
         experiment["metrics"] = ["nmi_aritmetic"]
     with pytest.raises(UserError, match=r"twice|not in the runs|ended as timeout|did you mean"):
-        tables.comparison(scores, runs, METHODS, METRICS, experiment)
+        comparison.compare(scores, runs, METHODS, METRICS, experiment)
 
 
 def test_names_are_escaped():
     part = view(small({"b": {0: 0.5}, "c": {0: 0.4}}, seeds=[0]))
-    html = formats.to_html([part])
-    assert "B_1 &amp; &lt;b&gt;" in html
-    assert "<b>" not in html
-    tex = formats.to_latex([part], "e")
+    page = in_html([part])
+    assert "B_1 &amp; &lt;b&gt;" in page
+    assert "<b>" not in page
+    tex = in_latex([part])
     assert r"B\_1 \& \textless{}b\textgreater{}" in tex
     assert r"C 100 \%" in tex
-    assert "B\\_1 &amp; &lt;b>" in formats.to_markdown([part], "E")
+    assert "B\\_1 &amp; &lt;b>" in in_markdown([part])
 
 
 @given(st.text(max_size=40))
 def test_no_text_breaks_a_latex_row(text):
-    escaped = formats.latex(text)
+    escaped = latex.escape(text)
     bare = re.sub(
         r"\\(text[a-z]+|ldots|dagger|ddagger|pm|times|[lg]eq|mu|S|[&%$#_{},])", "", escaped
     )
@@ -347,27 +373,27 @@ class _Shape(HTMLParser):
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     made = synthetic.build(tmp_path_factory.mktemp("results"), n_cells=60)
-    published = tables.read_many([made.published])
-    table = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment, published,
+    published = comparison.read_many([made.published])
+    table = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment, published,
     )  # fmt: skip
     return made, table
 
 
 def test_all_rows_of_a_table_are_equally_wide(everything):
     made, table = everything
-    parts = sections.sections(table, made.metrics, tables.read_facts(made.datasets))
+    parts = sections.sections(table, made.metrics, comparison.read_facts(made.datasets))
     for part in parts:
         shape = _Shape()
-        shape.feed(formats.to_html([part]))
+        shape.feed(in_html([part]))
         assert not shape.open
         # The first header row leaves two columns to the second, which has none for them.
         assert set(shape.rows[2:]) | {shape.rows[0], shape.rows[1] + 2} == {part.width}
-        lines = [t for t in formats.to_markdown([part], "E").split("\n") if t.startswith("| ")]
+        lines = [t for t in in_markdown([part]).split("\n") if t.startswith("| ")]
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
     for tabular in re.findall(
-        r"\\begin\{tabular\}\{(.*?)\}(.*?)\\end\{tabular\}", formats.to_latex(parts, "e"), re.S
+        r"\\begin\{tabular\}\{(.*?)\}(.*?)\\end\{tabular\}", in_latex(parts), re.S
     ):
         for line in re.findall(r"^(.*) \\\\", tabular[1], re.M):
             spans = [int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line)]
@@ -376,18 +402,18 @@ def test_all_rows_of_a_table_are_equally_wide(everything):
 
 def test_the_same_input_gives_the_same_bytes_and_csv_keeps_everything(everything, tmp_path):
     made, table = everything
-    again = tables.comparison(
-        tables.read_many(made.scores), tables.read_many(made.runs), made.methods, made.metrics,
-        made.experiment, tables.read_many([made.published]),
+    again = comparison.compare(
+        comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
+        made.metrics, made.experiment, comparison.read_many([made.published]),
     )  # fmt: skip
-    assert tables.to_csv(table) == tables.to_csv(again)
+    assert comparison.to_csv(table) == comparison.to_csv(again)
     path = tmp_path / "table.csv"
-    path.write_text(tables.to_csv(table))
-    pd.testing.assert_frame_equal(tables.read_csv(path), table)
-    assert tables.to_csv(tables.read_csv(path)) == tables.to_csv(table)
-    facts = tables.read_facts(made.datasets)
+    path.write_text(comparison.to_csv(table))
+    pd.testing.assert_frame_equal(comparison.read_csv(path), table)
+    assert comparison.to_csv(comparison.read_csv(path)) == comparison.to_csv(table)
+    facts = comparison.read_facts(made.datasets)
     first, second = (sections.sections(t, made.metrics, facts) for t in (table, again))
-    for write in (formats.to_html, lambda p: formats.to_latex(p, "e")):
+    for write in (in_html, in_latex):
         assert write(first) == write(second)
 
 
@@ -403,4 +429,4 @@ def test_every_planned_method_has_a_row_for_every_metric(everything):
 
 
 def test_a_small_negative_number_is_not_minus_zero():
-    assert [sections.fixed(value) for value in (-0.0001, 0.0, -0.25)] == ["0.000", "0", "-0.250"]
+    assert [words.fixed(value) for value in (-0.0001, 0.0, -0.25)] == ["0.000", "0", "-0.250"]

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesimvae.evaluation import quality, statistics, verdicts
+from moesimvae.evaluation import finished, quality, statistics, verdicts
 from moesimvae.report import significance as pictures_of
 from moesimvae.report import verdicts as report
+from moesimvae.report import words
 from moesimvae.report.style import write
 
 METRICS = {
@@ -62,7 +63,7 @@ def checks():
     [(0.8, "0.80"), (0.8606, "0.8606"), (221.66, "221.66"), (2e6, "2,000,000"), (7, "7")],
 )
 def test_numbers_as_papers_print_them(value, text):
-    assert report.number(value) == text
+    assert words.large(value) == text
 
 
 def test_the_headline_counts_the_papers_results_only(table):
@@ -122,12 +123,12 @@ def test_results_are_read_from_their_files(tmp_path):
     (tmp_path / "table1/quality.csv").write_text(checked)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/quality.csv").write_text("another,table\n1,2\n")
-    found, runs, datasets, checks = report.read_results(tmp_path.rglob("*.csv"))
+    found, runs, datasets, checks = finished.read_results(tmp_path.rglob("*.csv"))
     assert set(found["method"]) == {"dec", "vade"}
     assert len(runs) == 1
     assert datasets == {}
     assert list(checks) == ["table1"]
-    nothing = report.read_results([])
+    nothing = finished.read_results([])
     assert len(nothing[0]) == len(nothing[1]) == 0
 
 
@@ -178,7 +179,7 @@ def test_against_turns_differences_round():
             **{"high": [0.3], "n": [5], "different": ["yes"]},
         }
     )
-    to_a = pictures_of.against(part, "a").iloc[0]
+    to_a = statistics.against(part, "a").iloc[0]
     assert (to_a["other"], to_a["difference"], to_a["low"], to_a["high"]) == ("b", -0.2, -0.3, -0.1)
-    to_b = pictures_of.against(part, "b").iloc[0]
+    to_b = statistics.against(part, "b").iloc[0]
     assert (to_b["other"], to_b["difference"], to_b["low"]) == ("a", 0.2, 0.1)

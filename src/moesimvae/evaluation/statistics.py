@@ -388,3 +388,37 @@ def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
         "cliffs_delta": cliffs_delta(one, other),
         "different": "yes" if low > 0 or high < 0 else "no",
     }
+
+
+def ranks_of(part: pd.DataFrame) -> dict[str, float]:
+    """Average ranks, which the rows of pairs hold."""
+    pairs = part.iloc[1:]
+    return dict(zip(pairs["method_a"], pairs["rank_a"], strict=True)) | dict(
+        zip(pairs["method_b"], pairs["rank_b"], strict=True)
+    )
+
+
+def best_of(part: pd.DataFrame, better: str) -> str:
+    """The method with the best mean; pairs stand with the larger mean first."""
+    names = list(dict.fromkeys([*part["method_a"], *part["method_b"]]))
+    return names[0] if better == "higher" else names[-1]
+
+
+def against(part: pd.DataFrame, first: str) -> pd.DataFrame:
+    """Every other method's difference to `first`: other, n, difference, low, high."""
+    rows = []
+    for row in part.to_dict("records"):
+        if first not in (row["method_a"], row["method_b"]):
+            continue
+        turned = row["method_a"] == first
+        sign = -1 if turned else 1
+        ends = sorted(sign * row[end] for end in ("low", "high"))
+        rows.append(
+            {
+                "other": row["method_b"] if turned else row["method_a"],
+                "n": row["n"],
+                "difference": sign * row["difference"],
+                **{"low": ends[0], "high": ends[1], "different": row["different"]},
+            }
+        )
+    return pd.DataFrame(rows, columns=["other", "n", "difference", "low", "high", "different"])

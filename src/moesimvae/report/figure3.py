@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
-from anndata.io import read_elem
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.decomposition import PCA
 
-from moesimvae import files, registry
+from moesimvae import files
+from moesimvae.evaluation import comparison
+from moesimvae.evaluation.matching import match
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import FIGURE3, OWN_SPACE, sections, tables
+from moesimvae.report import FIGURE3, OWN_SPACE, words
 from moesimvae.report.figures import unavailable
-from moesimvae.report.latent import match, natural, shown
+from moesimvae.report.latent import natural
 from moesimvae.report.style import (
     DARK,
     NOISE,
@@ -42,36 +40,6 @@ Block = dict[str, Any]
 
 LETTERS = "CDEFGHIJ"  # of the panels of clusters
 PRINT = 300  # dots per inch
-VALUES = {"arcsinh": "arcsinh values", "lognorm": "log-normalised counts"}
-
-
-def components(features: str | Path) -> pd.DataFrame:
-    """Cells on the first two principal components of their transformed values.
-
-    features: a features.h5ad; its layer lognorm or arcsinh is used where there is one, else X. The
-    components are those of the training cells, where cells were held out. Columns cell, x, y; at
-    most MAX_POINTS cells, drawn at random. attrs: "explained" (two shares of the variance) and
-    "values" (of what).
-    """
-    with h5py.File(features, "r") as file:  # nothing but what is looked at
-        obs = read_elem(file["obs"])
-        layer = next((name for name in registry.TRANSFORMED if f"layers/{name}" in file), None)
-        values = read_elem(file[f"layers/{layer}" if layer else "X"])
-    names = obs.index.to_numpy(str)
-    train = np.ones(len(names), bool)
-    if "split" in obs:
-        train = obs["split"].to_numpy(str) == "train"
-    pca = PCA(2, svd_solver="arpack" if sp.issparse(values) else "randomized", random_state=0)
-    pca.fit(values[train])
-    kept = shown(len(names), 0)
-    points = pca.transform(values[kept])
-    points *= np.where(np.abs(points).max(axis=0) == points.max(axis=0), 1, -1)  # one sign for all
-    table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})
-    table.attrs = {
-        "explained": [float(share) for share in pca.explained_variance_ratio_],
-        "values": VALUES.get(layer, "scaled values"),
-    }
-    return table
 
 
 @dataclass
@@ -114,8 +82,8 @@ def read_figure3(
 ) -> Figure3:
     """Put one data set's runs, projections and true labels side by side, by cell.
 
-    labels: labels.parquet; components: file of `components`; runs: folders
-    …/<data set>/<method>/seed<seed>, and projections: files of `latent.projection` named alike, of
+    labels: labels.parquet; components: file of `projections.components`; runs: folders
+    …/<data set>/<method>/seed<seed>, and projections: files of `projection` named alike, of
     which those of other data sets and methods are passed over.
     """
     truth = pd.read_parquet(labels).set_index("cell")
@@ -151,14 +119,14 @@ def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
     seed = int(run.name.removeprefix("seed"))
     status = files.read_json(run / "status.json")
     if status["status"] != "ok":
-        return Labelling(method, seed, None, tables.failure(status["status"]))
+        return Labelling(method, seed, None, comparison.failure(status["status"]))
     found = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
     return Labelling(method, seed, found.loc[cells].to_numpy(int))
 
 
 def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
     """The picture with its caption; methods: the registry's blocks; facts: dataset.json."""
-    title = sections.title_of(shown.dataset, "all", facts)
+    title = words.title_of(shown.dataset, "all", facts)
     heading = f"Figure 3 on {title}"
     name = f"figure3_{shown.dataset}"
     first = shown.labellings[0]
@@ -196,7 +164,7 @@ def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) 
         "‡ uses prior knowledge about the cells." if prior else "",
         f"No clusters: {', '.join(lost)}." if lost else "",
         "Distances between groups in a UMAP mean little.",
-        sections.caveats([facts]).strip(),
+        words.caveats([facts]).strip(),
     ]
     return Picture(
         name,

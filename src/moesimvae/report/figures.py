@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from moesimvae.evaluation import comparison
 from moesimvae.evaluation.quality import KNOW_NOTHING
 from moesimvae.evaluation.statistics import pareto_front
-from moesimvae.report import sections, tables
 from moesimvae.report.style import CONTROL, DARK, FAILED, QUIET, WIDTH, log_axis, styled
+from moesimvae.report.tables import sections
 
 Block = dict[str, Any]
 
@@ -94,7 +95,7 @@ def scores(
     nothing of the cells; DNF is written where no run finished.
     """
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
-    names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
     order = _order(own, names[0], metrics)
     # Four narrow panels side by side rather than a picture longer than a page.
     columns = 4 if len(names) == 4 and len(order) > MANY_ROWS else min(3, len(names))
@@ -143,14 +144,16 @@ def _score_rows(panel: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
     panel.hlines(y, rows["min"], rows["max"], colors=colours, linewidth=1.2, alpha=0.6)
     panel.vlines(rows["mean"], y - 0.32, y + 0.32, colors=colours, linewidth=2)
     seeds = [
-        (v, i) for i, (_, row) in enumerate(rows.iterrows()) for v in tables.values(row).values()
+        (v, i)
+        for i, (_, row) in enumerate(rows.iterrows())
+        for v in comparison.values(row).values()
     ]
     if seeds:
         x, at = zip(*seeds, strict=True)
         panel.scatter(x, at, s=14, c=[colours[i] for i in at], alpha=0.65, linewidths=0)
     for i, (_, row) in enumerate(rows.iterrows()):
         if row["n"] == 0:
-            said = tables.failure(row["status"])
+            said = comparison.failure(row["status"])
             panel.text(0.0, i, said, va="center", fontsize=8, color=FAILED, style="italic")
 
 
@@ -201,7 +204,7 @@ def cost(table: pd.DataFrame, runs: pd.DataFrame, colours: Mapping[str, str], ti
     lost = set(runs[runs["method"].isin(order)]["status"])
     keys += [
         Line2D([], [], marker=marker, markersize=5, color=FAILED, markerfacecolor="none",
-               linestyle="", label=tables.failure(status))
+               linestyle="", label=comparison.failure(status))
         for status, marker in FAILURES.items() if status in lost
     ]  # fmt: skip
     figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), handletextpad=0.4)
@@ -304,7 +307,7 @@ def _names_at_the_side(panel: Axes, shown: pd.DataFrame, colours: Mapping[str, s
 
 def _with_own_settings(table: pd.DataFrame) -> pd.DataFrame:
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
-    return tables.own_settings(own)
+    return comparison.own_settings(own)
 
 
 def _prior(row: pd.Series) -> str:
@@ -327,11 +330,11 @@ def _band(panel: Axes, own: pd.DataFrame, order: list[str]) -> None:
 def _short(title: str, own: pd.DataFrame, method: str) -> str:
     row = own[own["method"] == method].iloc[0]
     if row["choice"]:
-        title = title.replace(tables.CHOICES[row["choice"]], row["choice"])
+        title = title.replace(comparison.CHOICES[row["choice"]], row["choice"])
     kind = " (oracle)" if row["kind"] == "oracle" and "oracle" not in title.lower() else ""
     seeds = f" ({row['n']} of {row['n_planned']})" if 0 < row["n"] < row["n_planned"] else ""
     if row["n"] == 0:
-        seeds = f" ({tables.failure(row['status']).partition(':')[0]})"
+        seeds = f" ({comparison.failure(row['status']).partition(':')[0]})"
     title = title if len(title) <= 28 else f"{title[:27].rstrip()}…"
     return f"{title}{kind}{_prior(row)}{seeds}"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import quality, verdicts
-from moesimvae.report import page, sections, tables
+from moesimvae.evaluation import comparison, finished, quality, verdicts
+from moesimvae.report import page, words
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
 from moesimvae.report.verdicts import INTERVALS, MARKS, MEANING, SIGNS, counts, groups, headline
@@ -45,9 +45,11 @@ def read(results: str | Path, titles: Mapping[str, str]) -> list[Experiment]:
         folder = results / name
         if not (folder / "report.html").exists():
             continue
-        table = tables.read_csv(folder / "table.csv")
+        table = comparison.read_csv(folder / "table.csv")
         own = dict.fromkeys(table["dataset"][table["source"] == "run"])
-        facts = tables.read_facts(results / "data" / dataset / "dataset.json" for dataset in own)
+        facts = comparison.read_facts(
+            results / "data" / dataset / "dataset.json" for dataset in own
+        )
         checks = folder / "quality.csv"
         told = pd.read_csv(checks, keep_default_na=False) if checks.exists() else None
         found.append(Experiment(name, title, table, facts, told))
@@ -66,7 +68,7 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
         [(f"{e.name}/report.html", e.name, e.table, e.datasets) for e in found], metrics
     )
     judged = results / "verdict" / "verdict.csv"
-    table = read_verdicts(judged) if judged.exists() else None
+    table = finished.read_verdicts(judged) if judged.exists() else None
     studies = {
         title: results / name
         for name, title in STUDIES.items()
@@ -101,13 +103,15 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
 def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
     """What the index says of an experiment in one row."""
     table = experiment.table
-    own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
-    found = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
+    own = comparison.of_first_split(
+        table[(table["source"] == "run") & (table["kind"] != "control")]
+    )
+    found = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
     ranked = [m for m in dict.fromkeys(own["metric"]) if metrics[m]["better"] != "none"]
     first = own[(own["metric"] == ranked[0]) & (own["rank"] == 1)] if ranked else own[:0]
     names = list(dict.fromkeys(own["dataset"]))
     best = [
-        (sections.title_of(d, "all", experiment.datasets[d]), " = ".join(rows["title"]),
+        (words.title_of(d, "all", experiment.datasets[d]), " = ".join(rows["title"]),
          f"{rows['mean'].iloc[0]:.3f}")
         for d, rows in first.groupby("dataset", sort=False)
     ]  # fmt: skip
@@ -122,15 +126,5 @@ def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
         "metric": metrics[ranked[0]]["title"] if ranked else "",
         "best": best[:FEW],
         "more": max(0, len(best) - FEW),
-        "caveats": sections.caveats(experiment.datasets.values()).strip(),
+        "caveats": words.caveats(experiment.datasets.values()).strip(),
     }
-
-
-def read_verdicts(path: str | Path) -> pd.DataFrame:
-    """The table that `rule verdict` wrote."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    numbers = ["published", "published_sd", "mean", "sd", "low", "high", "difference", "tolerance"]
-    whole = ["published_n", "n", "n_planned"]
-    text = [c for c in table if c not in (*numbers, *whole)]
-    table[text] = table[text].astype(object).where(table[text].notna(), "")
-    return table.astype(dict.fromkeys(whole, "Int64") | dict.fromkeys(numbers, float))

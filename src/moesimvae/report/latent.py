@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,72 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.optimize import linear_sum_assignment
 
 from moesimvae import files
 from moesimvae.errors import UserError
-from moesimvae.model.projection import umap_projection
-from moesimvae.report import tables
+from moesimvae.evaluation import comparison
+from moesimvae.evaluation.matching import match
 from moesimvae.report.style import HALO, NOISE, PALETTE, UNSCORED, WIDTH, styled
 
-MAX_POINTS = 20_000
 HIDES = 0.025  # of a panel's side: half of what a name covers
-SMALL = 50  # UMAP's neighbourhoods need more cells than this
-
-
-def project_run(run: str | Path) -> pd.DataFrame:
-    """The projection of a run's embedding, or a table without rows where the run left none.
-
-    run: a run folder (contract 3); its seed, at the end of its name, is also the projection's.
-    """
-    run = Path(run)
-    if not (run / "embedding.npy").exists():
-        return pd.DataFrame({"cell": pd.Series(dtype=str), "x": np.empty(0), "y": np.empty(0)})
-    cells = pd.read_parquet(run / "labels.parquet", columns=["cell"])["cell"]
-    return projection(cells, np.load(run / "embedding.npy"), int(run.name.removeprefix("seed")))
-
-
-def projection(cells: Sequence[str], embedding: np.ndarray, seed: int) -> pd.DataFrame:
-    """Table (cell, x, y) of at most MAX_POINTS cells, drawn without replacement; attrs["axes"]
-    names the two axes.
-
-    cells: n ids; embedding: (n, d). Raises UserError as `project` does.
-    """
-    kept = shown(len(embedding), seed)
-    points, axes = project(embedding[kept], seed)
-    table = pd.DataFrame({"cell": np.asarray(cells)[kept], "x": points[:, 0], "y": points[:, 1]})
-    table.attrs["axes"] = axes
-    return table
-
-
-def shown(n_cells: int, seed: int) -> np.ndarray:
-    """Which cells a picture shows: all, or MAX_POINTS drawn without replacement, ascending."""
-    if n_cells <= MAX_POINTS:
-        return np.arange(n_cells)
-    return np.sort(np.random.default_rng(seed).choice(n_cells, MAX_POINTS, replace=False))
-
-
-def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """(n, d) → (n, 2), and what the axes are.
-
-    The embedding itself for d ≤ 2, UMAP, or principal components for fewer than SMALL cells or
-    where all cells lie in one point. The same embedding and seed give the same points. Raises
-    UserError for an embedding that is not a matrix of finite numbers.
-    """
-    if embedding.ndim != 2 or not np.isfinite(embedding).all():
-        raise UserError(
-            f"the embedding of shape {embedding.shape} must be a matrix (cells × dimensions) of "
-            "finite numbers; run that method again."
-        )
-    embedding = embedding.astype(np.float32)
-    if embedding.shape[1] <= 2:
-        return np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1]))), "latent dimension"
-    if len(embedding) < SMALL or np.ptp(embedding, axis=0).max() == 0:
-        centred = embedding - embedding.mean(axis=0)
-        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        points = left[:, :2] * sizes[:2]
-        return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "PC"
-    return umap_projection(embedding, seed=seed), "UMAP"
 
 
 @dataclass
@@ -115,7 +56,7 @@ def read_view(projection: str | Path, labels: str | Path, run: str | Path) -> Vi
         status = files.read_json(run / "status.json")
         reason = "This method gives no embedding."
         if status["status"] != "ok":
-            reason = f"{tables.failure(status['status'])}: {status['reason']}"
+            reason = f"{comparison.failure(status['status'])}: {status['reason']}"
         return View(dataset, method, int(seed[4:]), empty, empty, empty, missing=reason)
     truth = pd.read_parquet(labels).set_index("cell")
     clusters = pd.read_parquet(run / "labels.parquet").set_index("cell")
@@ -136,25 +77,6 @@ def read_view(projection: str | Path, labels: str | Path, run: str | Path) -> Vi
         len(clusters),
         points.attrs.get("axes", "UMAP"),
     )
-
-
-def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]]:
-    """Cluster → (population, matched?), over scored cells ("" is unscored, -1 is noise).
-
-    Matched one to one so that the most cells agree (as in accuracy_hungarian); a cluster that is
-    left over gets the population of most of its cells. Clusters without scored cells are left out.
-    """
-    kept = (truth != "") & (clusters >= 0)
-    rows, names = pd.factorize(truth[kept], sort=True)
-    columns, found = pd.factorize(clusters[kept], sort=True)
-    shape = (len(names), len(found))
-    cells = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
-    most = {int(c): (str(names[cells[:, i].argmax()]), False) for i, c in enumerate(found)}
-    return most | {
-        int(found[c]): (str(names[r]), True)
-        for r, c in zip(*linear_sum_assignment(cells, maximize=True), strict=True)
-        if cells[r, c]
-    }
 
 
 @styled

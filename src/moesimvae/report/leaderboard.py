@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from moesimvae.report import records, sections, tables
-from moesimvae.report.overview import BOUND
+from moesimvae.evaluation import comparison
+from moesimvae.report import records, words
+from moesimvae.report.tables import sections
+from moesimvae.report.words import BOUND
 
 Block = dict[str, Any]
 
@@ -26,7 +28,7 @@ def leaderboard(
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
     comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
-    table from `tables.comparison`; data set → dataset.json), one for each experiment. A row has
+    table from `comparison.compare`; data set → dataset.json), one for each experiment. A row has
     `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
     number is all of them. `href` leads to the list of its runs.
     """
@@ -40,9 +42,9 @@ def leaderboard(
         "metrics": [
             {
                 "name": name,
-                "title": sections.metric_title(name, metrics),
+                "title": words.metric_title(name, metrics),
                 "better": metrics.get(name, {}).get("better", "higher"),
-                "digits": 1 if name == "clusters_found" else tables.DIGITS,
+                "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
             }
             for name in (*own, *(m for m in shown if m not in own))
@@ -75,10 +77,10 @@ def _rows(
             "marks": sections.marks(first) if source == "run" else "",
             "kind": "published" if source == "published" else first["kind"],
             "prior": bool(first["uses_prior"]),
-            "dataset": sections.title_of(dataset, "all", datasets.get(dataset)),
-            "cells": sections.cells_of(split),
-            "n": _seeds(finished, first),
-            "dnf": tables.failure(first["status"]) if source == "run" and finished == 0 else "",
+            "dataset": words.title_of(dataset, "all", datasets.get(dataset)),
+            "cells": words.cells_of(split),
+            "n": "" if pd.isna(finished) else words.of_planned(finished, int(first["n_planned"])),
+            "dnf": comparison.failure(first["status"]) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
             "href": records.href(first["runs"], where, dataset in detailed),
@@ -93,17 +95,10 @@ def _title(row: pd.Series) -> str:
     return f"{row['title']}: {row['settings']}" if row["settings"] else str(row["title"])
 
 
-def _seeds(finished: Any, row: pd.Series) -> str:
-    if pd.isna(finished):
-        return ""
-    planned = int(row["n_planned"])
-    return str(planned) if finished == planned else f"{finished} of {planned}"
-
-
 def _score(row: pd.Series) -> list[float | None] | None:
     if np.isnan(row["mean"]):
         return None
-    values = list(tables.values(row).values()) or [row["mean"]]
+    values = list(comparison.values(row).values()) or [row["mean"]]
     numbers = (row["mean"], np.median(values), min(values), max(values), row["sd"])
     return [_number(value, SHARP) for value in numbers]
 

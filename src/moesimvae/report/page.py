@@ -12,9 +12,11 @@ import pandas as pd
 from PIL import Image
 
 from moesimvae import closure, files
-from moesimvae.report import IN_DETAIL, overview, records, screening, sections, signatures, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, records, words
 from moesimvae.report.leaderboard import leaderboard
 from moesimvae.report.render import render
+from moesimvae.report.tables import letter, overview, screening, sections, signatures
 from moesimvae.report.verdicts import MARKS, checked
 from moesimvae.report.widgets import widgets
 
@@ -46,7 +48,7 @@ def page(
 ) -> str:
     """The report of one experiment as HTML.
 
-    table: from `tables.comparison`; runs: contract 4's table; statuses: path of each run,
+    table: from `comparison.compare`; runs: contract 4's table; statuses: path of each run,
     relative to the results folder → its status.json; datasets: name → dataset.json; figures:
     folders written by `style.write`; views: from `spaces.spaces`;
     remark: on the published numbers, as for `overview.overviews`; signature: from
@@ -55,7 +57,7 @@ def page(
     IN_DETAIL have a section and their runs listed, of the others those that did not finish. Links
     to run folders and to the table's other formats are relative to results/<experiment>/.
     """
-    machine = sections.machine_of(s for s in statuses.values() if s.get("machine"))
+    machine = words.machine_of(s for s in statuses.values() if s.get("machine"))
     own = table[table["source"] == "run"]
     methods = methods | experiment.get("variants", {})
     shown = {run for paths in own["runs"] for run in paths.split()}
@@ -89,7 +91,7 @@ def page(
         cite=CITE,
         code_sha256=closure.code_sha256(closure.PACKAGE.rglob("*.py")),
         in_detail=IN_DETAIL,
-        letter=sections.letter,
+        letter=letter,
         anchor=records.anchor,
         range_of=range_of,
         in_words=records.in_words,
@@ -103,16 +105,18 @@ def summary(
     screened: pd.DataFrame | None = None,
 ) -> list[str]:
     """What was run, what failed and what came out, in sentences made from the tables alone."""
-    own = tables.of_first_split(table[(table["source"] == "run") & (table["kind"] != "control")])
-    finished = tables.own_settings(own[own["metric"] == tables.FOUND[0]])
-    names = [sections.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
-    where = f" ({overview.joined(names)})" if len(names) <= IN_DETAIL else ""
+    own = comparison.of_first_split(
+        table[(table["source"] == "run") & (table["kind"] != "control")]
+    )
+    finished = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
+    names = [words.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
+    where = f" ({words.joined(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
     seeds = int(finished["n_planned"].max())
     said = [
-        f"{_counted(finished['method'].nunique(), 'method')} on "
-        f"{_counted(len(names), 'data set')}{where}, with up to "
-        f"{_counted(seeds, 'seed')} each; {done} of {planned} planned runs finished."
+        f"{words.counted(finished['method'].nunique(), 'method')} on "
+        f"{words.counted(len(names), 'data set')}{where}, with up to "
+        f"{words.counted(seeds, 'seed')} each; {done} of {planned} planned runs finished."
     ]
     lost = finished[finished["n"] < finished["n_planned"]]
     if 0 < len(lost) <= 8:
@@ -123,7 +127,7 @@ def summary(
     contests = own[own["kind"] == "method"].groupby(["dataset", "split"], sort=False)
     if len(contests) <= 6:
         said += [
-            _first_two(rows, metrics, sections.title_of(dataset, split, datasets[dataset]))
+            _first_two(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
             for (dataset, split), rows in contests
         ]
     else:
@@ -131,25 +135,25 @@ def summary(
     if screened is not None:
         tried = screened.drop_duplicates(["dataset", "variant"])
         said.append(
-            f"Screened: {_counted(tried['variant'].nunique(), 'setting')} of "
-            f"{_counted(tried['method'].nunique(), 'method')}, one run on each data set; "
+            f"Screened: {words.counted(tried['variant'].nunique(), 'setting')} of "
+            f"{words.counted(tried['method'].nunique(), 'method')}, one run on each data set; "
             f"{int((tried['status'] == 'ok').sum())} of {len(tried)} runs finished. The tables "
             "show what the true labels would choose (oracle) and what is chosen without them."
         )
     if own["uses_prior"].any() and len(contests) <= 6:
         said += [
-            _with_prior(rows, metrics, sections.title_of(dataset, split, datasets[dataset]))
+            _with_prior(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
             for (dataset, split), rows in contests
         ]
     if (own["kind"] == "oracle").any():
         titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
-        oracles = overview.joined(list(dict.fromkeys(titles)))
+        oracles = words.joined(list(dict.fromkeys(titles)))
         said.append(
             f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
         )
     if (table["source"] == "published").any():
         said.append("Published values are quoted for orientation; none was measured here.")
-    caveats = sections.caveats(datasets.values())
+    caveats = words.caveats(datasets.values())
     said += [caveats.strip()] if caveats else []
     if len(names) > IN_DETAIL:
         said.append(
@@ -171,7 +175,7 @@ def _with_prior(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> st
 
 
 def _lost(row: Any, where: str) -> str:
-    seeds = _counted(row.n_planned, "seed")
+    seeds = words.counted(row.n_planned, "seed")
     missing = row.n_planned - row.n
     return f"{row.title} did not finish on {where} with {missing} of {seeds}: {row.reason}."
 
@@ -191,7 +195,7 @@ def _first_two(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str
     if first["min"] <= second["max"] and second["min"] <= first["max"]:
         return f"{said}; their ranges overlap, so these seeds do not settle the order."
     few = int(min(first["n"], second["n"]))
-    return f"{said}; their ranges do not overlap, though {_counted(few, 'seed')} are few."
+    return f"{said}; their ranges do not overlap, though {words.counted(few, 'seed')} are few."
 
 
 def _result(row: pd.Series) -> str:
@@ -215,7 +219,7 @@ def best_by_metric(
             winners = first[first["metric"] == metric]
             names = " = ".join(winners["title"])
             cells.append((names, f"{winners['mean'].iloc[0]:.3f}") if names else ("", "–"))
-        rows.append((sections.title_of(dataset, split, datasets[dataset]), cells))
+        rows.append((words.title_of(dataset, split, datasets[dataset]), cells))
     return {"metrics": [metrics[m]["title"] for m in ranked], "rows": rows, "prior": prior}
 
 
@@ -226,8 +230,8 @@ def published_values(table: pd.DataFrame, metrics: dict[str, Block]) -> list[Blo
         {
             "dataset": row["dataset"],
             "method": row["title"],
-            "metric": sections.metric_title(row["metric"], metrics),
-            "value": sections.as_printed(row["mean"]),
+            "metric": words.metric_title(row["metric"], metrics),
+            "value": words.as_printed(row["mean"]),
             "citation": row["citation"],
             "quoted_from": row["quoted_from"],
             "note": row["note"],
@@ -278,7 +282,3 @@ def _webp(path: Path, share: float = 1) -> tuple[bytes, tuple[int, int]]:
         small = whole.resize([round(side * n) for n in whole.size], Image.Resampling.LANCZOS)
         small.save(written, "WEBP", quality=70, method=4)
     return written.getvalue(), whole.size
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from moesimvae import files
-from moesimvae.report import IN_DETAIL, figures, scaling, sections, spread, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, figures, scaling, spread, words
 from moesimvae.report import showcase as shown
 from moesimvae.report.figure3 import Figure3, figure3_picture
 from moesimvae.report.latent import View, latent
@@ -47,7 +48,7 @@ def pictures(
 ) -> Iterable[Picture]:
     """Every picture of an experiment: across data sets, then for each of the first IN_DETAIL.
 
-    table: from `tables.comparison`; views: latent spaces to draw; histories:
+    table: from `comparison.compare`; views: latent spaces to draw; histories:
     (data set, method) → name of the run → loss term → values; populations: the score rule's
     tables of populations; showcases: runs whose clusters are drawn; figures3: data sets that have
     a Figure 3. What a data set gets follows
@@ -71,13 +72,13 @@ def pictures(
             continue
         if datasets[dataset]["simulated"] or datasets[dataset]["partial"]:
             rows = rows[rows["source"] == "run"]  # noqa: PLW2901  published ones: of whole data sets
-        title = sections.title_of(dataset, split, datasets[dataset])
-        whole = sections.title_of(dataset, "all", datasets[dataset])
+        title = words.title_of(dataset, split, datasets[dataset])
+        whole = words.title_of(dataset, "all", datasets[dataset])
         name = re.sub(r"[^A-Za-z0-9]+", "_", dataset if split == "all" else f"{dataset}_{split}")
         own = rows[rows["source"] == "run"]
-        failed = own[(own["n"] == 0) & (own["status"] != tables.NOT_SCORED)]
+        failed = own[(own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)]
         failed = failed.drop_duplicates("method")
-        dnf = "; ".join(f"{r.title} ({tables.short(r.status)})" for r in failed.itertuples())
+        dnf = "; ".join(f"{r.title} ({comparison.short(r.status)})" for r in failed.itertuples())
         dnf = f" Did not finish: {dnf}." if dnf else ""
         yield _scores_picture(rows, metrics, colours, dataset, title, name, dnf)
         if split != "all" and split != table[table["dataset"] == dataset]["split"].iloc[0]:

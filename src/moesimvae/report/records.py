@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from moesimvae.report import IN_DETAIL, sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, words
 
 Block = dict[str, Any]
 
@@ -46,7 +47,7 @@ def records(
 ) -> list[Block]:
     """For each of the first IN_DETAIL data sets, each method with its runs.
 
-    table: from `tables.comparison`; runs: contract 4's; statuses: path of the run → status.json.
+    table: from `comparison.compare`; runs: contract 4's; statuses: path of the run → status.json.
     """
     own = table[table["source"] == "run"]
     named = environments(statuses)[1]
@@ -57,7 +58,7 @@ def records(
         columns = [key for key, _ in mine.groupby(["split", "metric"], sort=False)]
         several = mine["split"].nunique() > 1
         heads = [
-            sections.metric_title(m, metrics) + (f", {sections.cells_of(s).lower()}" * several)
+            words.metric_title(m, metrics) + (f", {words.cells_of(s).lower()}" * several)
             for s, m in columns
         ]
         groups: dict[str, Block] = {}
@@ -67,7 +68,7 @@ def records(
         made.append(
             {
                 "dataset": dataset,
-                "title": sections.title_of(dataset, "all", datasets[dataset]),
+                "title": words.title_of(dataset, "all", datasets[dataset]),
                 "heads": heads,
                 "groups": list(groups.values()),
                 "measured": {
@@ -89,7 +90,7 @@ def _group(
     named: Mapping[str, int],
 ) -> Block:
     """All runs of one method on one data set; rows with the same runs share them."""
-    values = {(r["split"], r["metric"]): tables.values(r) for _, r in rows.iterrows()}
+    values = {(r["split"], r["metric"]): comparison.values(r) for _, r in rows.iterrows()}
     seeds = []
     for path in paths:
         run, status = runs.loc[path], statuses[path]
@@ -99,17 +100,17 @@ def _group(
                 "path": path,
                 "seed": run["seed"],
                 "ok": run["status"] == "ok",
-                "status": tables.short(run["status"]),
+                "status": comparison.short(run["status"]),
                 "reason": run["reason"] if isinstance(run["reason"], str) else "",
                 "scores": [
-                    "" if v is None else f"{v:.0f}" if m == tables.FOUND[0] else sections.fixed(v)
+                    _score(v, m)
                     for (_, m), v in zip(columns, scores, strict=True)
                 ],
-                "seconds": _seconds(run["wall_seconds"]),
-                "cpu": _seconds(run["cpu_seconds"]),
-                "memory": _whole(run["peak_memory_mb"]),
-                "gpu": _whole(run["peak_gpu_memory_mb"]),
-                "energy": _whole(run.get("energy_j")),
+                "seconds": words.seconds(run["wall_seconds"]),
+                "cpu": words.seconds(run["cpu_seconds"]),
+                "memory": words.whole(run["peak_memory_mb"]),
+                "gpu": words.whole(run["peak_gpu_memory_mb"]),
+                "energy": words.whole(run.get("energy_j")),
                 "device": run["device"] if isinstance(run["device"], str) else "",
                 "started": status.get("started", ""),
                 "environment": named.get(path, ""),
@@ -149,7 +150,7 @@ def environments(statuses: Mapping[str, Block]) -> tuple[list[Block], dict[str, 
             if where["same"] == same and all(known.get(n, v) == v for n, v in packages.items()):
                 break
         else:
-            machine = sections.machine_of([status])
+            machine = words.machine_of([status])
             where = {"same": same, "number": len(found) + 1, "machine": machine, "packages": {}}
             where |= {"version": status["version"], "runs": 0}
             found.append(where)
@@ -178,9 +179,9 @@ def unfinished(
             "title": methods[row["method"]]["title"],
             "dataset": row["dataset"],
             "seed": row["seed"],
-            "status": tables.short(row["status"]),
-            "seconds": _seconds(row["wall_seconds"]),
-            "memory": _whole(row["peak_memory_mb"]),
+            "status": comparison.short(row["status"]),
+            "seconds": words.seconds(row["wall_seconds"]),
+            "memory": words.whole(row["peak_memory_mb"]),
             "reason": row["reason"] if isinstance(row["reason"], str) else "",
         }
         for row in lost.to_dict("records")
@@ -213,9 +214,7 @@ def tally(values: Iterable[str]) -> list[tuple[str, int]]:
     return list(counts.items())
 
 
-def _seconds(value: float) -> str:
-    return sections.seconds(float(value)) if not pd.isna(value) else ""
-
-
-def _whole(value: float | None) -> str:
-    return "" if pd.isna(value) else f"{value:,.0f}"
+def _score(value: float | None, metric: str) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if metric == comparison.FOUND[0] else words.fixed(value)

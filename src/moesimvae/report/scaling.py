@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, log_axis, styled
 
 Block = dict[str, Any]
@@ -28,9 +29,9 @@ def grows(datasets: Mapping[str, Block]) -> bool:
 def scaling_picture(
     table: pd.DataFrame, datasets: Mapping[str, Block], colours: Mapping[str, str]
 ) -> Picture:
-    """The picture with its caption. table: from `tables.comparison`."""
+    """The picture with its caption. table: from `comparison.compare`."""
     own = table[(table["source"] == "run") & (table["kind"] == "method")]
-    own = tables.of_first_split(own)
+    own = comparison.of_first_split(own)
     own = own[own["metric"] == own["metric"].iloc[0]]
     own = own.assign(n_cells=[datasets[d]["n_cells"] for d in own["dataset"]])
     slopes = "; ".join(
@@ -45,7 +46,7 @@ def scaling_picture(
         f"{title}, {sizes[0]:,} to {sizes[-1]:,}: means over the finished runs, both axes "
         "logarithmic; red crosses: what a run had used that did not finish. The dotted line grows "
         f"with the number of cells. Power of the number of cells that time grows with: {slopes}."
-        f"{sections.caveats(datasets[d] for d in dict.fromkeys(own['dataset']))}",
+        f"{words.caveats(datasets[d] for d in dict.fromkeys(own['dataset']))}",
         "Two panels, wall-clock time and peak memory against the number of cells, one line for "
         "each method; the numbers are in the tables.",
         scaling(own, colours, title),

@@ -13,6 +13,7 @@ import pandas as pd
 from moesimvae.report import experts, markers, populations
 from moesimvae.report.figures import unavailable
 from moesimvae.report.style import Picture
+from moesimvae.studies import panels
 
 Block = dict[str, Any]
 
@@ -22,7 +23,7 @@ class Showcase:
     """A run that gave labels, its cells in the data set's order.
 
     truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise; panel: None for data
-    that is no cytometry; decoded: from `experts.reconstruct_run`, without rows where there is no
+    that is no cytometry; decoded: from `reconstruct_run`, without rows where there is no
     model.
     """
 
@@ -32,7 +33,7 @@ class Showcase:
     cells: np.ndarray
     truth: np.ndarray
     clusters: np.ndarray
-    panel: markers.Panel | None
+    panel: panels.Panel | None
     decoded: pd.DataFrame
 
 
@@ -41,7 +42,7 @@ def read_showcase(
 ) -> Showcase | None:
     """Put together what `pictures` draws of a run folder; None where the run gave no labels.
 
-    decoded: parquet file of `experts.reconstruct_run`.
+    decoded: parquet file of `reconstruction.reconstruct_run`.
     """
     run = Path(run)
     if not (run / "labels.parquet").exists():
@@ -56,7 +57,7 @@ def read_showcase(
         truth.index.to_numpy(),
         truth["label"].where(truth["scored"], "").to_numpy(str),
         clusters.loc[truth.index].to_numpy(int),
-        markers.read_panel(features),
+        panels.read_panel(features),
         pd.read_parquet(decoded),
     )
 

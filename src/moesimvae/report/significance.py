@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from moesimvae.evaluation import statistics
 from moesimvae.report import IN_DETAIL
 from moesimvae.report.style import QUIET, WIDTH, Picture, styled
+from moesimvae.report.tables import markdown
 
 Block = dict[str, Any]
 
@@ -46,18 +47,10 @@ def _of(table: pd.DataFrame, level: str) -> pd.DataFrame:
     return table[table["level"] == level]
 
 
-def ranks_of(part: pd.DataFrame) -> dict[str, float]:
-    """Average ranks, which the rows of pairs hold."""
-    pairs = part.iloc[1:]
-    return dict(zip(pairs["method_a"], pairs["rank_a"], strict=True)) | dict(
-        zip(pairs["method_b"], pairs["rank_b"], strict=True)
-    )
-
-
 def _diagram_picture(
     part: pd.DataFrame, metric: str, titles: Mapping[str, str], metrics: Mapping[str, Block]
 ) -> Picture:
-    ranks = ranks_of(part)
+    ranks = statistics.ranks_of(part)
     names = list(ranks)
     number = {name: i for i, name in enumerate(names)}
     pairs = part.iloc[1:]
@@ -130,8 +123,8 @@ def _differences_picture(
     metrics: Mapping[str, Block],
 ) -> Picture:
     metric, better = part["metric"].iloc[0], part["better"].iloc[0]
-    first = best_of(part, better)
-    mine = against(part, first).sort_values("difference", ascending=better == "lower")
+    first = statistics.best_of(part, better)
+    mine = statistics.against(part, first).sort_values("difference", ascending=better == "lower")
     what = metrics[metric]["title"]
     title = f"{where}: {what}, difference to {titles.get(first, first)}"
     some = mine["low"].notna().any()
@@ -155,32 +148,6 @@ def _differences_picture(
             f"Difference in {what}",
         ),
     )
-
-
-def best_of(part: pd.DataFrame, better: str) -> str:
-    """The method with the best mean; pairs stand with the larger mean first."""
-    names = list(dict.fromkeys([*part["method_a"], *part["method_b"]]))
-    return names[0] if better == "higher" else names[-1]
-
-
-def against(part: pd.DataFrame, first: str) -> pd.DataFrame:
-    """Every other method's difference to `first`: other, n, difference, low, high."""
-    rows = []
-    for row in part.to_dict("records"):
-        if first not in (row["method_a"], row["method_b"]):
-            continue
-        turned = row["method_a"] == first
-        sign = -1 if turned else 1
-        ends = sorted(sign * row[end] for end in ("low", "high"))
-        rows.append(
-            {
-                "other": row["method_b"] if turned else row["method_a"],
-                "n": row["n"],
-                "difference": sign * row["difference"],
-                **{"low": ends[0], "high": ends[1], "different": row["different"]},
-            }
-        )
-    return pd.DataFrame(rows, columns=["other", "n", "difference", "low", "high", "different"])
 
 
 @styled
@@ -231,27 +198,30 @@ def to_markdown(
     for (dataset, split, metric), part in within.groupby(
         ["dataset", "split", "metric"], sort=False
     ):
-        first = best_of(part, part["better"].iloc[0])
+        first = statistics.best_of(part, part["better"].iloc[0])
         cells = "" if split == "all" else f", {split} cells"
         lines += ["", f"### {dataset}{cells}: {metrics[metric]['title']}", ""]
         lines += [f"Best mean: {titles.get(first, first)}.", ""]
-        lines += ["| Method | Difference | 95 % | n | Differs |", "| :-- | --: | --: | --: | :-- |"]
-        for row in against(part, first).to_dict("records"):
-            ends = "" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
-            name = titles.get(row["other"], row["other"])
-            differs = row["different"] if isinstance(row["different"], str) else ""
-            lines.append(
-                f"| {name} | {row['difference']:.3f} | {ends} | {row['n']} | "
-                f"{differs or 'not known'} |"
-            )
+        rows = [
+            _difference(row, titles) for row in statistics.against(part, first).to_dict("records")
+        ]
+        heads = ["Method", "Difference", "95 %", "n", "Differs"]
+        lines += markdown.grid(heads, [False, True, True, True, False], rows)
     return "\n".join(lines) + "\n"
+
+
+def _difference(row: Block, titles: Mapping[str, str]) -> tuple[str, ...]:
+    ends = "" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
+    differs = row["different"] if isinstance(row["different"], str) else ""
+    name = titles.get(row["other"], row["other"])
+    return name, f"{row['difference']:.3f}", ends, str(row["n"]), differs or "not known"
 
 
 def _said(part: pd.DataFrame, titles: Mapping[str, str]) -> str:
     first = part.iloc[0]
     if np.isnan(first["statistic"]):
         return first["note"]
-    ranks = sorted(ranks_of(part).items(), key=lambda item: item[1])
+    ranks = sorted(statistics.ranks_of(part).items(), key=lambda item: item[1])
     order = ", ".join(f"{titles.get(m, m)} {rank:.2f}" for m, rank in ranks)
     differ = [
         f"{titles.get(r.method_a, r.method_a)} and {titles.get(r.method_b, r.method_b)} "

@@ -17,7 +17,8 @@ from bokeh.models import ColumnDataSource, HoverTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
 from moesimvae.errors import UserError
-from moesimvae.report.latent import lighter, match, natural
+from moesimvae.evaluation.matching import match
+from moesimvae.report.latent import lighter, natural
 from moesimvae.report.style import NOISE, PALETTE, UNSCORED
 
 Block = dict[str, Any]

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from moesimvae.report import sections, tables
-from moesimvae.report.overview import BOUND
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
 from moesimvae.report.style import FAILED, QUIET, WIDTH, Picture, cut, styled, wrapped
+from moesimvae.report.words import BOUND
 
 Block = dict[str, Any]
 
@@ -76,12 +77,12 @@ def _titles(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
 def _about(own: pd.DataFrame, datasets: Mapping[str, Block]) -> str:
     held_out = " Scores are of test cells." if (own["split"] == "test").all() else ""
     prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
-    return held_out + prior + sections.caveats(datasets[d] for d in dict.fromkeys(own["dataset"]))
+    return held_out + prior + words.caveats(datasets[d] for d in dict.fromkeys(own["dataset"]))
 
 
 def _contestants(table: pd.DataFrame) -> pd.DataFrame:
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
-    return tables.own_settings(tables.of_first_split(own))
+    return comparison.own_settings(comparison.of_first_split(own))
 
 
 def _quoted(table: pd.DataFrame, names: Sequence[str], own: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +141,7 @@ def spread(
                 panel.set_ylabel(metrics[metric]["title"])
             if j == 0:
                 panel.set_title(
-                    wrapped(sections.title_of(dataset, "all", datasets[dataset]), 23), fontsize=8.5
+                    wrapped(words.title_of(dataset, "all", datasets[dataset]), 23), fontsize=8.5
                 )
     figure.legend(handles=_keys(quoted), loc="outside lower center", ncols=4, handletextpad=0.4)
     return figure
@@ -151,7 +152,7 @@ def _runs(
 ) -> None:
     rng = np.random.default_rng(0)  # the same points each time
     for x, method in enumerate(order):
-        values = np.array(list(tables.values(rows.loc[method]).values()))
+        values = np.array(list(comparison.values(rows.loc[method]).values()))
         if not len(values):
             panel.plot(x, 0.04, "x", color=FAILED, markersize=6, clip_on=False,
                        transform=panel.get_xaxis_transform())  # fmt: skip

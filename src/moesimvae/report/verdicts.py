@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from moesimvae.evaluation import quality, verdicts
-from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
-from moesimvae.report import tables
-from moesimvae.report.formats import latex, longtable
+from moesimvae.report import words
 from moesimvae.report.render import render
+from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown
 
 Block = dict[str, Any]
 
@@ -46,49 +44,14 @@ INTERVALS = (
 MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
 
 
-def read_results(
-    paths: Iterable[Path],
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Block], dict[str, pd.DataFrame]]:
-    """Scores, runs, data sets and checks by experiment, from files of the results folder.
-
-    paths: <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv (the columns
-    of scores, for numbers that are no scores of a clustering), <experiment>/quality.csv and
-    data/<dataset>/dataset.json, in any number.
-    """
-    paths = sorted(path for path in paths if not path.name.endswith(".populations.csv"))
-    runs = [path for path in paths if path.name.endswith(".runs.csv")]
-    scores = [
-        path
-        for path in paths
-        if path not in runs and (path.parent.name == "scores" or path.name == "measured.csv")
-    ]
-    checks = {
-        path.parent.name: pd.read_csv(path, keep_default_na=False)
-        for path in paths
-        if path.name == "quality.csv"
-    }
-    # Other studies may call a table of theirs so.
-    checks = {name: part for name, part in checks.items() if list(part) == quality.COLUMNS}
-    return (
-        tables.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
-        tables.read_many(runs) if runs else pd.DataFrame(columns=RUN_COLUMNS),
-        tables.read_facts(path for path in paths if path.name == "dataset.json"),
-        checks,
-    )
-
-
-def rows(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
-    """The verdicts as they are printed: every field a string, and the runs a list."""
-    return [_row(row, metrics) for row in table.to_dict("records")]
-
-
 def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
-    published = number(row["published"])
+    """A verdict as it is printed: every field a string, and the runs a list."""
+    published = words.large(row["published"])
     if row["published_sd"] > 0:  # not for NaN
         published += f" ± {row['published_sd']:g}"
     if pd.notna(row["published_n"]):
         published += f" (n = {row['published_n']})"
-    metric = metric_title(row["metric"], metrics)
+    metric = words.metric_title(row["metric"], metrics)
     judged = row["verdict"] in verdicts.VERDICTS[:3]
     return {
         **{key: row[key] for key in ("table", "dataset", "definition", "source", "verdict")},
@@ -110,7 +73,7 @@ def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
 
 
 def _tolerance(value: float) -> str:
-    return f"± {number(value)}" if value else "exact"
+    return f"± {words.large(value)}" if value else "exact"
 
 
 def _here(row: Block) -> str:
@@ -126,36 +89,19 @@ def ours(value: float, row: Block) -> str:
         return ""
     if abs(row["published"]) < 1:
         return f"{value:.3f}".replace("-", "−")
-    return number(value, 2)
+    return words.large(value, 2)
 
 
 def _count(row: Block) -> str:
     n, planned = int(row["n"]), row["n_planned"]
-    if not n:
-        return ""
-    return str(n) if pd.isna(planned) or planned == n else f"{n} of {planned}"
-
-
-def number(value: float, digits: int = 4) -> str:
-    """As papers print it: whole numbers whole, shares with two digits at least."""
-    if abs(value) >= 1000 or (float(value).is_integer() and abs(value) >= 1):
-        return f"{value:,.0f}".replace("-", "−")
-    text = f"{value:.{2 if abs(value) >= 20 else digits}f}".rstrip("0")
-    whole, _, rest = text.partition(".")
-    return f"{whole}.{rest.ljust(2, '0')}".replace("-", "−")
-
-
-def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
-    if name in metrics:
-        return metrics[name]["title"]
-    return {"nmi_unspecified": "NMI"}.get(name, name.replace("_", " ").replace("mmd", "MMD"))
+    return words.of_planned(n, n if pd.isna(planned) else planned) if n else ""
 
 
 def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
     """For each table of the paper: heading, rows with a number of ours, and those without one."""
     found = []
     for name, part in table.groupby("table", sort=False):
-        told = rows(part, metrics)
+        told = [_row(row, metrics) for row in part.to_dict("records")]
         found.append(
             {
                 "key": name,
@@ -228,17 +174,15 @@ def to_markdown(
     lines = ["# Verdicts on the paper's numbers", "", headline(table), ""]
     lines += [f"- {SIGNS[v]} **{v}**: {MEANING[v]}" for v in verdicts.VERDICTS]
     lines += ["", INTERVALS, ""]
-    lines += _md(["", *verdicts.VERDICTS, "results"], ["l", *"rrrrrr"])
-    lines += [
-        _line([row["heading"], *(row[v] for v in verdicts.VERDICTS), row["results"]])
-        for row in counts(table)
-    ]
+    columns = ("heading", *verdicts.VERDICTS, "results")
+    counted = [[row[column] for column in columns] for row in counts(table)]
+    lines += _grid(["", *columns[1:]], counted, range(1, len(columns)))
     head = ["Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance"]
     for part in groups(table, metrics):
         lines += ["", f"## {part['heading']}", ""]
         if part["shown"]:
-            lines += _md([*head, "Verdict", "Why", "Runs"], [*"lllrrrrrlll"])
-            lines += [_line(_md_row(row)) for row in part["shown"]]
+            rows = map(_md_row, part["shown"])
+            lines += _grid([*head, "Verdict", "Why", "Runs"], rows, range(3, 8))
         if part["missing"]:
             lines += ["", "Not run here, or no result:", ""]
             lines += [f"- {text}" for text in _missing(part["missing"])]
@@ -251,7 +195,7 @@ def to_markdown(
 
 def _md_row(row: Block) -> list[str]:
     folder = row["runs"][0].rsplit("/", 1)[0] if row["runs"] else ""
-    name = f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
+    name = _name(row)
     other = row["ran_on"] not in ("", row["dataset"])
     return [
         f"*{name}*" if row["beyond"] else name,
@@ -278,30 +222,20 @@ def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
     head = f"{'#' * level} Quality control of {name}: {MARKS[told['level']]} {told['level']}"
     lines = [head, ""]
     if told["wrong"]:
-        lines += _md(["Level", "Check", "Data set", "Method", "Found", "Rule"], [*"llllll"])
-        lines += [
-            _line(
-                [
-                    f"{MARKS[row['level']]} {row['level']}",
-                    *(row[key] for key in ("check", "dataset", "method", "found", "rule")),
-                ]
-            )
-            for row in told["wrong"]
-        ]
-        lines.append("")
+        keys = ("check", "dataset", "method", "found", "rule")
+        rows = [[f"{MARKS[row['level']]} {row['level']}", *(row[key] for key in keys)]
+                for row in told["wrong"]]  # fmt: skip
+        lines += [*_grid(["Level", "Check", "Data set", "Method", "Found", "Rule"], rows), ""]
     lines.append(f"Green: {', '.join(told['right']) or 'nothing'}.")
     if told["unchecked"]:
         lines.append(f"Not checked: {', '.join(told['unchecked'])}.")
     return "\n".join(lines) + "\n"
 
 
-def _md(head: list[str], align: list[str]) -> list[str]:
-    return [_line(head), _line(["--:" if a == "r" else ":--" for a in align])]
-
-
-def _line(cells: list[Any]) -> str:
-    texts = [re.sub(r"\s+", " ", str(c)).replace("|", r"\|") for c in cells]
-    return f"| {' | '.join(texts)} |"
+def _grid(heads: list[str], rows: Iterable[Iterable[Any]], numbers: range = range(0)) -> list[str]:
+    """Lines of a Markdown table; numbers: the columns that hold some."""
+    texts = [[re.sub(r"\s+", " ", str(c)).replace("|", r"\|") for c in row] for row in rows]
+    return markdown.grid(heads, [i in numbers for i in range(len(heads))], texts)
 
 
 def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
@@ -309,27 +243,31 @@ def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
 
     Needs `\usepackage{array,booktabs,longtable}`; labels are `tab:verdict-<table>`.
     """
-    parts = ["% \\usepackage{array,booktabs,longtable}"]
-    head = ["Method", "Metric", "Published", "Ours", "$n$", "Tolerance", "Verdict"]
-    for part in groups(table, metrics):
-        lines = []
-        last = None
-        if not part["shown"]:
-            continue
-        for row in sorted(part["shown"], key=lambda row: row["ran_on"] or row["dataset"]):
-            where = row["ran_on"] or row["dataset"]
-            if where != last:
-                lines += [rf"\multicolumn{{7}}{{l}}{{\textit{{{latex(where)}}}}} \\*"]
-                last = where
-            name = f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
-            own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]
-            verdict = " ".join(filter(None, [row["verdict"], row["arrow"][2:]]))
-            cells = [name, row["metric"], row["published"], own, row["n"], row["tolerance"]]
-            lines.append(" & ".join(map(latex, [*cells, verdict])) + r" \\")
-        caption = f"{part['heading']}: verdicts on its printed numbers. {INTERVALS}"
-        if part["missing"]:
-            names = ", ".join(dict.fromkeys(row["name"] for row in part["missing"]))
-            caption += f" Not run here, or no result: {len(part['missing'])} ({names})."
-        columns = r"*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}"
-        parts.append(longtable(columns, head, lines, caption, f"tab:verdict-{part['key']}"))
-    return "\n".join(parts)
+    columns = r"*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}"
+    parts = [
+        latex.long(_in_print(part), f"verdict-{part['key']}", columns)
+        for part in groups(table, metrics)
+        if part["shown"]
+    ]
+    return "\n".join(["% \\usepackage{array,booktabs,longtable}", *parts])
+
+
+def _in_print(part: Block) -> Table:
+    """A table of the paper, by the data sets that it was run on."""
+    caption = f"{part['heading']}: verdicts on its printed numbers. {INTERVALS}"
+    if part["missing"]:
+        names = ", ".join(dict.fromkeys(row["name"] for row in part["missing"]))
+        caption += f" Not run here, or no result: {len(part['missing'])} ({names})."
+    by_dataset: dict[str, list[Row]] = {}
+    for row in sorted(part["shown"], key=lambda row: row["ran_on"] or row["dataset"]):
+        own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]
+        verdict = " ".join(filter(None, [row["verdict"], row["arrow"][2:]]))
+        cells = (row["metric"], row["published"], own, row["n"], row["tolerance"], verdict)
+        where = row["ran_on"] or row["dataset"]
+        by_dataset.setdefault(where, []).append(Row(_name(row), tuple(map(Cell, cells))))
+    heads = ("Metric", "Published", "Ours", "n", "Tolerance", "Verdict")
+    return Table("", "", caption, [Column(Cell(h)) for h in heads], list(by_dataset.items()))
+
+
+def _name(row: Block) -> str:
+    return f"{row['name']}; here {row['here']}" if row["here"] else row["name"]

@@ -1,13 +1,12 @@
 """The comparison: what was measured, what failed and what others published, in one tidy table.
 
-This is the only place of the report where numbers are computed; `sections` and `formats` write
-them down, `figures` and `page` show them.
+Every table and picture of the report is a view of it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ YES_NO = ["deterministic", "uses_prior"]
 REAL = [c for c in COLUMNS if c not in (*TEXT, *WHOLE, *YES_NO)]
 
 
-def comparison(
+def compare(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
     methods: dict[str, Block],
@@ -464,3 +463,32 @@ def _mean(values: Iterable[Any]) -> float:
 
 def joined(values: Iterable[Any]) -> str:
     return "; ".join(dict.fromkeys(str(v) for v in values if _given(v)))
+
+
+def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFrame:
+    """Every data set by every method run here, one row each, at full precision.
+
+    Columns: group, dataset, title, simulated, partial, split, method, method_title, kind, n,
+    n_planned, status, reason, wall_seconds, peak_memory_mb, uses_prior, settings, then
+    <metric>_mean, _sd, _min, _max for each metric. group is what the data set's facts say (such as
+    the inhibitor), or "".
+    """
+    own = table[table["source"] == "run"]
+    names = list(dict.fromkeys(own["metric"]))
+    rows = []
+    for (dataset, split, method), mine in own.groupby(["dataset", "split", "method"], sort=False):
+        facts, by_metric = datasets[dataset], mine.set_index("metric")
+        found = by_metric.loc[FOUND[0]]
+        row = {
+            "group": facts.get("group", ""), "dataset": dataset, "title": facts["title"],
+            "simulated": facts["simulated"], "partial": facts["partial"], "split": split,
+            "method": method, "method_title": found["title"], "kind": found["kind"],
+            "n": found["n"], "n_planned": found["n_planned"], "status": found["status"],
+            "reason": found["reason"], "wall_seconds": found["wall_seconds"],
+            "peak_memory_mb": found["peak_memory_mb"], "uses_prior": found["uses_prior"],
+            "settings": found["settings"],
+        }  # fmt: skip
+        for metric in names:
+            row |= {f"{metric}_{c}": by_metric.loc[metric, c] for c in ("mean", "sd", "min", "max")}
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from moesimvae.report import IN_DETAIL, sections, tables
-from moesimvae.report.sections import Cell
+from moesimvae.evaluation import comparison
+from moesimvae.report import IN_DETAIL, words
+from moesimvae.report.tables import Cell, Column, Row, Table, latex
+from moesimvae.report.tables.sections import (
+    KINDS,
+    PRIOR,
+    best_first,
+    marks,
+    marks_legend,
+    quoted_cell,
+    score_cell,
+)
+from moesimvae.report.words import BOUND, fixed, joined
 
 Block = dict[str, Any]
+Groups = list[tuple[str, list[Row]]]
 
-BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
 COLUMNS = 8  # that a page is wide
-
-
-@dataclass(frozen=True)
-class OverviewRow:
-    """One method: n of its runs, and a cell for each column."""
-
-    title: str
-    marks: str
-    n: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass
-class Overview:
-    """One table across data sets: `spans` are metrics over as many columns each."""
-
-    key: str
-    heading: str
-    caption: str
-    spans: list[tuple[str, int]]
-    columns: list[str]
-    groups: list[tuple[str, list[OverviewRow]]]
-    legend: str
-    remark: str = ""
-    notes: list[str] = field(default_factory=list)
+MOST_LETTERS = 36  # of a method's name on one line
+PUBLISHED = dict(KINDS)["published"]
 
 
 def overviews(
     table: pd.DataFrame, metrics: dict[str, Block], datasets: Mapping[str, Block], remark: str = ""
-) -> list[Overview]:
+) -> list[Table]:
     """Methods by data sets, as many metrics side by side as a page is wide.
 
-    table: from `tables.comparison`; remark: what must be said below the first table about the
+    table: from `comparison.compare`; remark: what must be said below the first table about the
     published numbers. Nothing for a single data set. A published lower bound
     stands in its metric's column behind "≥"; published numbers of data sets that were not run
     here, such as the whole of a subset, are not in these tables. More than IN_DETAIL data sets
@@ -56,11 +43,11 @@ def overviews(
     """
     own, quoted = (table[table["source"] == source] for source in ("run", "published"))
     # Of cells that were held out, the test cells; the others stand in each data set's own table.
-    own = tables.of_first_split(own)
+    own = comparison.of_first_split(own)
     parts = list(dict.fromkeys(zip(own["dataset"], own["split"], strict=True)))
     if len(parts) < 2:
         return []
-    names = [m for m in dict.fromkeys(own["metric"]) if m not in tables.FOUND]
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
     pooled = len(parts) > IN_DETAIL
     at_once = max(1, COLUMNS // (1 if pooled else len(parts)))
     made = []
@@ -73,28 +60,19 @@ def overviews(
             groups = _pooled(own, parts, some, names[0], metrics)
             legend = _pooled_legend(own, len(parts))
         else:
-            where = [sections.title_of(d, s, datasets[d]) for d, s in parts]
+            where = [words.title_of(d, s, datasets[d]) for d, s in parts]
             heading = f"{joined(titles)} on all data sets"
             groups = _side_by_side(own, quoted, parts, some, names[0], metrics, notes)
             legend = _legend(own, quoted, any(h == PUBLISHED for h, _ in groups))
+        columns = [Column(Cell(place), title, alone=f"{title}: {{}}")
+                   for title in titles for place in where]  # fmt: skip
+        caption = _caption(own, titles, where, [datasets[d] for d, _ in parts])
         made.append(
-            Overview(
-                f"overview-{i + 1}",
-                heading,
-                _caption(own, titles, where, [datasets[d] for d, _ in parts]),
-                [(title, len(where)) for title in titles],
-                where * len(some),
-                groups,
-                legend,
-                notes=notes,
-            )
-        )
+            Table(f"overview-{i + 1}", heading, caption, [Column(Cell("n")), *columns], groups,
+                  {"general": legend}, notes)
+        )  # fmt: skip
     made[0].remark = remark
     return made
-
-
-Groups = list[tuple[str, list[OverviewRow]]]
-PUBLISHED = dict(sections.KINDS)["published"]
 
 
 def _side_by_side(
@@ -110,12 +88,12 @@ def _side_by_side(
     runs = own.set_index(["method", "dataset", "split", "metric"]).sort_index()
     keys = [(*part, metric) for metric in names for part in parts]
     groups = []
-    for kind, heading in sections.KINDS:
+    for kind, heading in KINDS:
         if kind == "published":
             rows = _published_rows(quoted, keys, notes)
         else:
             mine = own[own["kind"] == kind]
-            rows = [_run_row(runs, m, keys, notes) for m in _ordered(mine, first, metrics)]
+            rows = [_run_row(runs, m, keys, notes) for m in best_first(mine, first, metrics)]
         if rows:
             groups.append((heading, rows))
     return groups
@@ -123,36 +101,32 @@ def _side_by_side(
 
 def _run_row(
     runs: pd.DataFrame, method: str, keys: list[tuple[str, str, str]], notes: list[str]
-) -> OverviewRow:
+) -> Row:
     cells, finished = [], []
     for dataset, split, metric in keys:
         row = runs.loc[(method, dataset, split, metric)]
-        n = int(runs.loc[(method, dataset, split, tables.FOUND[0]), "n"])
-        cells.append(sections.score_cell(row, metric, n, notes, tell=True))
+        n = int(runs.loc[(method, dataset, split, comparison.FOUND[0]), "n"])
+        cells.append(score_cell(row, metric, n, notes, tell=True))
         finished.append(n)
     low, high = min(finished), max(finished)
+    n = str(low) if low == high else f"{low}–{high}"
     first = runs.loc[(method, *keys[0])]
-    return OverviewRow(
-        first["title"],
-        sections.marks(first),
-        str(low) if low == high else f"{low}–{high}",
-        tuple(cells),
-    )
+    return Row(first["title"], (Cell(n), *cells), marks(first))
 
 
 def _published_rows(
     quoted: pd.DataFrame, keys: list[tuple[str, str, str]], notes: list[str]
-) -> list[OverviewRow]:
+) -> list[Row]:
     rows = []
     for title, mine in quoted.groupby("title", sort=False):
-        given = {(r.dataset, r.split, r.metric): r for r in mine.itertuples()}
+        given = {(r["dataset"], r["split"], r["metric"]): r for _, r in mine.iterrows()}
         cells = [_published_cell(given, key, notes) for key in keys]
         if any(cell.text for cell in cells):
             some = [given[k] for k in given if k in keys or _base(k) in keys]
-            seeds = sorted({int(r.n) for r in some if not pd.isna(r.n)})
+            seeds = sorted({int(r["n"]) for r in some if not pd.isna(r["n"])})
             n = "–".join(dict.fromkeys(map(str, (seeds[0], seeds[-1])))) if seeds else ""
-            rows.append(OverviewRow(str(title), "", n, tuple(c if c.text else Cell("–")
-                                                             for c in cells)))  # fmt: skip
+            shown = (cell if cell.text else Cell("–") for cell in cells)
+            rows.append(Row(str(title), (Cell(n), *shown)))
     return rows
 
 
@@ -161,12 +135,7 @@ def _published_cell(given: dict, key: tuple[str, str, str], notes: list[str]) ->
     row, sign = given.get(key), ""
     if row is None:
         row, sign = given.get((dataset, split, metric + BOUND)), "≥ "
-    if row is None or np.isnan(row.mean):
-        return Cell()
-    text = sign + sections.as_printed(row.mean)
-    if not np.isnan(row.sd):
-        text += f" ± {sections.as_printed(row.sd)}"
-    return Cell(text, notes=(sections.note(notes, row.note),) if row.note else ())
+    return Cell() if row is None or np.isnan(row["mean"]) else quoted_cell(row, notes, sign)
 
 
 def _base(key: tuple[str, str, str]) -> tuple[str, str, str]:
@@ -182,16 +151,16 @@ def _pooled(
 ) -> Groups:
     """A cell for each metric: mean and spread over data sets."""
     groups = []
-    for kind, heading in sections.KINDS:
+    for kind, heading in KINDS:
         mine = own[own["kind"] == kind]
         rows = []
-        for method in _ordered(mine, first, metrics):
+        for method in best_first(mine, first, metrics):
             of_method = mine[mine["method"] == method]
             cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
             one = of_method.iloc[0]
-            done = of_method[(of_method["metric"] == tables.FOUND[0]) & (of_method["n"] > 0)]
+            done = of_method[(of_method["metric"] == comparison.FOUND[0]) & (of_method["n"] > 0)]
             n = f"{done['dataset'].nunique()} of {len(parts)}"
-            rows.append(OverviewRow(one["title"], sections.marks(one), n, tuple(cells)))
+            rows.append(Row(one["title"], (Cell(n), *cells), marks(one)))
         if rows:
             groups.append((heading, rows))
     return groups
@@ -202,7 +171,7 @@ def _pooled_legend(own: pd.DataFrame, many: int) -> str:
         f"Mean ± sample standard deviation, and range, over {many} data sets of each data set's "
         "mean over seeds; n: data sets on which the method finished. Each of them stands in "
         "by_dataset.csv.",
-        *sections.marks_legend(own),
+        *marks_legend(own),
     ]
     return " ".join(said)
 
@@ -211,29 +180,16 @@ def _spread(means: pd.Series) -> Cell:
     means = means.dropna()
     if means.empty:
         return Cell("DNF")
-    text = sections.fixed(means.mean())
+    text = fixed(means.mean())
     if len(means) > 1:
-        text += f" ± {sections.fixed(means.std(ddof=1))}"
-    return Cell(text, f"{sections.fixed(means.min())}–{sections.fixed(means.max())}")
-
-
-def _ordered(own: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
-    """Methods by their mean over data sets, best first; what finished nowhere comes last."""
-    means = own[own["metric"] == metric].groupby(["method", "title"])["mean"].mean().reset_index()
-    sign = 1 if metrics[metric]["better"] == "lower" else -1
-    return list(means.assign(key=sign * means["mean"]).sort_values(
-        ["key", "title"], na_position="last", kind="stable")["method"])  # fmt: skip
+        text += f" ± {fixed(means.std(ddof=1))}"
+    return Cell(text, f"{fixed(means.min())}–{fixed(means.max())}")
 
 
 def _caption(own: pd.DataFrame, titles: list[str], where: list[str], facts: list[Block]) -> str:
     methods = own[(own["kind"] != "control") & (own["choice"] == "")]["method"].nunique()
     said = f"{joined(titles)} of {methods} methods on {'; '.join(where)}."
-    return said + sections.caveats(facts)
-
-
-def joined(titles: list[str]) -> str:
-    """ "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+    return said + words.caveats(facts)
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
@@ -242,7 +198,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
         "range; a deterministic method (†) has one run. Bold: best mean of a column; underlined: "
         "second; only methods run here of which every seed finished are compared"
         + (", and none that uses prior knowledge." if own["uses_prior"].any() else "."),
-        *sections.marks_legend(own),
+        *marks_legend(own),
     ]
     if (own["n"] == 0).any():
         said.append("DNF: no run finished; this is not a score of zero.")
@@ -259,30 +215,46 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     return " ".join(said)
 
 
-def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFrame:
-    """Every data set by every method run here, one row each, at full precision.
+def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, Block], name: str) -> str:
+    r"""`by_dataset` as a `longtable`: every data set, every method, mean ± sd.
 
-    Columns: group, dataset, title, simulated, partial, split, method, method_title, kind, n,
-    n_planned, status, reason, wall_seconds, peak_memory_mb, uses_prior, settings, then
-    <metric>_mean, _sd, _min, _max for each metric. group is what the data set's facts say (such as
-    the inhibitor), or "".
+    Needs `\usepackage{booktabs,longtable}`; label `tab:<name>-by-dataset`. Controls are left out.
     """
-    own = table[table["source"] == "run"]
-    names = list(dict.fromkeys(own["metric"]))
-    rows = []
-    for (dataset, split, method), mine in own.groupby(["dataset", "split", "method"], sort=False):
-        facts, by_metric = datasets[dataset], mine.set_index("metric")
-        found = by_metric.loc[tables.FOUND[0]]
-        row = {
-            "group": facts.get("group", ""), "dataset": dataset, "title": facts["title"],
-            "simulated": facts["simulated"], "partial": facts["partial"], "split": split,
-            "method": method, "method_title": found["title"], "kind": found["kind"],
-            "n": found["n"], "n_planned": found["n_planned"], "status": found["status"],
-            "reason": found["reason"], "wall_seconds": found["wall_seconds"],
-            "peak_memory_mb": found["peak_memory_mb"], "uses_prior": found["uses_prior"],
-            "settings": found["settings"],
-        }  # fmt: skip
-        for metric in names:
-            row |= {f"{metric}_{c}": by_metric.loc[metric, c] for c in ("mean", "sd", "min", "max")}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    names = [c.removesuffix("_mean") for c in frame if c.endswith("_mean")]
+    names = [m for m in names if m != "noise_share"]
+    # A data set's title is a line of its own: a column of titles would make the table too wide.
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in frame[frame["kind"] != "control"].to_dict("records"):
+        where = "" if row["split"] == "all" else f", {row['split']} cells"
+        groups.setdefault((row["dataset"], row["title"] + where), []).append(_line(row, names))
+    caption = (
+        "Every data set by every method: mean ± sample standard deviation over the n runs that "
+        "finished; of the clusters found, the mean. DNF: none did; this is not a score of zero."
+    )
+    if frame["uses_prior"].any():
+        caption += f" {PRIOR}"
+    heads = [Column(Cell(metrics[m]["title"]), kind="score") for m in names]
+    named = [(heading, rows) for (_, heading), rows in groups.items()]
+    table = Table("", "", caption, [Column(Cell("n")), *heads], named)
+    longest = max((len(row.title) for rows in groups.values() for row in rows), default=0)
+    columns = f"{'l' if longest <= MOST_LETTERS else 'p{3.6cm}'}l{'r' * len(names)}"
+    long = latex.long(table, f"{latex.label(name)}-by-dataset", columns, gap=True)
+    return f"% \\usepackage{{booktabs,longtable}}\n{long}"
+
+
+def _line(row: Block, names: Sequence[str]) -> Row:
+    signs = " (oracle)" if row["kind"] == "oracle" and not row["settings"] else ""
+    signs += " ‡" if row["uses_prior"] else ""
+    settings = f": {row['settings']}" if row["settings"] else ""
+    cells = [_mean_sd(row[f"{m}_mean"], row[f"{m}_sd"], m) for m in names]
+    return Row(
+        f"{row['method_title']}{settings}{signs}",
+        tuple(map(Cell, (words.of_planned(row["n"], row["n_planned"]), *cells))),
+        failed=None if row["n"] else Cell(comparison.failure(row["status"])),
+    )
+
+
+def _mean_sd(mean: float, sd: float, metric: str) -> str:
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:.1f}" if metric == "clusters_found" else words.mean_sd(mean, sd)

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from moesimvae import registry
-from moesimvae.report import sections, tables
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
+from moesimvae.report.tables import Cell, Column, Row, Table
 
 Block = dict[str, Any]
 
 METRICS = (*registry.CRITERIA.values(), "nmi_arithmetic")
-
-
-@dataclass
-class ScreeningTable:
-    """One data set; a row is (method, settings, a number for each column, chosen as what)."""
-
-    title: str
-    columns: list[str]
-    rows: list[tuple[str, str, list[str], str]]
 
 
 def screening_tables(
@@ -31,7 +23,7 @@ def screening_tables(
     methods: Mapping[str, Block],
     metrics: Mapping[str, Block],
     datasets: Mapping[str, Block],
-) -> list[ScreeningTable]:
+) -> list[Table]:
     """The settings of each data set by method, the best by the oracle's criterion first.
 
     screened: from `selection.screening`.
@@ -47,10 +39,16 @@ def screening_tables(
             kind="stable",
         )
         made.append(
-            ScreeningTable(
-                sections.title_of(str(dataset), "all", datasets[str(dataset)]),
-                [_heading(column, metrics) for column in columns],
-                [_row(row, columns, methods) for _, row in order.iterrows()],
+            Table(
+                str(dataset),
+                words.title_of(str(dataset), "all", datasets[str(dataset)]),
+                "",
+                [
+                    Column(Cell("Settings"), number=False),
+                    *(Column(Cell(_heading(column, metrics))) for column in columns),
+                    Column(Cell("Chosen"), number=False),
+                ],
+                [("", [_row(row, columns, methods) for _, row in order.iterrows()])],
             )
         )
     return made
@@ -59,21 +57,20 @@ def screening_tables(
 def _columns(rows: pd.DataFrame) -> list[str]:
     """<metric>_<split>, as far as there are values; not of all cells where some are held out."""
     scored = [c for c in rows if c.startswith(METRICS) and rows[c].notna().any()]
-    splits = tables.shown_splits(c.rpartition("_")[2] for c in scored)
+    splits = comparison.shown_splits(c.rpartition("_")[2] for c in scored)
     return [f"{m}_{s}" for m in METRICS for s in splits if f"{m}_{s}" in scored]
 
 
 def _heading(column: str, metrics: Mapping[str, Block]) -> str:
     metric, _, split = column.rpartition("_")
-    of = "" if split == "all" else f", {sections.cells_of(split).lower()}"
+    of = "" if split == "all" else f", {words.cells_of(split).lower()}"
     return f"{metrics[metric]['title']}{of}"
 
 
-def _row(
-    row: pd.Series, columns: list[str], methods: Mapping[str, Block]
-) -> tuple[str, str, list[str], str]:
-    numbers = ["–" if pd.isna(row[c]) else sections.fixed(row[c]) for c in columns]
+def _row(row: pd.Series, columns: list[str], methods: Mapping[str, Block]) -> Row:
+    numbers = ["–" if pd.isna(row[c]) else words.fixed(row[c]) for c in columns]
     settings = registry.in_words(json.loads(row["settings"]))
-    status = "" if row["status"] == "ok" else tables.failure(row["status"])
     chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
-    return methods[row["method"]]["title"], settings, numbers, status or chosen
+    if row["status"] != "ok":
+        chosen = comparison.failure(row["status"])
+    return Row(methods[row["method"]]["title"], tuple(map(Cell, (settings, *numbers, chosen))))

@@ -1,0 +1,113 @@
+"""One table as people read it, whatever it shows; `markdown`, `latex` and `html` write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
+    notes: numbers of its footnotes; run: path of a run that it comes from.
+    """
+
+    text: str = ""
+    below: str = ""
+    rank: int = 0
+    notes: tuple[int, ...] = ()
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """head: its title; span: the title above it and its neighbours; kind: "published", "score",
+    "found" or "cost" where those are told apart; alone: its title where none stands above, "{}"
+    being head's.
+    """
+
+    head: Cell
+    span: str = ""
+    kind: str = ""
+    alone: str = "{}"
+    number: bool = True
+
+    @property
+    def of_run(self) -> bool:
+        """Whether a run that failed leaves it empty."""
+        return self.kind in ("score", "found")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A title and a cell for each column; `failed` stands across what a run would fill."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    marks: str = ""
+    failed: Cell | None = None
+
+    @property
+    def first(self) -> str:
+        return f"{self.title} {self.marks}".strip()
+
+
+@dataclass
+class Table:
+    """Rows in groups, each with its heading ("": none), and what must be said below them.
+
+    `legend` says what signs mean, by what they stand at; letters: of a column's head in a line.
+    """
+
+    key: str
+    heading: str
+    caption: str
+    columns: list[Column]
+    groups: list[tuple[str, list[Row]]]
+    legend: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    remark: str = ""
+    dataset: str = ""
+    rows: str = "Method"
+    letters: int = 12
+
+    @property
+    def width(self) -> int:
+        return 1 + len(self.columns)
+
+    @property
+    def spans(self) -> list[tuple[str, str, int]]:
+        """(title, kind, width) of neighbouring columns below the same title."""
+        found = [list(columns) for _, columns in groupby(self.columns, key=lambda c: c.span)]
+        return [(some[0].span, some[0].kind, len(some)) for some in found]
+
+    @property
+    def after_heading(self) -> str:
+        """The caption without the heading that some begin with."""
+        if self.caption.startswith(self.heading):
+            return self.caption[len(self.heading) + 1 :]
+        return f" {self.caption}" if self.caption else ""
+
+    def only(self, wanted: Callable[[Column], bool], **changed: object) -> Table:
+        """The table with some of its columns."""
+        kept = [i for i, column in enumerate(self.columns) if wanted(column)]
+        groups = [
+            (heading, [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows])
+            for heading, rows in self.groups
+        ]
+        some = {"columns": [self.columns[i] for i in kept], "groups": groups}
+        return replace(self, **some | changed)
+
+
+def note(notes: list[str], text: str) -> int:
+    """The number of a footnote, counted from 0; the same text gets the same number."""
+    if text not in notes:
+        notes.append(text)
+    return notes.index(text)
+
+
+def letter(number: int) -> str:
+    """Name of footnote 0, 1, …: a … z, aa, ab, …"""
+    prefix = letter(number // 26 - 1) if number >= 26 else ""
+    return prefix + chr(ord("a") + number % 26)

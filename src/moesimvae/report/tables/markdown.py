@@ -1,0 +1,70 @@
+"""Tables as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from moesimvae.report.tables import Cell, Column, Row, Table, letter
+
+
+def write(tables: Iterable[Table], title: str) -> str:
+    """One heading and one table for each."""
+    blocks = [f"# {escape(title)}"]
+    for table in tables:
+        notes = [f"<sup>{letter(i)}</sup> {escape(text)}" for i, text in enumerate(table.notes)]
+        blocks += [
+            f"## {escape(table.heading)}",
+            escape(table.caption),
+            "\n".join(_lines(table)),
+            f"**Note.** {escape(table.remark)}" if table.remark else "",
+            " ".join(map(escape, table.legend.values())),
+            "  \n".join(notes),
+        ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _lines(table: Table) -> list[str]:
+    heads = [escape(table.rows), *map(_head, table.columns)]
+    lines = grid(heads, [False, *(column.number for column in table.columns)], [])
+    for heading, rows in table.groups:
+        if heading:
+            lines.append(line([f"*{escape(heading)}*", *[""] * len(table.columns)]))
+        lines += [line([escape(row.first), *_row(row, table)]) for row in rows]
+    return lines
+
+
+def _head(column: Column) -> str:
+    before, _, after = column.alone.partition("{}")
+    return escape(before) + _cell(column.head) + escape(after)
+
+
+def _row(row: Row, table: Table) -> list[str]:
+    """The cells; a failure stands in the first column of scores."""
+    cells = list(map(_cell, row.cells))
+    scores = [i for i, column in enumerate(table.columns) if column.of_run]
+    for i in scores if row.failed else ():
+        cells[i] = _cell(row.failed) if i == scores[0] else "DNF"
+    return cells
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank, text)
+    if cell.below:
+        text += f" ({cell.below})"
+    return text + "".join(f"<sup>{letter(n)}</sup>" for n in cell.notes)
+
+
+def grid(heads: Sequence[str], numbers: Sequence[bool], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Lines of a table whose cells are Markdown already; numbers: which columns hold some."""
+    return [line(heads), line("--:" if n else ":--" for n in numbers), *map(line, rows)]
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def escape(text: str) -> str:
+    text = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", str(text))
+    return re.sub(r"\s*\n\s*", " ", text.replace("&", "&amp;").replace("<", "&lt;"))

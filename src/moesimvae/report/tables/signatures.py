@@ -1,0 +1,90 @@
+"""S1 Table as people read it: how well each group's signature gene tells its cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from moesimvae.data import signature
+from moesimvae.evaluation import comparison
+from moesimvae.report import words
+from moesimvae.report.tables import Cell, Column, Row, Table
+
+Block = dict[str, Any]
+
+RULE = (
+    "A cell is counted as of the group when the gene's share of its counts is above the average of "
+    "these shares over the training cells."
+)
+WHY_BOTH = (
+    "Accuracy alone misleads: most cells are of other groups, so a gene that is hardly ever seen "
+    "has a high one too. Balanced accuracy is the mean of the shares told rightly among the "
+    "group's cells and among the rest: 0.5 for a gene that tells nothing."
+)
+PAPER = (
+    "The paper's text gives a mean accuracy of {value} without saying of which kind or of which "
+    "cells; the caption of its S1 Table says balanced accuracy."
+)
+NOT_THE_PAPERS = " These cells are not the paper's, so the two are not compared one to one."
+
+
+def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Block]) -> list[Table]:
+    """A table for each data set: the groups, then their mean and the paper's.
+
+    frame: from `studies.signatures.table`; datasets: name → dataset.json.
+    """
+    return [
+        _section(str(dataset), rows, datasets[str(dataset)])
+        for dataset, rows in frame.groupby("dataset", sort=False)
+    ]
+
+
+def _section(dataset: str, rows: pd.DataFrame, facts: Block) -> Table:
+    splits = comparison.shown_splits(rows["split"])
+    by_group = rows.set_index(["group", "split"])
+    groups = [
+        _row(group, [by_group.loc[(group, split)] for split in splits])
+        for group in dict.fromkeys(rows["group"])
+    ]
+    last = [row for row in groups if row.title == "Mean"]
+    title = words.title_of(dataset, "all", facts)
+    said = [f"Signature genes on {title}.", RULE, WHY_BOTH]
+    value = rows["published_accuracy"].dropna()
+    if len(value):
+        paper = f"{value.iloc[0]:.2f}"
+        texts = ["", *["", f"{paper}?", f"{paper}?"] * len(splits)]
+        last.append(Row("Paper, mean", tuple(map(Cell, texts))))
+        own = not (facts["simulated"] or facts["partial"])
+        said.append(PAPER.format(value=paper) + ("" if own else NOT_THE_PAPERS))
+    said.append(words.caveats([facts]).strip())
+    columns = [
+        Column(Cell(head), words.cells_of(split), alone=f"{{}}: {words.cells_of(split).lower()}")
+        for split in splits
+        for head in ("Cells of it", "Accuracy", "Balanced accuracy")
+    ]
+    return Table(
+        re.sub(r"[^A-Za-z0-9]+", "-", dataset),
+        f"Signature genes: {title}",
+        "",
+        [Column(Cell("Gene"), number=False), *columns],
+        [("", [row for row in groups if row.title != "Mean"]), ("", last)],
+        {"general": " ".join(filter(None, said))},
+        rows="Group",
+        letters=40,
+    )
+
+
+def _row(group: str, cells: list[pd.Series]) -> Row:
+    mean = group == signature.MEAN
+    texts = ["" if mean else cells[0]["gene"]]
+    for cell in cells:
+        texts.append("" if pd.isna(cell["n_group"]) else f"{int(cell['n_group']):,}")
+        texts += [_number(cell[kind]) for kind in ("accuracy", "balanced_accuracy")]
+    return Row("Mean" if mean else group, tuple(map(Cell, texts)))
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else words.fixed(value)

@@ -1,0 +1,144 @@
+"""How the report calls and rounds things, decided once: metrics, data sets, cells, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.evaluation.comparison import DIGITS
+from moesimvae.report import IN_DETAIL
+
+Block = dict[str, Any]
+
+BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
+SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
+
+
+def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
+    """The registry's title; a published number's own metric has but its name."""
+    if name in metrics:
+        return metrics[name]["title"]
+    bounded = name.removesuffix(BOUND)
+    if bounded != name and bounded in metrics:
+        return f"{metrics[bounded]['title']}, lower bound"
+    return " ".join(SHORT.get(word, word) for word in name.split("_"))
+
+
+def title_of(dataset: str, split: str, facts: Block | None) -> str:
+    """A data set's title, with what must be said of it and of the cells that are meant."""
+    title = str(facts["title"]) if facts else dataset
+    said = title.lower()
+    what = []
+    if facts and facts["simulated"] and not _says(said, "simulated", "synthetic"):
+        what.append("simulated")
+    if facts and facts["partial"] and not _says(said, "subset", "sample"):
+        what.append("subset")
+    if split != "all":
+        what.append(f"{named(split)} cells")
+    return f"{title} ({', '.join(what)})" if what else title
+
+
+def _says(title: str, *words: str) -> bool:
+    return any(word in title for word in words)
+
+
+def named(split: str) -> str:
+    return "training" if split == "train" else split
+
+
+def cells_of(split: str) -> str:
+    """Test cells, Training cells, All cells."""
+    return f"{named(split).capitalize()} cells"
+
+
+def caveats(datasets: Iterable[Block]) -> str:
+    """What a caption must say of data sets that are simulated or not whole; "" for others.
+
+    datasets: their dataset.json.
+    """
+    facts = list(datasets)
+    made_up = [f for f in facts if f["simulated"]]
+    mixed = [f for f in made_up if "semi-synthetic" in f["title"].lower()]
+    said = ""
+    for word, means, some in (
+        ("Simulated", "no evidence about real cells", [f for f in made_up if f not in mixed]),
+        ("Semi-synthetic", "no evidence about the real data set", mixed),
+        ("Subsets", "not comparable with numbers of the whole data sets",
+         [f for f in facts if f["partial"]]),
+    ):  # fmt: skip
+        if some:
+            titles = [f["title"] for f in some]
+            listed = ", ".join(titles) if len(some) <= IN_DETAIL else f"{len(some)} data sets"
+            said += f" {word}, so {means}: {listed}."
+    return said
+
+
+def machine_of(statuses: Iterable[Block]) -> str:
+    """What runs ran on, in words, from their status.json; each different machine once."""
+    return "; ".join(
+        dict.fromkeys(
+            f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1000:.0f} GB, {m['platform']}, "
+            f"Python {m['python']}"
+            for m in (status["machine"] for status in statuses)
+        )
+    )
+
+
+def joined(titles: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(titles[:-1]), titles[-1]]))
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    text = str(text).strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def fixed(value: float, digits: int = DIGITS) -> str:
+    # rounding first, then + 0.0: no "-0.000"
+    return "0" if value == 0 else f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def mean_sd(mean: float, sd: float, digits: int = DIGITS) -> str:
+    text = f"{round(mean, digits) + 0.0:,.{digits}f}"
+    return text if np.isnan(sd) else f"{text} ± {sd:,.{digits}f}"
+
+
+def as_printed(value: float) -> str:
+    """A quoted number: two digits at least, as papers print them, and never more than it had."""
+    text = f"{value:.4f}".rstrip("0")
+    return text if len(text.split(".")[1]) >= 2 else f"{value:.2f}"
+
+
+def large(value: float, digits: int = 4) -> str:
+    """A quoted number that need not be a share: whole ones whole, two digits from 20 on."""
+    if abs(value) >= 1000 or (float(value).is_integer() and abs(value) >= 1):
+        return f"{value:,.0f}".replace("-", "−")
+    text = f"{value:.{2 if abs(value) >= 20 else digits}f}".rstrip("0")
+    whole, _, rest = text.partition(".")
+    return f"{whole}.{rest.ljust(2, '0')}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """Three digits that count; "" where none were measured."""
+    if pd.isna(value):
+        return ""
+    if 0 < value < 0.005:
+        return "< 0.01"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def whole(value: float | None) -> str:
+    return "" if pd.isna(value) else f"{value:,.0f}"
+
+
+def of_planned(finished: int, planned: int) -> str:
+    """How many runs finished: 3, or 2 of 3."""
+    return str(planned) if finished == planned else f"{finished} of {planned}"

@@ -1,0 +1,49 @@
+"""The markers of a cytometry panel, as a data set's features hold them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata
+import numpy as np
+
+from moesimvae.studies.reconstruction import MARKERS
+
+
+@dataclass
+class Panel:
+    """values: (n_cells, n_markers), arcsinh of what the cytometer gave; markers: their names."""
+
+    values: np.ndarray
+    markers: list[str]
+
+
+def read_panel(features: str | Path) -> Panel | None:
+    """A cytometry panel's values on arcsinh scale; None for any other kind of features.
+
+    A panel has at most MARKERS features and either a layer "arcsinh", or raw values in the layer
+    "counts" and an arcsinh among its preprocessing steps.
+    """
+    cells = anndata.read_h5ad(features, backed="r")
+    try:
+        if cells.n_vars > MARKERS:
+            return None
+        markers = list(map(str, cells.var_names))
+        if "arcsinh" in cells.layers:
+            return Panel(_dense(cells.layers["arcsinh"]), markers)
+        steps = json.loads(cells.uns.get("preprocessing", "[]"))
+        cofactors = [step["cofactor"] for step in steps if step.get("step") == "arcsinh"]
+        if not cofactors or "counts" not in cells.layers:
+            return None
+        raw = _dense(cells.layers["counts"])
+        return Panel(np.arcsinh(raw / cofactors[0]), markers) if raw.shape[1] == len(
+            markers) else None  # fmt: skip
+    finally:
+        cells.file.close()
+
+
+def _dense(matrix: object) -> np.ndarray:
+    matrix = matrix[:]
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, np.float32)
