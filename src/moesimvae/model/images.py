@@ -1,16 +1,46 @@
-"""Changes of an image that leave what it shows: at random for training, or all to one pose."""
+"""Images: their shape, and changes that leave what they show, at random or all to one pose."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from moesimvae.errors import UserError
+
+# rows and columns below which images are left to dense layers unless convolutions are asked for:
+# there is nothing left of them after three steps of stride 2
+SMALLEST = 16
 
 # of rotation (radians), shift (share of the image), stretch and shear, uniform up to these
 ROTATION = math.radians(15)
 SHIFT = 0.1
 STRETCH = 0.1
 SHEAR = 0.2
+
+
+def convolved_shape(
+    X: Any, n_features: int, encoder: str, shape: Sequence[int] | None
+) -> tuple[int, int] | None:
+    """Rows and columns for the convolutions, None where dense layers see the cells.
+
+    encoder: "dense", "conv" or "auto"; shape: (rows, columns), or None to take the
+    uns["image_shape"] of X, if it is an AnnData that has one.
+    Raises UserError where convolutions are wanted and the shape is not that of n_features.
+    """
+    if shape is None and hasattr(X, "uns"):
+        shape = X.uns.get("image_shape")
+    small = shape is not None and min(shape) < SMALLEST
+    if encoder == "dense" or (encoder == "auto" and (shape is None or small)):
+        return None
+    if shape is None or len(shape) != 2 or int(shape[0]) * int(shape[1]) != n_features:
+        raise UserError(
+            f"image_shape is {None if shape is None else tuple(shape)}, but cells have "
+            f"{n_features} features; give (rows, columns), or encoder='dense'."
+        )
+    return int(shape[0]), int(shape[1])
 
 
 def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0) -> Tensor:

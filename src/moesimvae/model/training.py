@@ -36,8 +36,13 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def multiplies_bfloat16_fast(device: torch.device) -> bool:
-    """Whether the chip has units for it: AMX in a CPU, tensor cores from Ampere on in a GPU."""
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a precision is "bfloat16", or "auto" on a chip that has units for it.
+
+    These are AMX in a CPU, tensor cores from Ampere on in a GPU.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
