@@ -26,14 +26,8 @@ from moesimvae.model.presets import PRESETS
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
 
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
-# shapes of what is saved besides the networks' weights, each the attribute with a trailing _
-ARRAYS = {
-    "cluster_means": ("K", "d"),
-    "code_means": ("K", "d"),
-    "code_covariances": ("K", "d", "d"),
-    "offset": ("n_features",),
-    "range": ("n_features",),
-}
+# what is saved besides the networks' weights, each the attribute of that name with a trailing _
+ARRAYS = ("cluster_means", "code_means", "code_covariances", "offset", "range")
 
 
 class MoESimVAE(
@@ -44,60 +38,55 @@ class MoESimVAE(
 ):
     """Mixture-of-Experts Similarity Variational Autoencoder (Kopf et al. 2021).
 
-    An encoder maps cells to a latent space, a gate assigns them to one of `n_clusters` experts,
-    and each expert decodes its own cluster. The gate learns to reproduce, batch by batch, which
-    cells are similar (Eq 7). No label plays a part, but a `prior` where one is given.
+    An encoder maps cells to a latent space, a gate assigns each code to one of `n_clusters`
+    experts, and each expert decodes its own cluster. The gate learns, batch by batch, which cells
+    are similar (Eq 7). No labels are used, except those of a `prior` where one is given.
 
-    The defaults are our best. They go beyond the paper in three ways: images have convolutions
-    and are seen slightly moved (`encoder`, `augmentation`); the similarity is computed again from
-    the network's own features after each part of the training (`refinements`); see `preset` for
-    the paper's model.
+    The defaults are our best without labels; `preset` gives the paper's model and the released
+    program's. docs/model.md goes through all three, equation by equation.
 
     Parameters
     ----------
-    n_clusters: K, number of clusters and of experts (some may end up empty).
-    similarity: which cells are similar: a name of `similarity.KINDS`, or a mapping with the key
-        "kind" and the parameters of that kind; "auto" is "communities" for cells, whose groups are
-        of unlike sizes, and "umap_knn" for images, whose groups are taken to be of similar size.
-    refinements: how often the similarity is computed again, from the gate's last hidden layer.
-        The 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
+    n_clusters: K, the number of clusters and of experts; some may end up empty.
+    similarity: the name of one of `similarity.KINDS`, or a mapping of "kind" and that kind's
+        parameters. "auto" is "communities" for cells, whose groups are of unlike sizes, and
+        "umap_knn" for images, whose groups are taken to be of similar size.
+    refinements: how often the similarity is computed again, from the gate's last hidden layer;
+        the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
         0 for "communities", which rare groups do not outlive, and for a matrix that is given.
     n_latent: dimensions of the latent space.
-    encoder: "dense", "conv" for images, or "auto": "conv" where the shape of the image is known,
-        from `image_shape` or from uns["image_shape"] of an AnnData, and is at least 16 × 16.
-    image_shape: (rows, columns) of one image, None for cells.
-    channels: of the convolutions; encoder_layers: sizes of the dense layers, after them or alone;
-        None takes (128,) after convolutions and (512, 512) alone.
-    expert_layers, gate_layers: sizes of the hidden layers; of the experts, those of each one.
+    encoder: "dense"; "conv" for images; "auto" is "conv" where the shape of the images is known,
+        from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.
+    image_shape: (rows, columns) of an image, None for cells. channels: of the convolutions.
+    encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (512, 512).
+    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate.
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
     experts_every: after how many batches the experts' weights change; None is 1 below K = 16 and
         about K / 8 from there on, for speed (see `experts.updates_every`).
     activation: "relu", "elu" or "tanh".
-    augmentation: how far images are turned, shifted, stretched and sheared at random, a factor on
-        the amplitudes in `images`; 0 is none. Cells that are not images are not augmented.
+    augmentation: how far images are turned, shifted, stretched and sheared at random, as a factor
+        on the amplitudes in `images`; 0 is not at all.
     deskew: compute the first similarity between images centred and freed of their slant.
     objective: "paper" or "released" (see `module`).
     reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
         all of which are means (see `losses`).
-    warm_up: share of the first phase over which all terms but the similarity grow to their weight:
-        at full weight from the start, DEPICT draws all cells into one cluster, and the experts'
-        wishes keep the gate from telling cells apart.
+    warm_up: share of the first phase over which all weights but that of the similarity grow from
+        0: at full weight from the start, DEPICT draws all cells into one cluster.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
-    steps, batch_size, learning_rate, schedule, adam_betas: of Adam; "cosine" lets the rate fall to
-        0 in each phase, "constant" leaves it.
-    precision: of the encoder's products in training: "float32"; "bfloat16"; "auto" is "bfloat16"
-        where the chip has units for it (a CPU's AMX, a GPU's tensor cores). All else, and all that
-        a fitted model does, is float32.
-    standardise: let the encoder see features as centred and of unit mean spread.
+    steps: batches in all; batch_size: cells in each.
+    learning_rate, adam_betas: of Adam. schedule: "cosine" lets the rate fall to 0 in each phase,
+        "constant" leaves it.
+    precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
+        "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
+    standardise: let the encoder see features centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
-    random_state: seed of everything: a whole number, with which, on one machine's CPU with the
-        same number of threads, the labels are the same; or a RandomState or None, from which
-        (NumPy's own for None) each fit draws its `seed_`.
+    random_state: a whole number, with which the result is the same on one machine's CPU with the
+        same number of threads; a RandomState, or None for NumPy's own, gives each fit its `seed_`.
     device: "auto", "cpu", "cuda", ….
-    cache: folder that keeps similarities of the cells for the next fit with the same ones.
-    checkpoint: folder in which a training that is stopped leaves what it needs to go on; fit
-        again with the same cells and parameters, and it ends as if it had not been stopped.
+    cache: folder that keeps the cells' similarity for the next fit of the same cells.
+    checkpoint: folder in which a fit that is stopped leaves what it needs; fit again with the same
+        cells and parameters, and it ends as if it had not been stopped.
     progress: show the course of training on stderr.
 
     Attributes after `fit`
@@ -105,9 +94,9 @@ class MoESimVAE(
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
-    n_latent), of each cluster's own codes, which `generate` draws by; history_: term → weighted
-    mean loss per record; n_features_in_; feature_names_in_, objects (n_features_in_,), only where
-    the cells came with names that are text; seed_; facts_.
+    n_latent) of each cluster's own codes, which `generate` draws by; history_: term → its weighted
+    mean in each record, and "step"; module_, the networks; n_features_in_; feature_names_in_,
+    objects (n_features_in_,), only where the features have names that are text; seed_; facts_.
     """
 
     def __init__(
@@ -187,9 +176,9 @@ class MoESimVAE(
 
     @classmethod
     def preset(cls, name: str, n_clusters: int = 10, **changes: Any) -> MoESimVAE:
-        """The estimator with the settings of "default", "paper" or "released", and changes to them.
+        """With the settings of "default", "paper" or "released", and changes to them by name.
 
-        Raises UserError for another name.
+        Raises UserError for another preset.
         """
         if name not in PRESETS:
             raise UserError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
@@ -221,8 +210,7 @@ class MoESimVAE(
         prior: what is known of the cells beforehand, (n_cells,) groups counted from 0, −1 where
             nothing is: two cells of known groups are similar just when the groups are the same.
         similarity: (n_cells, n_cells) sparse matrix in [0, 1] that takes the place of the first
-            phase's similarity.
-        y is unused.
+            phase's similarity. y is not used.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior or similarity of another size, parameters out of range.
@@ -249,11 +237,8 @@ class MoESimVAE(
             "device": str(device),
             "scaled": "minmax" if self.scaled_ else "none",
             "encoder": "dense" if image_shape is None else "conv",
-            "precision": "bfloat16" if settings.half else "float32",
-            "similarity": fitted.similarity_facts,
-            "seconds_similarity": round(fitted.seconds["similarity"], 2),
-            "seconds_training": round(fitted.seconds["training"], 2),
-        }
+            "precision": "bfloat16" if settings.bfloat16 else "float32",
+        } | fitted.facts()
         return self
 
     def _set_networks(
@@ -269,7 +254,7 @@ class MoESimVAE(
     def _settings(self) -> Settings:
         chosen = {
             "image_shape": self.image_shape_,
-            "half": uses_bfloat16(self.precision, self._device()),
+            "bfloat16": uses_bfloat16(self.precision, self._device()),
             "seed": self.seed_,
             "identity": "" if self.checkpoint is None else json.dumps(self._plain_parameters()),
         }
@@ -296,16 +281,7 @@ class MoESimVAE(
         return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())
 
     def _encode(self, matrix: cells.Matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means (n, n_latent) and the gate's probabilities (n, n_clusters)."""
-        rows = self._rows(matrix)
-        probabilities = np.empty((matrix.shape[0], self.n_clusters), dtype=np.float32)
-
-        def mean_and_probabilities(index: Tensor) -> Tensor:
-            mean = self.module_.encoder(rows(index)).mean
-            probabilities[index.numpy()] = self.module_.gate(mean).softmax(1).cpu().numpy()
-            return mean
-
-        return encode_in_batches(mean_and_probabilities, matrix.shape[0]), probabilities
+        return self.module_.encode_cells(self._rows(matrix), matrix.shape[0])
 
     def _known_cells(self, X: Any) -> cells.Matrix:
         self._require_fitted()
@@ -331,11 +307,8 @@ class MoESimVAE(
     def reconstruct(self, X: Any) -> np.ndarray:
         """The cells as their most probable expert decodes their posterior mean, in units of X."""
         matrix = self._known_cells(X)
-        rows = self._rows(matrix)
-        decoded = encode_in_batches(
-            lambda index: self.module_.reconstruct(rows(index)), matrix.shape[0]
-        )
-        return self._unscaled(decoded)
+        rows, decode = self._rows(matrix), self.module_.reconstruct
+        return self._unscaled(encode_in_batches(lambda i: decode(rows(i)), matrix.shape[0]))
 
     def generate(
         self,
@@ -364,13 +337,10 @@ class MoESimVAE(
             mean = self.code_means_[cluster]
             noise = noise @ torch.from_numpy(root(self.code_covariances_[cluster])).T
         z = (torch.from_numpy(mean) + noise).to(self._device())
-
-        def decoded(index: Tensor) -> Tensor:
-            part = z[index]
-            expert = torch.full((len(part),), cluster, device=part.device)
-            return self.module_.decode(part, expert).sigmoid()
-
-        return self._unscaled(encode_in_batches(decoded, n))
+        expert = torch.full((n,), cluster, device=z.device)
+        return self._unscaled(
+            encode_in_batches(lambda i: self.module_.decode(z[i], expert[i]).sigmoid(), n)
+        )
 
     def _unscaled(self, x: np.ndarray) -> np.ndarray:
         return x * self.range_ + self.offset_
@@ -419,8 +389,9 @@ class MoESimVAE(
                 f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
             ) from error
         expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
-        sizes = {"K": model.n_clusters, "d": model.n_latent, "n_features": config["n_features"]}
-        expected |= {name: tuple(sizes[size] for size in shape) for name, shape in ARRAYS.items()}
+        by_cluster, by_feature = (model.n_clusters, model.n_latent), (model.n_features_in_,)
+        shapes = by_cluster, by_cluster, (*by_cluster, model.n_latent), by_feature, by_feature
+        expected |= dict(zip(ARRAYS, shapes, strict=True))
         tensors = storage.read_weights(folder, expected)
         for name in ARRAYS:
             setattr(model, f"{name}_", tensors.pop(name).numpy())

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,9 +19,10 @@ from torch import Tensor
 from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import Module, PaperObjective, ReleasedObjective, Weights
-from moesimvae.model.training import Training, encode_in_batches
+from moesimvae.model.training import Accumulated, Training, adam, encode_in_batches
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
+CHECKPOINT_VERSION = 2  # raise it with every change of what a checkpoint holds
 # steps after which the released program falls back to the best weights so far
 BACK_TO_THE_BEST = 1000
 # cells from which the encoder learns how features are centred and spread
@@ -32,7 +34,7 @@ class Settings:
     """How to fit. Fields named like a parameter of `MoESimVAE` mean what it means there.
 
     similarity: never "auto". image_shape: (rows, columns), None for cells that go through dense
-    layers. half: the encoder's products in bfloat16. seed: a whole number.
+    layers. bfloat16: whether the encoder's products in training are. seed: a whole number.
     identity: text that is another one where any parameter that changes the result is.
     """
 
@@ -53,7 +55,7 @@ class Settings:
     learning_rate: float
     schedule: str
     adam_betas: Sequence[float]
-    half: bool
+    bfloat16: bool
     standardise: bool
     seed: int
     cache: str | Path | None
@@ -92,6 +94,11 @@ class Fitted:
     history: dict[str, list[float]] = field(default_factory=dict)
     similarity_facts: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"similarity": 0.0, "training": 0.0})
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of a fit's course, JSON-able; seconds to hundredths."""
+        seconds = {f"seconds_{part}": round(value, 2) for part, value in self.seconds.items()}
+        return {"similarity": self.similarity_facts} | seconds
 
 
 class Fit:
@@ -148,11 +155,11 @@ class Fit:
                 module.load_state_dict(_part(stopped[0], "module"))
                 training.resume(_part(stopped[0], "training"), stopped[1]["training"])
                 _set_random_state(stopped[0])
-            module.encoder.half = self.settings.half
+            module.encoder.in_bfloat16 = self.settings.bfloat16
             history = training.run(
                 self._objective(similar), self._progress(), self._checkpointing(training)
             )
-            module.encoder.half = False
+            module.encoder.in_bfloat16 = False
         self._add_to_history(history)
 
     @contextmanager
@@ -237,10 +244,10 @@ class Fit:
             self._steps(),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
-            at_another_rate=[(experts.parameters(), experts.rate)],
             generator=self.generator,
+            optimiser=partial(adam, betas=tuple(map(float, settings.adam_betas))),
             schedule=settings.schedule,
-            betas=tuple(map(float, settings.adam_betas)),
+            accumulated=[Accumulated(experts.parameters(), experts.every, experts.rate)],
             sampling=sampling,
             best_every=BACK_TO_THE_BEST if settings.objective == "released" else None,
         )
@@ -318,7 +325,7 @@ class Fit:
 
 def _fingerprint(settings: Settings, data: Data) -> str:
     """Hash of the cells, of what is known of them, and of every parameter that matters."""
-    total = hashlib.sha256(settings.identity.encode())
+    total = hashlib.sha256(f"{CHECKPOINT_VERSION} {settings.identity}".encode())
     for part in (data.matrix, data.prior, data.given):
         if sparse.issparse(part):
             rows = part.tocsr()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +19,7 @@ from torch.nn import functional
 from moesimvae.model import losses
 from moesimvae.model.experts import Experts
 from moesimvae.model.networks import ConvEncoder, Encoder, Gate
+from moesimvae.model.training import encode_in_batches
 
 
 class Module(nn.Module):
@@ -51,6 +53,23 @@ class Module(nn.Module):
         """x (n, n_features) in [0, 1] as decoded from the means of q(z | x), without chance."""
         mean = self.encoder(x).mean
         return self.decode(mean, self.gate(mean).argmax(1)).sigmoid()
+
+    def encode_cells(
+        self, rows: Callable[[Tensor], Tensor], n_cells: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Means of q(z | x), (n_cells, n_latent), and the gate's p, (n_cells, K), of all cells.
+
+        rows: index (n,) → the cells x (n, n_features) in [0, 1].
+        """
+        n_clusters = self.gate.layers[-1].out_features
+        probabilities = np.empty((n_cells, n_clusters), dtype=np.float32)
+
+        def mean_and_probabilities(index: Tensor) -> Tensor:
+            mean = self.encoder(rows(index)).mean
+            probabilities[index.numpy()] = self.gate(mean).softmax(1).cpu().numpy()
+            return mean
+
+        return encode_in_batches(mean_and_probabilities, n_cells), probabilities
 
 
 def build(

@@ -22,19 +22,14 @@ def linear(n_in: int, n_out: int) -> nn.Linear:
 
 
 def mlp(
-    sizes: Sequence[int],
-    activation: str = "relu",
-    dropout: float = 0.0,
-    activate_last: bool = False,
+    sizes: Sequence[int], activation: str = "relu", activate_last: bool = False
 ) -> nn.Sequential:
-    """Dense layers sizes[0] → sizes[1] → … → sizes[-1]; dropout follows each activation."""
+    """Dense layers sizes[0] → sizes[1] → … → sizes[-1], with the activation between them."""
     layers: list[nn.Module] = []
     for i in range(len(sizes) - 1):
         layers.append(linear(sizes[i], sizes[i + 1]))
         if activate_last or i < len(sizes) - 2:
             layers.append(ACTIVATIONS[activation]())
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
 
 
@@ -53,7 +48,7 @@ class Encoder(nn.Module):
     LOG_VARIANCE_LIMIT = 10.0
     # the trunk's products in bfloat16, with float32 weights: for training, where its noise is lost
     # among that of the batches
-    half = False
+    in_bfloat16 = False
 
     def __init__(
         self, n_features: int, hidden: Sequence[int], n_latent: int, activation: str = "relu"
@@ -79,7 +74,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Encoded:
         """x: (n, n_features)."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             features = self.trunk((x - self.centre) / self.spread)
         features = features.to(x.dtype)
         log_variance = self.log_variance(features).clamp(

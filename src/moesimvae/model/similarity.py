@@ -282,6 +282,7 @@ def _umap(
 # groups smaller than that are not drawn into batches more often still
 RARE_CELLS = 20
 RARE_SHARE = 0.001
+VALLEY_CELLS = 2000  # whose distances are looked at
 # raise it with every change that gives other coordinates
 UMAP_VERSION = 1
 
@@ -309,8 +310,8 @@ def _distance(points: Tensor) -> Tensor:
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -> float:
-    """The distance at the first valley of the distances between the cells of a sample.
+def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
+    """The distance at the first valley of the distances between cells, 2,000 at the most.
 
     Where clusters lie apart, distances within them make the first hill of the histogram (200
     bins, smoothed by a Gaussian of 2 bins); a valley is a fifth lower than the hills on both sides.
@@ -321,7 +322,7 @@ def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -
     from scipy.spatial.distance import pdist
 
     random = np.random.default_rng(seed)
-    chosen = random.choice(len(points), min(sample, len(points)), replace=False)
+    chosen = random.choice(len(points), min(VALLEY_CELLS, len(points)), replace=False)
     distance = pdist(points[chosen].astype(np.float64))
     if distance.size == 0 or distance.max() == 0:
         return 0.0
@@ -347,6 +348,7 @@ COMMUNITIES_VERSION = 2
 N_RESOLUTIONS = 9
 N_CUTS = 5
 SMALLEST_GROUP = 25  # cells, on average, of the tree's groups
+COUNTED_SHARE = 0.001  # of the cells that a group must hold to count as a cluster
 VOTERS = 5  # landmarks that vote on where another cell belongs
 
 
@@ -396,24 +398,24 @@ def estimate_n_clusters(
     cells: Matrix,
     *,
     seed: int = 0,
-    smallest_share: float = 0.001,
-    parameters: Communities | None = None,
     cache: str | Path | None = None,
 ) -> int:
     """A label-free estimate of the number of clusters.
 
     The groups in which cells are together in more than three quarters of the partitions by
-    modularity (of the kind "communities"; see `consensus`), as far as they hold `smallest_share`
-    of the cells or more; the median over its repeats. It counts groups with gaps in the density
+    modularity (of the kind "communities"; see `consensus`), as far as they hold a thousandth of
+    the cells or more; the median over its repeats. It counts groups with gaps in the density
     between them: where populations pass into each other there are more of these.
+
+    cells: (n_cells, n_features), dense or CSR, finite. cache: as in `build`.
     """
-    parameters = parameters or Communities()
+    parameters = Communities()
     points = principal_components(cells, parameters.n_pca, seed)
     arrays, _ = _fine_communities(parameters, cells, points, seed, cache)
     numbers = []
     for fine, table in zip(arrays["fine"].T, arrays["modularity"], strict=True):
         groups = consensus(table, np.bincount(fine, minlength=len(table)), seed, 0.75)[fine]
-        numbers.append((np.bincount(groups) >= smallest_share * len(fine)).sum())
+        numbers.append((np.bincount(groups) >= COUNTED_SHARE * len(fine)).sum())
     return int(np.median(numbers))
 
 
