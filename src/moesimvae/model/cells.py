@@ -1,7 +1,7 @@
-"""The cells that a model is given: checked, named, and laid out as batches on a device.
+"""The cells that a model is given: checked, named, scaled, and laid out on a device.
 
-Dense cells are a float32 array, sparse ones a CSR matrix. Of a backed AnnData only a map into the
-file is made: the operating system reads the pages that are touched, and may drop them again.
+Dense cells are a float32 array, sparse ones a CSR matrix. A backed AnnData is only mapped into
+memory: the operating system reads the pages that are touched, and may drop them again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from moesimvae.errors import UserError, WrongType
 
 Matrix = np.ndarray | sparse.csr_matrix
-BLOCK_BYTES = 1 << 26  # of cells that are looked at together
+BLOCK_BYTES = 1 << 26  # of the cells that are looked at at once
 
 
 def matrix_of(X: Any) -> Matrix:
@@ -73,7 +73,7 @@ def _columns(X: Any) -> Any:
 
 
 def _require_real(X: Any) -> None:
-    """UserError for text, dates and complex numbers, which NumPy would make numbers of."""
+    """UserError for text, dates and complex numbers, which NumPy would turn into numbers."""
     kind = X.dtype.kind
     if kind == "O":
         held = {type(value) for value in (X.data if sparse.issparse(X) else X).flat}
@@ -172,7 +172,7 @@ def _require_finite(matrix: Matrix, features: Any, cells: Any) -> None:
         )
 
 
-def fitted_matrix_of(X: Any, n_features: int, known: np.ndarray | None) -> Matrix:
+def matrix_for_model(X: Any, n_features: int, known: np.ndarray | None) -> Matrix:
     """`matrix_of` of cells that a fitted model is to see, with the features that it knows.
 
     known: their names, None where it was fitted without. Warns as scikit-learn does where only
@@ -212,7 +212,7 @@ def _require_same_names(found: list[str], expected: list[str]) -> None:
         )
 
 
-def offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.ndarray, bool]:
+def find_offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.ndarray, bool]:
     """Both (n_features,) float32, so that (X − offset) / range is in [0, 1]; whether that scales.
 
     scale: as in `MoESimVAE`. Raises UserError for data outside [0, 1] with "none", and for a range

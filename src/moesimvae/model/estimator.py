@@ -20,7 +20,7 @@ from moesimvae.errors import UserError
 from moesimvae.model import cells, losses, parameters, storage
 from moesimvae.model.fitting import Data, Fit, Settings
 from moesimvae.model.generation import code_gaussians, root
-from moesimvae.model.images import convolved_shape
+from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
 from moesimvae.model.presets import PRESETS
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
@@ -83,11 +83,10 @@ class MoESimVAE(
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
     random_state: a whole number, with which the result is the same on one machine's CPU with the
         same number of threads; a RandomState, or None for NumPy's own, gives each fit its `seed_`.
-    device: "auto", "cpu", "cuda", ….
+    device: "auto", "cpu", "cuda", …. progress: show the course of training on stderr.
     cache: folder that keeps the cells' similarity for the next fit of the same cells.
     checkpoint: folder in which a fit that is stopped leaves what it needs; fit again with the same
         cells and parameters, and it ends as if it had not been stopped.
-    progress: show the course of training on stderr.
 
     Attributes after `fit`
     ----------------------
@@ -218,17 +217,18 @@ class MoESimVAE(
         names, matrix = cells.feature_names(X), cells.matrix_of(X)
         n_cells, n_features = matrix.shape
         parameters.check_together(self.get_params(deep=False), n_cells)
-        prior = parameters.checked_prior(prior, n_cells, self.n_clusters, self.objective)
+        prior = parameters.check_prior(prior, n_cells, self.n_clusters, self.objective)
         parameters.check_sparse(similarity)
-        image_shape = convolved_shape(X, n_features, self.encoder, self.image_shape)
+        image_shape = find_image_shape(X, n_features, self.encoder, self.image_shape)
         device = choose_device(self.device)
-        self.seed_ = parameters.seed_of(self.random_state)
+        self.seed_ = parameters.take_seed(self.random_state)
         generator = seeded(self.seed_)
         self.images_ = self.image_shape is not None or "image_shape" in getattr(X, "uns", {})
-        self.offset_, self.range_, self.scaled_ = cells.offset_and_range(matrix, self.scale)
+        self.offset_, self.range_, self.scaled_ = cells.find_offset_and_range(matrix, self.scale)
         self._set_networks(n_features, image_shape, names)
         self.module_.to(device)
-        settings, data = self._settings(), Data(matrix, self._rows(matrix), prior, similarity)
+        settings = self._make_settings()
+        data = Data(matrix, self._make_rows(matrix), prior, similarity)
         fitted = Fit(self.module_, settings, data, generator).run()
         self.history_ = fitted.history
         self._set_clusters(matrix)
@@ -251,10 +251,10 @@ class MoESimVAE(
             del self.feature_names_in_
         self.module_ = build(self.get_params(deep=False), n_features, image_shape)
 
-    def _settings(self) -> Settings:
+    def _make_settings(self) -> Settings:
         chosen = {
             "image_shape": self.image_shape_,
-            "bfloat16": uses_bfloat16(self.precision, self._device()),
+            "bfloat16": uses_bfloat16(self.precision, self._find_device()),
             "seed": self.seed_,
             "identity": "" if self.checkpoint is None else json.dumps(self._plain_parameters()),
         }
@@ -274,19 +274,19 @@ class MoESimVAE(
 
     # ------------------------------------------------------------------ using the fitted model
 
-    def _device(self) -> torch.device:
+    def _find_device(self) -> torch.device:
         return next(self.module_.parameters()).device
 
-    def _rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
-        return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())
+    def _make_rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
+        return cells.rows_on_device(matrix, self.offset_, self.range_, self._find_device())
 
     def _encode(self, matrix: cells.Matrix) -> tuple[np.ndarray, np.ndarray]:
-        return self.module_.encode_cells(self._rows(matrix), matrix.shape[0])
+        return self.module_.encode_cells(self._make_rows(matrix), matrix.shape[0])
 
-    def _known_cells(self, X: Any) -> cells.Matrix:
+    def _take_cells(self, X: Any) -> cells.Matrix:
         self._require_fitted()
         known = getattr(self, "feature_names_in_", None)
-        return cells.fitted_matrix_of(X, self.n_features_in_, known)
+        return cells.matrix_for_model(X, self.n_features_in_, known)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "cluster_means_"):
@@ -294,7 +294,7 @@ class MoESimVAE(
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each cluster, (n_cells, n_clusters) float32, also for new cells."""
-        return self._encode(self._known_cells(X))[1]
+        return self._encode(self._take_cells(X))[1]
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable cluster, (n_cells,) int32, also for new cells."""
@@ -302,13 +302,13 @@ class MoESimVAE(
 
     def transform(self, X: Any) -> np.ndarray:
         """Posterior means, (n_cells, n_latent) float32."""
-        return self._encode(self._known_cells(X))[0]
+        return self._encode(self._take_cells(X))[0]
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """The cells as their most probable expert decodes their posterior mean, in units of X."""
-        matrix = self._known_cells(X)
-        rows, decode = self._rows(matrix), self.module_.reconstruct
-        return self._unscaled(encode_in_batches(lambda i: decode(rows(i)), matrix.shape[0]))
+        matrix = self._take_cells(X)
+        rows, decode = self._make_rows(matrix), self.module_.reconstruct
+        return self._unscale(encode_in_batches(lambda i: decode(rows(i)), matrix.shape[0]))
 
     def generate(
         self,
@@ -330,19 +330,19 @@ class MoESimVAE(
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
         parameters.check({"n": n, "random_state": random_state}, GENERATED)
-        generator = torch.Generator().manual_seed(parameters.seed_of(random_state))
+        generator = torch.Generator().manual_seed(parameters.take_seed(random_state))
         noise = torch.randn(n, self._n_features_out, generator=generator)
         mean = self.cluster_means_[cluster]
         if not standard:
             mean = self.code_means_[cluster]
             noise = noise @ torch.from_numpy(root(self.code_covariances_[cluster])).T
-        z = (torch.from_numpy(mean) + noise).to(self._device())
+        z = (torch.from_numpy(mean) + noise).to(self._find_device())
         expert = torch.full((n,), cluster, device=z.device)
-        return self._unscaled(
+        return self._unscale(
             encode_in_batches(lambda i: self.module_.decode(z[i], expert[i]).sigmoid(), n)
         )
 
-    def _unscaled(self, x: np.ndarray) -> np.ndarray:
+    def _unscale(self, x: np.ndarray) -> np.ndarray:
         return x * self.range_ + self.offset_
 
     # ------------------------------------------------------------------ files
@@ -365,7 +365,7 @@ class MoESimVAE(
     def _plain_parameters(self) -> dict[str, Any]:
         """What of the parameters is saved; the seed in place of what it was drawn from."""
         seed = getattr(self, "seed_", self.random_state)
-        return parameters.plain(self.get_params() | {"random_state": seed})
+        return parameters.make_plain(self.get_params() | {"random_state": seed})
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> MoESimVAE:

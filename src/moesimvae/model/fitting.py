@@ -1,4 +1,4 @@
-"""A fit of MoE-Sim-VAE from first to last step: similarity, training, and again; checkpoints."""
+"""A fit of MoE-Sim-VAE, phase by phase (a similarity, then a training), and its checkpoints."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ class Fit:
         self.generator = generator
         self.device = next(module.parameters()).device
         self.n_cells = data.matrix.shape[0]
-        self.n_phases = 1 + self._refinements()
+        self.n_phases = 1 + self._count_refinements()
         self.phase = 0
         self.folder = None if settings.checkpoint is None else Path(settings.checkpoint)
-        self.fingerprint = "" if self.folder is None else _fingerprint(settings, data)
+        self.fingerprint = "" if self.folder is None else _take_fingerprint(settings, data)
         self.fitted = Fitted()
 
     def run(self) -> Fitted:
@@ -143,32 +143,32 @@ class Fit:
 
     def _run_phase(self, stopped: tuple[storage.Tensors, dict[str, Any]] | None) -> None:
         module = self.module
-        with self._timed("similarity"):
+        with self._time("similarity"):
             if stopped is not None:
-                module.load_state_dict(_part(stopped[0], "start"))
+                module.load_state_dict(_select(stopped[0], "start"))
             self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
-            similar = None if self._knows_experts() else self._similarity()
-        with self._timed("training"):
+            similar = None if self._has_known_experts() else self._build_similarity()
+        with self._time("training"):
             module.experts.settle()
-            training = self._training(None if similar is None else similar.sampling)
+            training = self._make_training(None if similar is None else similar.sampling)
             if stopped is not None:
-                module.load_state_dict(_part(stopped[0], "module"))
-                training.resume(_part(stopped[0], "training"), stopped[1]["training"])
+                module.load_state_dict(_select(stopped[0], "module"))
+                training.resume(_select(stopped[0], "training"), stopped[1]["training"])
                 _set_random_state(stopped[0])
             module.encoder.in_bfloat16 = self.settings.bfloat16
             history = training.run(
-                self._objective(similar), self._progress(), self._checkpointing(training)
+                self._make_objective(similar), self._name_phase(), self._make_saver(training)
             )
             module.encoder.in_bfloat16 = False
         self._add_to_history(history)
 
     @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
+    def _time(self, part: str) -> Iterator[None]:
         started = monotonic()
         yield
         self.fitted.seconds[part] += monotonic() - started
 
-    def _progress(self) -> str:
+    def _name_phase(self) -> str:
         return f"phase {self.phase + 1} of {self.n_phases}" if self.settings.progress else ""
 
     def _add_to_history(self, history: dict[str, list[float]]) -> None:
@@ -180,14 +180,15 @@ class Fit:
 
     # ------------------------------------------------------------------ the similarity
 
-    def _similarity(self) -> similarity.Similarity:
+    def _build_similarity(self) -> similarity.Similarity:
         """S of this phase, on the device: of the cells first, then of the gate's features.
 
-        Those hold what tells clusters apart; the encoder's own also hold what the experts need.
+        The gate's features hold what tells clusters apart; the encoder's also hold what the
+        experts need.
         """
         settings, module = self.settings, self.module
         if self.phase == 0:
-            source = cells.with_bearable_squares(self._upright())
+            source = cells.with_bearable_squares(self._deskew_images())
             spec = settings.similarity if self.data.given is None else self.data.given
             cache = settings.cache
         else:
@@ -195,7 +196,7 @@ class Fit:
                 lambda index: module.gate.features(module.encoder(self.data.rows(index)).mean),
                 self.n_cells,
             )
-            spec, cache = _for_features(settings.similarity), None
+            spec, cache = _adapt_to_features(settings.similarity), None
         built = similarity.build(
             spec,
             source,
@@ -208,7 +209,7 @@ class Fit:
         self.fitted.similarity_facts.append(built.facts)
         return built.to(self.device)
 
-    def _refinements(self) -> int:
+    def _count_refinements(self) -> int:
         settings = self.settings
         if self.data.given is not None:  # what the user brings is not replaced by ours
             return 0
@@ -219,8 +220,8 @@ class Fit:
         # with fewer steps than phases there would be a phase without any
         return 0 if name == "communities" else min(2, settings.steps - 1)
 
-    def _upright(self) -> cells.Matrix:
-        """What the first similarity is computed from: the cells, or as images deskewed."""
+    def _deskew_images(self) -> cells.Matrix:
+        """The cells that the first similarity is computed from: images upright, others as given."""
         shape = self.settings.image_shape
         if shape is None or not self.settings.deskew:
             return self.data.matrix
@@ -228,20 +229,20 @@ class Fit:
 
     # ------------------------------------------------------------------ the training
 
-    def _knows_experts(self) -> bool:
+    def _has_known_experts(self) -> bool:
         """Whether the prior takes the similarity's place, as in the released program."""
         return self.settings.objective == "released" and self.data.prior is not None
 
-    def _known(self) -> np.ndarray:
+    def _find_known(self) -> np.ndarray:
         """The cells of known groups, the only ones that the released program trains on."""
         return np.flatnonzero(self.data.prior >= 0)
 
-    def _training(self, sampling: np.ndarray | None) -> Training:
+    def _make_training(self, sampling: np.ndarray | None) -> Training:
         settings, experts = self.settings, self.module.experts
         return Training(
             [p for n, p in self.module.named_parameters() if not n.startswith("experts.")],
-            len(self._known()) if self._knows_experts() else self.n_cells,
-            self._steps(),
+            len(self._find_known()) if self._has_known_experts() else self.n_cells,
+            self._count_steps(),
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             generator=self.generator,
@@ -252,45 +253,45 @@ class Fit:
             best_every=BACK_TO_THE_BEST if settings.objective == "released" else None,
         )
 
-    def _objective(
+    def _make_objective(
         self, similar: similarity.Similarity | None
     ) -> PaperObjective | ReleasedObjective:
-        module, rows, weights = self.module, self.data.rows, self._weights()
-        if self._knows_experts():
-            known = torch.from_numpy(self._known()).to(self.device)
+        module, rows, weights = self.module, self.data.rows, self._make_weights()
+        if self._has_known_experts():
+            known = torch.from_numpy(self._find_known()).to(self.device)
             groups = torch.from_numpy(self.data.prior).to(self.device)[known]
             return ReleasedObjective(
                 module, lambda index: rows(known[index]), None, groups, weights
             )
         if self.settings.objective == "released":
             return ReleasedObjective(module, rows, similar, None, weights)
-        return PaperObjective(module, rows, similar, weights, self._augment())
+        return PaperObjective(module, rows, similar, weights, self._make_augmentation())
 
-    def _weights(self) -> Weights:
+    def _make_weights(self) -> Weights:
         settings = self.settings
         return Weights(
             reconstruction=settings.reconstruction_weight,
             kl=settings.kl_weight,
             similarity=settings.similarity_weight,
             depict=settings.depict_weight,
-            warm_up=settings.warm_up * self._steps() if self.phase == 0 else 0,
+            warm_up=settings.warm_up * self._count_steps() if self.phase == 0 else 0,
         )
 
-    def _augment(self) -> Callable[[Tensor], Tensor] | None:
+    def _make_augmentation(self) -> Callable[[Tensor], Tensor] | None:
         settings = self.settings
         if settings.image_shape is None or not settings.augmentation > 0:
             return None
         return lambda x: random_affine(x, settings.image_shape, settings.augmentation)
 
-    def _steps(self) -> int:
+    def _count_steps(self) -> int:
         """The steps in even parts; the first phase takes what does not divide."""
         part, rest = divmod(self.settings.steps, self.n_phases)
         return part + (rest if self.phase == 0 else 0)
 
     # ------------------------------------------------------------------ checkpoints
 
-    def _checkpointing(self, training: Training) -> Callable[[], None] | None:
-        """What saves the state of the fit, when the last time is long enough ago."""
+    def _make_saver(self, training: Training) -> Callable[[], None] | None:
+        """A function that saves the state of the fit if the last time is long enough ago."""
         if self.folder is None:
             return None
         saved_at = monotonic()
@@ -309,7 +310,7 @@ class Fit:
             "training": tensors,
             "module": self.module.state_dict(),
             "start": self.at_start,
-            "random": _random_state(self.device),
+            "random": _get_random_state(self.device),
         }
         storage.write_checkpoint(
             self.folder,
@@ -323,7 +324,7 @@ class Fit:
         )
 
 
-def _fingerprint(settings: Settings, data: Data) -> str:
+def _take_fingerprint(settings: Settings, data: Data) -> str:
     """Hash of the cells, of what is known of them, and of every parameter that matters."""
     total = hashlib.sha256(f"{CHECKPOINT_VERSION} {settings.identity}".encode())
     for part in (data.matrix, data.prior, data.given):
@@ -336,7 +337,7 @@ def _fingerprint(settings: Settings, data: Data) -> str:
     return total.hexdigest()
 
 
-def _part(tensors: storage.Tensors, part: str) -> storage.Tensors:
+def _select(tensors: storage.Tensors, part: str) -> storage.Tensors:
     return {
         name.removeprefix(f"{part}/"): tensor
         for name, tensor in tensors.items()
@@ -344,7 +345,7 @@ def _part(tensors: storage.Tensors, part: str) -> storage.Tensors:
     }
 
 
-def _random_state(device: torch.device) -> storage.Tensors:
+def _get_random_state(device: torch.device) -> storage.Tensors:
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -352,13 +353,13 @@ def _random_state(device: torch.device) -> storage.Tensors:
 
 
 def _set_random_state(tensors: storage.Tensors) -> None:
-    states = _part(tensors, "random")
+    states = _select(tensors, "random")
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _for_features(spec: str | dict[str, Any]) -> dict[str, Any]:
-    """The same similarity for the gate's features: a metric is one between cells, not these."""
+def _adapt_to_features(spec: str | dict[str, Any]) -> dict[str, Any]:
+    """The same kind for the gate's features, without what was chosen for the cells' own."""
     spec = {"kind": spec} if isinstance(spec, str) else spec
     return {key: value for key, value in spec.items() if key not in ("metric", "n_pca")}

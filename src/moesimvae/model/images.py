@@ -1,4 +1,4 @@
-"""Images: their shape, and changes that leave what they show, at random or all to one pose."""
+"""The shape of images, and changes that keep what they show: at random, or all to one pose."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from moesimvae.errors import UserError
 
-# rows and columns below which images are left to dense layers unless convolutions are asked for:
-# there is nothing left of them after three steps of stride 2
+# rows and columns; smaller images go through dense layers unless convolutions are asked for, since
+# three convolutions of stride 2 leave nothing of them
 SMALLEST = 16
 
 # of rotation (radians), shift (share of the image), stretch and shear, uniform up to these
@@ -21,7 +21,7 @@ STRETCH = 0.1
 SHEAR = 0.2
 
 
-def convolved_shape(
+def find_image_shape(
     X: Any, n_features: int, encoder: str, shape: Sequence[int] | None
 ) -> tuple[int, int] | None:
     """Rows and columns for the convolutions, None where dense layers see the cells.
@@ -44,9 +44,9 @@ def convolved_shape(
 
 
 def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0) -> Tensor:
-    """Each image turned, shifted, stretched and sheared at random, by torch's global generator.
+    """Turn, shift, stretch and shear each image at random, by torch's global generator.
 
-    x: (n, rows·columns), values in [0, 1]; so is the result. What comes in from outside is 0.
+    x: (n, rows·columns), values in [0, 1], as is the result; what comes in from outside is 0.
     strength: factor on all four amplitudes; 0 leaves the images as they are.
     """
     if strength == 0:
@@ -67,11 +67,11 @@ def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0
 
 
 def deskew(x: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """Each image with its centre of mass in the middle and its slant sheared away.
+    """Move each image's centre of mass to the middle and shear its slant away.
 
     The slant is that of the regression of the horizontal on the vertical position, weighted by
     the pixels (LeCun et al. 1998, Proc. IEEE 86: 2278, section III, have deskewed MNIST as well).
-    x: (n, rows·columns), values in [0, 1]; so is the result. An empty image stays as it is.
+    x: (n, rows·columns), values in [0, 1], as is the result. An empty image stays as it is.
     """
     rows, columns = image_shape
     mass = x.view(-1, rows, columns)

@@ -107,7 +107,7 @@ class RunningMeans(nn.Module):
     A cluster that no cell of late belongs to keeps its mean, since both averages fade alike.
     """
 
-    MEMORY = 0.9  # of the averages, from one batch to the next
+    MEMORY = 0.9  # what the averages keep from one batch to the next
 
     def __init__(self, n_clusters: int, n_latent: int):
         super().__init__()
@@ -115,7 +115,7 @@ class RunningMeans(nn.Module):
         self.register_buffer("weight", torch.zeros(n_clusters))
 
     def update(self, probabilities: Tensor, z: Tensor) -> Tensor:
-        """Take in a batch's p (n, K) and codes (n, n_latent); give the new means (K, n_latent)."""
+        """Take in a batch's p (n, K) and codes (n, n_latent); return the means (K, n_latent)."""
         p, z = probabilities.detach(), z.detach()
         self.weighted_sum = self.MEMORY * self.weighted_sum + (1 - self.MEMORY) * p.T @ z
         self.weight = self.MEMORY * self.weight + (1 - self.MEMORY) * p.sum(0)

@@ -46,8 +46,8 @@ class Encoder(nn.Module):
 
     # e^(±10) is far outside anything a posterior needs, and inside what float32 bears
     LOG_VARIANCE_LIMIT = 10.0
-    # the trunk's products in bfloat16, with float32 weights: for training, where its noise is lost
-    # among that of the batches
+    # whether the trunk's products are in bfloat16, with float32 weights: for training, where the
+    # error is small beside the noise of the batches
     in_bfloat16 = False
 
     def __init__(
@@ -64,10 +64,11 @@ class Encoder(nn.Module):
         self.register_buffer("spread", torch.ones(()))
 
     def standardise(self, x: Tensor) -> None:
-        """From now on take features as (x − their mean) / their mean spread, of these cells.
+        """From now on see features as (x − mean) / spread, both taken from these cells.
 
-        Features that are all positive share one large direction, next to which the differences
-        between cells are small; networks take long to see past it. x: (n, n_features).
+        The mean is each feature's; the spread is one number, the root of the features' mean
+        variance. Features that are all positive share one large direction, beside which cells
+        differ little; networks take long to see past it. x: (n, n_features).
         """
         self.centre.copy_(x.mean(dim=0))
         self.spread.copy_(x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3))

@@ -20,7 +20,7 @@ from moesimvae.model.similarity import parse
 
 
 class Allowed(NamedTuple):
-    """words: as they follow "use …" in the sentence. holds: whether a value is one of them."""
+    """words: what follows "use …" in the sentence. holds: whether a value is allowed."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -129,7 +129,7 @@ def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -
 
 
 def check_together(values: Mapping[str, Any], n_cells: int) -> None:
-    """`check`, and whether the parameters go with each other and with so many cells."""
+    """`check` each value, and that they go with each other and with the number of cells."""
     if n_cells < 3:
         raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
     check(values)
@@ -153,7 +153,7 @@ def check_together(values: Mapping[str, Any], n_cells: int) -> None:
         )
 
 
-def checked_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np.ndarray | None:
+def check_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np.ndarray | None:
     """The groups as (n_cells,) int64; UserError for what is none, or what the objective cannot use.
 
     The released objective makes expert k of group k, from cells of known groups alone.
@@ -185,7 +185,7 @@ def check_sparse(similarity: Any) -> None:
         )
 
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as JSON has them, without those that concern this machine only."""
     kept = {name: value for name, value in values.items() if name not in OF_THE_MACHINE}
     return json.loads(json.dumps(kept, default=_plain))
@@ -198,8 +198,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a parameter")
 
 
-def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """A whole number as it is; else one drawn from the state, or from NumPy's own for None."""
+def take_seed(random_state: int | np.random.RandomState | None) -> int:
+    """The whole number given, or one drawn from the state given; None is NumPy's own state."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -45,7 +45,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def seeded(seed: int) -> torch.Generator:
-    """Seed Python, NumPy and torch (weights, dropout, noise) and give a generator for shuffles."""
+    """Seed Python, NumPy and torch (weights, dropout, noise); return a generator for shuffles."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (for libraries that use the global state)
     torch.manual_seed(seed)
@@ -55,8 +55,8 @@ def seeded(seed: int) -> torch.Generator:
 class Batches:
     """Endless batches of cell indices, all of size min(batch_size, n_cells), on the device.
 
-    Each epoch is a new permutation. Its left-over cells are skipped, so that every batch has the
-    same size and none has a single cell; the next shuffle gives those cells their turn.
+    Each epoch is a new permutation of the cells. Those that do not fill a batch at its end are
+    skipped, so that all batches have the same size; after the next shuffle they have their turn.
     With `sampling`, probabilities (n_cells,), an epoch is n_cells draws with replacement instead.
     """
 
@@ -100,7 +100,7 @@ class Batches:
         return batch
 
     def go_to(self, epoch_began_at: Tensor, position: int) -> None:
-        """Go on where another stream of the same cells stood."""
+        """Go on from where another stream of batches of the same cells stood."""
         self.generator.set_state(epoch_began_at)
         self._new_epoch()
         self.position = position
@@ -272,7 +272,7 @@ class Training:
         return tensors, values
 
     def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Go on from what `state` of a training of the same parameters and cells gave."""
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -308,13 +308,14 @@ class Best:
         return step % self.every == 0 or step == steps
 
     def look(self, loss: float) -> None:
-        """Keep what is there if this loss, of a batch before its step, is the smallest."""
+        """Keep the present state if its loss, of one batch, is the smallest so far."""
         if loss < self.loss:
             self.loss = loss
             self.kept = {name: tensor.detach().clone() for name, tensor in self._now()}
 
     @torch.no_grad()
     def go_back(self) -> None:
+        """Put the weights and moments back to what was kept."""
         for name, tensor in self._now():
             if name in self.kept:
                 tensor.copy_(self.kept[name])
@@ -363,7 +364,7 @@ def encode_in_batches(
         for start in range(0, max(n_cells, 1), batch_size):
             part = encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
             if encoded is None:
-                # written where it stays: parts that are put together at the end are there twice
+                # filled in place: to join the parts at the end would take the memory twice
                 encoded = np.empty((n_cells, *part.shape[1:]), part.dtype)
             encoded[start : start + len(part)] = part
     return encoded
