@@ -8,7 +8,14 @@ import torch
 
 from moesimvae.model import losses
 from moesimvae.model.experts import Experts
-from moesimvae.model.module import Module, paper_terms, released_terms
+from moesimvae.model.module import (
+    Module,
+    PaperObjective,
+    ReleasedObjective,
+    Weights,
+    paper_terms,
+    released_terms,
+)
 from moesimvae.model.networks import Encoder, Gate
 
 N, N_FEATURES, N_LATENT, K = 12, 5, 3, 4
@@ -335,3 +342,51 @@ def test_gradients_of_the_paper_terms_where_nothing_is_held_fixed(module, x, s):
             agree(module, term("similarity"), name)
         if "log_variance" in name:  # the means are those of the codes' means
             agree(module, term("reconstruction", "kl"), name)
+
+
+# ---------------------------------------------------------------------- the objectives
+
+
+def test_all_weights_but_that_of_the_similarity_grow_over_the_warm_up():
+    ones = {name: torch.ones(()) for name in ("reconstruction", "kl", "similarity", "depict")}
+    weights = Weights(2.0, 3.0, 4.0, 5.0, warm_up=10)
+    for step, grown in ((0, 0.0), (5, 0.5), (10, 1.0), (99, 1.0)):
+        found = [term.item() for term in weights.weigh(ones, step).values()]
+        assert found == [2 * grown, 3 * grown, 4, 5 * grown]
+    assert [term.item() for term in Weights(2, 3, 4, 5).weigh(ones, 0).values()] == [2, 3, 4, 5]
+
+
+def test_an_objective_gives_the_weighted_terms_of_the_cells_of_a_batch(module, x, s, prior):
+    weights = Weights(2.0, 3.0, 4.0, 5.0)
+    index = torch.tensor([7, 1, 4, 4, 0])
+    part, similar = x[index], s[index][:, index]
+
+    def rows(index):
+        return x[index]
+
+    def pairs(index):
+        return s[index][:, index]
+
+    objectives = {
+        PaperObjective(module, rows, pairs, weights): (paper_terms, part, similar),
+        ReleasedObjective(module, rows, pairs, None, weights): (
+            released_terms,
+            part,
+            similar,
+            None,
+        ),
+        ReleasedObjective(module, rows, None, prior, weights): (
+            released_terms,
+            part,
+            None,
+            prior[index],
+        ),
+    }
+    for objective, (terms, *given) in objectives.items():
+        expected = weights.weigh(with_seed(terms, module, *given), 0)
+        found = with_seed(objective, index, 0)
+        assert found.keys() == expected.keys()
+        for name, term in found.items():
+            # the means of Eq 6 follow every batch, which the KL alone notices
+            if name != "kl" or isinstance(objective, ReleasedObjective):
+                torch.testing.assert_close(term, expected[name])

@@ -183,9 +183,9 @@ def test_communities_hold_a_rare_group_together_and_draw_it_more_often():
 
 def test_communities_take_what_either_way_of_joining_separates(cells, tmp_path):
     spec = similarity.Communities(repeats=1)
-    arrays = similarity._by_graph(spec, cells[0], 0)
+    arrays = similarity._partition(spec, cells[0], 0)
     fine = arrays["fine"]
-    tree = similarity._by_distance(spec, (2, 6), cells[0], fine, 0)
+    tree = similarity._cut_tree(spec, (2, 6), cells[0], fine, 0)
     agreement = np.minimum(arrays["modularity"], tree)[0]
     expected = (agreement**3 / (agreement**3 + (1 - agreement) ** 3))[
         np.ix_(fine[:, 0], fine[:, 0])
@@ -204,7 +204,7 @@ def test_the_tree_is_cut_around_the_number_of_clusters(cells, monkeypatch):
         n_fine = fine.max() + 1
         return np.ones((parameters.repeats, n_fine, n_fine), dtype=np.float32)
 
-    monkeypatch.setattr(similarity, "_by_distance", by_distance)
+    monkeypatch.setattr(similarity, "_cut_tree", by_distance)
     for n_clusters in (2, 8, 40):
         build("communities", cells[0], n_clusters=n_clusters)
     build({"kind": "communities", "groups": (5, 6)}, cells[0], n_clusters=40)

@@ -1,11 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from moesimvae.errors import UserError
 from moesimvae.model.training import (
+    Accumulated,
     Batches,
     Training,
+    adam,
     choose_device,
     encode_in_batches,
     seeded,
@@ -142,7 +146,7 @@ def test_steps_are_adam_s(schedule, betas):
         learning_rate=0.2,
         generator=seeded(0),
         schedule=schedule,
-        betas=betas,
+        optimiser=partial(adam, betas=betas),
     )
     training.run(lambda index, step: {"error": (weight - 3).square().sum()}, "")
 
@@ -162,22 +166,59 @@ def test_some_parameters_may_learn_at_another_rate():
         batch_size=2,
         learning_rate=0.2,
         generator=seeded(0),
-        at_another_rate=[([other], 0.25)],
+        accumulated=[Accumulated([other], 1, 0.25)],
     )
     training.run(lambda index, step: {"error": (weight + other - 3).square().sum()}, "")
     # the first step of Adam is the rate, whatever the gradient
     assert (weight.item(), other.item()) == (pytest.approx(0.2), pytest.approx(0.05))
 
 
+def test_some_may_change_once_in_several_batches_by_the_sum_of_their_gradients():
+    weight, other = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
+    seen = []
+
+    def terms(index, step):
+        seen.append((weight.item(), other.item()))
+        return {"error": (weight + other) * (step + 1)}
+
+    settings = {"batch_size": 2, "learning_rate": 0.1, "generator": seeded(0)}
+    training = Training(
+        [weight],
+        4,
+        7,
+        **settings,
+        schedule="constant",
+        optimiser=torch.optim.SGD,
+        accumulated=[Accumulated([other], 3, 2.0)],
+    )
+    training.run(lambda index, step: {name: e.sum() for name, e in terms(index, step).items()}, "")
+    # gradients are 1, 2, 3, …, and the last group of batches is not complete
+    np.testing.assert_allclose([w for w, _ in seen], [0, -0.1, -0.3, -0.6, -1, -1.5, -2.1], 1e-5)
+    np.testing.assert_allclose([o for _, o in seen], [0, 0, 0, -1.2, -1.2, -1.2, -4.2], 1e-5)
+    assert other.item() == seen[-1][1]
+
+
+OPTIMISERS = {
+    "Adam": adam,
+    "AdamW": torch.optim.AdamW,
+    "SGD": torch.optim.SGD,
+    "SGD with momentum": partial(torch.optim.SGD, momentum=0.9),
+    "RMSprop": torch.optim.RMSprop,
+    "NAdam": torch.optim.NAdam,
+}
+
+
 class Stopped(Exception):
     pass
 
 
-def test_a_training_goes_on_where_another_was_stopped():
+@pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_a_training_goes_on_where_another_was_stopped(optimiser):
     x = torch.linspace(-1, 1, 33)
 
     def new(weight, seed=0):
         settings = {"batch_size": 8, "learning_rate": 0.02, "record_every": 10}
+        settings |= {"optimiser": optimiser}
         return Training([weight], len(x), 90, generator=seeded(seed), **settings)
 
     weight, terms = line(x)
@@ -211,7 +252,7 @@ def test_moments_are_taken_over_wherever_the_weights_lie_in_memory():
         other = torch.nn.Parameter(plain.clone())
         settings = {"batch_size": 2, "learning_rate": 0.1, "generator": seeded(0)}
         training = Training(
-            [other], 4, 20, **settings, at_another_rate=[([weight], 0.5)], record_every=10
+            [other], 4, 20, **settings, accumulated=[Accumulated([weight], 1, 0.5)], record_every=10
         )
         error = lambda: (weight - target).square().sum() + other.square().sum()  # noqa: E731
         return weight, training, lambda index, step: {"error": error()}

@@ -1,7 +1,7 @@
-"""The cells that a model is given: checked, named, and laid out as batches on a device.
+"""The cells that a model is given: checked, named, scaled, and laid out on a device.
 
-Dense cells are a float32 array, sparse ones a CSR matrix. Of a backed AnnData only a map into the
-file is made: the operating system reads the pages that are touched, and may drop them again.
+Dense cells are a float32 array, sparse ones a CSR matrix. A backed AnnData is only mapped into
+memory: the operating system reads the pages that are touched, and may drop them again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from moesimvae.errors import UserError, WrongType
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
-BLOCK_BYTES = 1 << 26  # of cells that are looked at together
+BLOCK_BYTES = 1 << 26  # of the cells that are looked at at once
 
 
 def matrix_of(X: Any) -> Matrix:
@@ -73,7 +73,7 @@ def _columns(X: Any) -> Any:
 
 
 def _require_real(X: Any) -> None:
-    """UserError for text, dates and complex numbers, which NumPy would make numbers of."""
+    """UserError for text, dates and complex numbers, which NumPy would turn into numbers."""
     kind = X.dtype.kind
     if kind == "O":
         held = {type(value) for value in (X.data if sparse.issparse(X) else X).flat}
@@ -170,6 +170,72 @@ def _require_finite(matrix: Any, features: Any, cells: Any) -> None:
             f"the value of cell {cell_name} from 0), feature {feature_name}, is {value} and not "
             "finite (NaN and inf are refused); remove or impute such values first."
         )
+
+
+def matrix_for_model(X: Any, n_features: int, known: np.ndarray | None) -> Matrix:
+    """`matrix_of` of cells that a fitted model is to see, with the features that it knows.
+
+    known: their names, None where it was fitted without. Warns as scikit-learn does where only
+    one of the two has names. Raises UserError for other features, or the same in another order.
+    """
+    names = feature_names(X)
+    if names is not None and known is not None:
+        _require_same_names(names.tolist(), known.tolist())
+    matrix = matrix_of(X)
+    if matrix.shape[1] != n_features:
+        raise UserError(
+            f"X has {matrix.shape[1]} features, but MoESimVAE is expecting {n_features} features "
+            "as input; give those that it was fitted on, in the same order."
+        )
+    if names is None and known is not None:
+        sentence = (
+            "X does not have valid feature names, but MoESimVAE was fitted with feature names"
+        )
+        warnings.warn(sentence, UserWarning, stacklevel=4)
+    if known is None and names is not None and hasattr(X, "columns"):  # AnnData always has some
+        sentence = "X has feature names, but MoESimVAE was fitted without feature names"
+        warnings.warn(sentence, UserWarning, stacklevel=4)
+    return matrix
+
+
+def _require_same_names(found: list[str], expected: list[str]) -> None:
+    missing = [name for name in expected if name not in set(found)]
+    if missing:
+        raise UserError(
+            f"the cells lack {len(missing)} of the model's {len(expected)} features, the first "
+            f"is '{missing[0]}'; give the features that the model was fitted on."
+        )
+    if found != expected:
+        raise UserError(
+            "the cells have other features than the model, or in another order; select "
+            "model.feature_names_in_ from them."
+        )
+
+
+def find_offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Both (n_features,) float32, so that (X − offset) / range is in [0, 1]; whether that scales.
+
+    scale: as in `MoESimVAE`. Raises UserError for data outside [0, 1] with "none", and for a range
+    that float32 cannot hold.
+    """
+    low, high = column_range(matrix)
+    inside = low.min() >= 0 and high.max() <= 1
+    if scale == "none" and not inside:
+        raise UserError(
+            f"the data reach from {low.min():.4g} to {high.max():.4g}, but the binary "
+            "cross-entropy needs [0, 1]; use scale='minmax'."
+        )
+    scaled = scale == "minmax" or not inside
+    if not scaled:
+        low, high = np.zeros_like(low), np.ones_like(high)
+    with np.errstate(over="ignore"):
+        span = high - low
+    if not np.isfinite(span).all():
+        raise UserError(
+            f"the data reach from {low.min():.4g} to {high.max():.4g}, farther than "
+            "float32 can tell; divide them by something large first."
+        )
+    return low, span.astype(np.float32), scaled
 
 
 def column_range(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:

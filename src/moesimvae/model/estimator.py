@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    ClusterMixin,
-    TransformerMixin,
-)
+from sklearn import base
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from torch import Tensor
@@ -25,87 +18,84 @@ from torch import Tensor
 import moesimvae
 from moesimvae.errors import UserError
 from moesimvae.model import cells, losses, parameters, storage
-from moesimvae.model.experts import Experts
-from moesimvae.model.fitting import Fit
-from moesimvae.model.module import Module
-from moesimvae.model.networks import ConvEncoder, Encoder, Gate
+from moesimvae.model.fitting import Data, Fit, Settings
+from moesimvae.model.generation import code_gaussians, root
+from moesimvae.model.images import find_image_shape
+from moesimvae.model.module import build
 from moesimvae.model.presets import PRESETS
-from moesimvae.model.similarity import parse
-from moesimvae.model.training import choose_device, encode_in_batches, seeded
+from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
 
-# rows and columns below which images are left to dense layers unless convolutions are asked for:
-# there is nothing left of them after three steps of stride 2
-SMALLEST_IMAGE = 16
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
+# what is saved besides the networks' weights, each the attribute of that name with a trailing _
+ARRAYS = ("cluster_means", "code_means", "code_covariances", "offset", "range")
 
 
-class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
+class MoESimVAE(
+    base.ClassNamePrefixFeaturesOutMixin,
+    base.ClusterMixin,
+    base.TransformerMixin,
+    base.BaseEstimator,
+):
     """Mixture-of-Experts Similarity Variational Autoencoder (Kopf et al. 2021).
 
-    An encoder maps cells to a latent space, a gate assigns them to one of `n_clusters` experts,
-    and each expert decodes its own cluster. The gate learns to reproduce, batch by batch, which
-    cells are similar (Eq 7). No label plays a part, but a `prior` where one is given.
+    An encoder maps cells to a latent space, a gate assigns each code to one of `n_clusters`
+    experts, and each expert decodes its own cluster. The gate learns, batch by batch, which cells
+    are similar (Eq 7). No labels are used, except those of a `prior` where one is given.
 
-    The defaults are our best. They go beyond the paper in three ways: images have convolutions
-    and are seen slightly moved (`encoder`, `augmentation`); the similarity is computed again from
-    the network's own features after each part of the training (`refinements`); see `preset` for
-    the paper's model.
+    The defaults are our best without labels; `preset` gives the paper's model and the released
+    program's. docs/model.md goes through all three, equation by equation.
 
     Parameters
     ----------
-    n_clusters: K, number of clusters and of experts (some may end up empty).
-    similarity: which cells are similar: a name of `similarity.KINDS`, or a mapping with the key
-        "kind" and the parameters of that kind; "auto" is "communities" for cells, whose groups are
-        of unlike sizes, and "umap_knn" for images, whose groups are taken to be of similar size.
-    refinements: how often the similarity is computed again, from the gate's last hidden layer.
-        The 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
+    n_clusters: K, the number of clusters and of experts; some may end up empty.
+    similarity: the name of one of `similarity.KINDS`, or a mapping of "kind" and that kind's
+        parameters. "auto" is "communities" for cells, whose groups are of unlike sizes, and
+        "umap_knn" for images, whose groups are taken to be of similar size.
+    refinements: how often the similarity is computed again, from the gate's last hidden layer;
+        the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
         0 for "communities", which rare groups do not outlive, and for a matrix that is given.
     n_latent: dimensions of the latent space.
-    encoder: "dense", "conv" for images, or "auto": "conv" where the shape of the image is known,
-        from `image_shape` or from uns["image_shape"] of an AnnData, and is at least 16 × 16.
-    image_shape: (rows, columns) of one image, None for cells.
-    channels: of the convolutions; encoder_layers: sizes of the dense layers, after them or alone;
-        None takes (128,) after convolutions and (512, 512) alone.
-    expert_layers, gate_layers: sizes of the hidden layers; of the experts, those of each one.
+    encoder: "dense"; "conv" for images; "auto" is "conv" where the shape of the images is known,
+        from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.
+    image_shape: (rows, columns) of an image, None for cells. channels: of the convolutions.
+    encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (512, 512).
+    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate.
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
     experts_every: after how many batches the experts' weights change; None is 1 below K = 16 and
         about K / 8 from there on, for speed (see `experts.updates_every`).
     activation: "relu", "elu" or "tanh".
-    augmentation: how far images are turned, shifted, stretched and sheared at random, a factor on
-        the amplitudes in `images`; 0 is none. Cells that are not images are not augmented.
+    augmentation: how far images are turned, shifted, stretched and sheared at random, as a factor
+        on the amplitudes in `images`; 0 is not at all.
     deskew: compute the first similarity between images centred and freed of their slant.
     objective: "paper" or "released" (see `module`).
     reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
         all of which are means (see `losses`).
-    warm_up: share of the first phase over which all terms but the similarity grow to their weight:
-        at full weight from the start, DEPICT draws all cells into one cluster, and the experts'
-        wishes keep the gate from telling cells apart.
+    warm_up: share of the first phase over which all weights but that of the similarity grow from
+        0: at full weight from the start, DEPICT draws all cells into one cluster.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
-    steps, batch_size, learning_rate, schedule, adam_betas: of Adam; "cosine" lets the rate fall to
-        0 in each phase, "constant" leaves it.
-    precision: of the encoder's products in training: "float32"; "bfloat16"; "auto" is "bfloat16"
-        where the chip has units for it (a CPU's AMX, a GPU's tensor cores). All else, and all that
-        a fitted model does, is float32.
-    standardise: let the encoder see features as centred and of unit mean spread.
+    steps: batches in all; batch_size: cells in each.
+    learning_rate, adam_betas: of Adam. schedule: "cosine" lets the rate fall to 0 in each phase,
+        "constant" leaves it.
+    precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
+        "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
+    standardise: let the encoder see features centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
-    random_state: seed of everything: a whole number, with which, on one machine's CPU with the
-        same number of threads, the labels are the same; or a RandomState or None, from which
-        (NumPy's own for None) each fit draws its `seed_`.
-    device: "auto", "cpu", "cuda", ….
-    cache: folder that keeps similarities of the cells for the next fit with the same ones.
-    checkpoint: folder in which a training that is stopped leaves what it needs to go on; fit
-        again with the same cells and parameters, and it ends as if it had not been stopped.
-    progress: show the course of training on stderr.
+    random_state: a whole number, with which the result is the same on one machine's CPU with the
+        same number of threads; a RandomState, or None for NumPy's own, gives each fit its `seed_`.
+    device: "auto", "cpu", "cuda", …. progress: show the course of training on stderr.
+    cache: folder that keeps the cells' similarity for the next fit of the same cells.
+    checkpoint: folder in which a fit that is stopped leaves what it needs; fit again with the same
+        cells and parameters, and it ends as if it had not been stopped.
 
     Attributes after `fit`
     ----------------------
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
-    n_latent), of each cluster's own codes, which `generate` draws by; history_: term → weighted
-    mean loss per record; n_features_in_; feature_names_in_, objects (n_features_in_,), only where
-    the cells came with names that are text; seed_; facts_.
+    n_latent) of each cluster's own codes, which `generate` draws by; history_: term → its weighted
+    mean in each record, and "step"; module_, the networks; n_features_in_; feature_names_in_,
+    objects (n_features_in_,), only where the features have names that are text; seed_; facts_.
     """
 
     def __init__(
@@ -185,9 +175,9 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     @classmethod
     def preset(cls, name: str, n_clusters: int = 10, **changes: Any) -> MoESimVAE:
-        """The estimator with the settings of "default", "paper" or "released", and changes to them.
+        """With the settings of "default", "paper" or "released", and changes to them by name.
 
-        Raises UserError for another name.
+        Raises UserError for another preset.
         """
         if name not in PRESETS:
             raise UserError(f"there is no preset '{name}'; choose one of {', '.join(PRESETS)}.")
@@ -219,41 +209,60 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         prior: what is known of the cells beforehand, (n_cells,) groups counted from 0, −1 where
             nothing is: two cells of known groups are similar just when the groups are the same.
         similarity: (n_cells, n_cells) sparse matrix in [0, 1] that takes the place of the first
-            phase's similarity.
-        y is unused.
+            phase's similarity. y is not used.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior or similarity of another size, parameters out of range.
         """
-        names = cells.feature_names(X)
-        matrix = cells.matrix_of(X)
-        self._check_parameters(matrix)
-        prior = _checked_prior(prior, matrix.shape[0])
-        if prior is not None and self.objective == "released":
-            _require_groups_of_experts(prior, self.n_clusters)
-        if similarity is not None and not sparse.issparse(similarity):
-            raise UserError(
-                f"similarity is of type {type(similarity).__name__}; give a scipy sparse matrix, "
-                "or the name of a kind as MoESimVAE(similarity=…)."
-            )
-        image_shape = self._image_shape(X, matrix.shape[1])
+        names, matrix = cells.feature_names(X), cells.matrix_of(X)
+        n_cells, n_features = matrix.shape
+        parameters.check_together(self.get_params(deep=False), n_cells)
+        prior = parameters.check_prior(prior, n_cells, self.n_clusters, self.objective)
+        parameters.check_sparse(similarity)
+        image_shape = find_image_shape(X, n_features, self.encoder, self.image_shape)
         device = choose_device(self.device)
-        self.seed_ = parameters.seed_of(self.random_state)
+        self.seed_ = parameters.take_seed(self.random_state)
         generator = seeded(self.seed_)
         self.images_ = self.image_shape is not None or "image_shape" in getattr(X, "uns", {})
-        self.n_features_in_ = matrix.shape[1]
-        self._set_names(names)
-        self._fit_scale(matrix)
-        self.module_ = self._new_module(image_shape).to(device)
-        rows = cells.rows_on_device(matrix, self.offset_, self.range_, device)
-        if self.standardise:
-            some = torch.from_numpy(_some(matrix.shape[0], 4096, self.seed_)).to(device)
-            self.module_.encoder.standardise(rows(some))
-        self.history_: dict[str, list[float]] = {}
+        self.offset_, self.range_, self.scaled_ = cells.find_offset_and_range(matrix, self.scale)
+        self._set_networks(n_features, image_shape, names)
+        self.module_.to(device)
+        settings = self._make_settings()
+        data = Data(matrix, self._make_rows(matrix), prior, similarity)
+        fitted = Fit(self.module_, settings, data, generator).run()
+        self.history_ = fitted.history
+        self._set_clusters(matrix)
+        self.facts_ = {
+            "experts_in_use": len(np.unique(self.labels_)),
+            "device": str(device),
+            "scaled": "minmax" if self.scaled_ else "none",
+            "encoder": "dense" if image_shape is None else "conv",
+            "precision": "bfloat16" if settings.bfloat16 else "float32",
+        } | fitted.facts()
+        return self
 
-        run = Fit(self, matrix, rows, generator, prior, similarity)
-        run.all_phases()
+    def _set_networks(
+        self, n_features: int, image_shape: tuple[int, int] | None, names: np.ndarray | None
+    ) -> None:
+        self.n_features_in_, self.image_shape_ = n_features, image_shape
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):  # of an earlier fit
+            del self.feature_names_in_
+        self.module_ = build(self.get_params(deep=False), n_features, image_shape)
 
+    def _make_settings(self) -> Settings:
+        chosen = {
+            "image_shape": self.image_shape_,
+            "bfloat16": uses_bfloat16(self.precision, self._find_device()),
+            "seed": self.seed_,
+            "identity": "" if self.checkpoint is None else json.dumps(self._plain_parameters()),
+        }
+        if self.similarity == "auto":
+            chosen["similarity"] = "umap_knn" if self.images_ else "communities"
+        return Settings.of(self.get_params(deep=False) | chosen)
+
+    def _set_clusters(self, matrix: cells.Matrix) -> None:
         self.embedding_, self.probabilities_ = self._encode(matrix)
         self.labels_ = self.probabilities_.argmax(1).astype(np.int32)
         self.cluster_means_ = losses.em_means(
@@ -262,145 +271,22 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         self.code_means_, self.code_covariances_ = code_gaussians(
             self.embedding_, self.labels_, self.cluster_means_
         )
-        self.facts_ = {
-            "experts_in_use": len(np.unique(self.labels_)),
-            "device": str(device),
-            "scaled": "minmax" if self.scaled_ else "none",
-            "encoder": "dense" if image_shape is None else "conv",
-            "precision": "bfloat16" if run.half else "float32",
-            "similarity": run.similarity_facts,
-            "seconds_similarity": round(run.seconds["similarity"], 2),
-            "seconds_training": round(run.seconds["training"], 2),
-        }
-        return self
-
-    def _image_shape(self, X: Any, n_features: int) -> tuple[int, int] | None:
-        """Rows and columns for the convolutions, None for dense layers alone."""
-        shape = self.image_shape
-        if shape is None and hasattr(X, "uns"):
-            shape = X.uns.get("image_shape")
-        small = shape is not None and min(shape) < SMALLEST_IMAGE
-        if self.encoder == "dense" or (self.encoder == "auto" and (shape is None or small)):
-            return None
-        if shape is None or len(shape) != 2 or int(shape[0]) * int(shape[1]) != n_features:
-            raise UserError(
-                f"image_shape is {None if shape is None else tuple(shape)}, but cells have "
-                f"{n_features} features; give (rows, columns), or encoder='dense'."
-            )
-        return int(shape[0]), int(shape[1])
-
-    def _new_module(self, image_shape: tuple[int, int] | None) -> Module:
-        self.image_shape_ = image_shape
-        if image_shape is None:
-            layers = (512, 512) if self.encoder_layers is None else self.encoder_layers
-            encoder = Encoder(self.n_features_in_, layers, self.n_latent, self.activation)
-        else:
-            layers = (128,) if self.encoder_layers is None else self.encoder_layers
-            encoder = ConvEncoder(
-                image_shape, self.channels, layers, self.n_latent, self.activation
-            )
-        sizes = [self.n_latent, *self.expert_layers, self.n_features_in_]
-        n_experts = 1 if self.shared_decoder else self.n_clusters
-        experts = Experts(n_experts, sizes, self.activation, self.experts_every)
-        gate = Gate(
-            self.n_latent, self.gate_layers, self.n_clusters, self.gate_dropout, self.activation
-        )
-        released = self.objective == "released"
-        return Module(encoder, experts, gate, self.n_clusters, self.n_latent, released)
-
-    def _check_parameters(self, matrix: cells.Matrix) -> None:
-        n_cells = matrix.shape[0]
-        if n_cells < 3:
-            raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
-        parameters.check(self.get_params(deep=False))
-        if self.similarity != "auto":
-            parse(self.similarity)
-        if n_cells < self.n_clusters:
-            raise UserError(
-                f"the data have {n_cells} cells for {self.n_clusters} clusters; "
-                "ask for fewer clusters."
-            )
-        refinements = self.refinements or 0
-        if self.steps < 1 + refinements:
-            raise UserError(
-                f"steps={self.steps} with refinements={refinements}: each of the "
-                "1 + refinements phases needs at least one step."
-            )
-        if self.checkpoint is not None and not isinstance(self.random_state, Integral):
-            raise UserError(
-                "a training with a checkpoint cannot go on with another seed; give random_state "
-                "as a whole number."
-            )
-
-    def _set_names(self, names: np.ndarray | None) -> None:
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):  # of an earlier fit
-            del self.feature_names_in_
-
-    # ------------------------------------------------------------------ the cells as batches
-
-    def _fit_scale(self, matrix: cells.Matrix) -> None:
-        """Set scaled_, and offset_ and range_ (n_features,) such that x = (X − offset) / range."""
-        low, high = cells.column_range(matrix)
-        inside = low.min() >= 0 and high.max() <= 1
-        if self.scale == "none" and not inside:
-            raise UserError(
-                f"the data reach from {low.min():.4g} to {high.max():.4g}, but the binary "
-                "cross-entropy needs [0, 1]; use scale='minmax'."
-            )
-        self.scaled_ = self.scale == "minmax" or not inside
-        if not self.scaled_:
-            low, high = np.zeros_like(low), np.ones_like(high)
-        with np.errstate(over="ignore"):
-            span = high - low
-        if not np.isfinite(span).all():
-            raise UserError(
-                f"the data reach from {low.min():.4g} to {high.max():.4g}, farther than "
-                "float32 can tell; divide them by something large first."
-            )
-        self.offset_, self.range_ = low, span.astype(np.float32)
-
-    def _rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
-        return cells.rows_on_device(matrix, self.offset_, self.range_, self._device())
-
-    def _device(self) -> torch.device:
-        return next(self.module_.parameters()).device
 
     # ------------------------------------------------------------------ using the fitted model
 
+    def _find_device(self) -> torch.device:
+        return next(self.module_.parameters()).device
+
+    def _make_rows(self, matrix: cells.Matrix) -> Callable[[Tensor], Tensor]:
+        return cells.rows_on_device(matrix, self.offset_, self.range_, self._find_device())
+
     def _encode(self, matrix: cells.Matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior means (n, n_latent) and the gate's probabilities (n, n_clusters)."""
-        rows = self._rows(matrix)
+        return self.module_.encode_cells(self._make_rows(matrix), matrix.shape[0])
 
-        probabilities = np.empty((matrix.shape[0], self.n_clusters), dtype=np.float32)
-
-        def mean_and_probabilities(index: Tensor) -> Tensor:
-            mean = self.module_.encoder(rows(index)).mean
-            probabilities[index.numpy()] = self.module_.gate(mean).softmax(1).cpu().numpy()
-            return mean
-
-        return encode_in_batches(mean_and_probabilities, matrix.shape[0]), probabilities
-
-    def _known_cells(self, X: Any) -> cells.Matrix:
+    def _take_cells(self, X: Any) -> cells.Matrix:
         self._require_fitted()
-        names, known = cells.feature_names(X), getattr(self, "feature_names_in_", None)
-        if names is not None and known is not None:
-            _require_same_features(names.tolist(), known.tolist())
-        matrix = cells.matrix_of(X)
-        if matrix.shape[1] != self.n_features_in_:
-            raise UserError(
-                f"X has {matrix.shape[1]} features, but MoESimVAE is expecting "
-                f"{self.n_features_in_} features as input; give those that it was fitted on, in "
-                "the same order."
-            )
-        if names is None and known is not None:
-            _warn(
-                "X does not have valid feature names, but MoESimVAE was fitted with feature names"
-            )
-        if known is None and names is not None and hasattr(X, "columns"):  # AnnData always has some
-            _warn("X has feature names, but MoESimVAE was fitted without feature names")
-        return matrix
+        known = getattr(self, "feature_names_in_", None)
+        return cells.matrix_for_model(X, self.n_features_in_, known)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "cluster_means_"):
@@ -408,7 +294,7 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each cluster, (n_cells, n_clusters) float32, also for new cells."""
-        return self._encode(self._known_cells(X))[1]
+        return self._encode(self._take_cells(X))[1]
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable cluster, (n_cells,) int32, also for new cells."""
@@ -416,18 +302,13 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
 
     def transform(self, X: Any) -> np.ndarray:
         """Posterior means, (n_cells, n_latent) float32."""
-        return self._encode(self._known_cells(X))[0]
+        return self._encode(self._take_cells(X))[0]
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """The cells as their most probable expert decodes their posterior mean, in units of X."""
-        matrix = self._known_cells(X)
-        rows = self._rows(matrix)
-
-        def decoded(index: Tensor) -> Tensor:
-            mean = self.module_.encoder(rows(index)).mean
-            return self.module_.decode(mean, self.module_.gate(mean).argmax(1)).sigmoid()
-
-        return self._unscaled(encode_in_batches(decoded, matrix.shape[0]))
+        matrix = self._take_cells(X)
+        rows, decode = self._make_rows(matrix), self.module_.reconstruct
+        return self._unscale(encode_in_batches(lambda i: decode(rows(i)), matrix.shape[0]))
 
     def generate(
         self,
@@ -449,22 +330,19 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
         parameters.check({"n": n, "random_state": random_state}, GENERATED)
-        generator = torch.Generator().manual_seed(parameters.seed_of(random_state))
+        generator = torch.Generator().manual_seed(parameters.take_seed(random_state))
         noise = torch.randn(n, self._n_features_out, generator=generator)
         mean = self.cluster_means_[cluster]
         if not standard:
             mean = self.code_means_[cluster]
             noise = noise @ torch.from_numpy(root(self.code_covariances_[cluster])).T
-        z = (torch.from_numpy(mean) + noise).to(self._device())
+        z = (torch.from_numpy(mean) + noise).to(self._find_device())
+        expert = torch.full((n,), cluster, device=z.device)
+        return self._unscale(
+            encode_in_batches(lambda i: self.module_.decode(z[i], expert[i]).sigmoid(), n)
+        )
 
-        def decoded(index: Tensor) -> Tensor:
-            part = z[index]
-            expert = torch.full((len(part),), cluster, device=part.device)
-            return self.module_.decode(part, expert).sigmoid()
-
-        return self._unscaled(encode_in_batches(decoded, n))
-
-    def _unscaled(self, x: np.ndarray) -> np.ndarray:
+    def _unscale(self, x: np.ndarray) -> np.ndarray:
         return x * self.range_ + self.offset_
 
     # ------------------------------------------------------------------ files
@@ -472,13 +350,7 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
     def save(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into the folder. Nothing in them is pickled."""
         self._require_fitted()
-        tensors = self.module_.state_dict() | {
-            "cluster_means": torch.from_numpy(self.cluster_means_),
-            "code_means": torch.from_numpy(self.code_means_),
-            "code_covariances": torch.from_numpy(self.code_covariances_),
-            "offset": torch.from_numpy(self.offset_),
-            "range": torch.from_numpy(self.range_),
-        }
+        arrays = {name: torch.from_numpy(getattr(self, f"{name}_")) for name in ARRAYS}
         names = getattr(self, "feature_names_in_", None)
         config = {
             "version": moesimvae.__version__,
@@ -488,15 +360,12 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
             "scaled": bool(self.scaled_),
             "parameters": self._plain_parameters(),
         }
-        storage.write_model(Path(folder), tensors, config)
+        storage.write_model(Path(folder), self.module_.state_dict() | arrays, config)
 
     def _plain_parameters(self) -> dict[str, Any]:
-        """The parameters as JSON has them, without what concerns this machine only."""
-        plain = self.get_params()
-        plain["random_state"] = getattr(self, "seed_", self.random_state)
-        for name in ("cache", "checkpoint", "progress", "device"):
-            del plain[name]
-        return json.loads(json.dumps(plain, default=_plain))
+        """What of the parameters is saved; the seed in place of what it was drawn from."""
+        seed = getattr(self, "seed_", self.random_state)
+        return parameters.make_plain(self.get_params() | {"random_state": seed})
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> MoESimVAE:
@@ -508,109 +377,24 @@ class MoESimVAE(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin,
         config = storage.read_config(folder)
         try:
             model = cls(**config["parameters"], device=device)
-            model.n_features_in_, model.scaled_ = config["n_features"], config["scaled"]
-            names = config["feature_names"]
-            model._set_names(None if names is None else np.array(names, dtype=object))
-            model.seed_ = int(config["parameters"]["random_state"])
-            shape = config["image_shape"]
-            model.module_ = model._new_module(None if shape is None else tuple(shape))
+            model.scaled_, model.seed_ = config["scaled"], config["parameters"]["random_state"]
+            shape, names = config["image_shape"], config["feature_names"]
+            model._set_networks(
+                config["n_features"],
+                None if shape is None else tuple(shape),
+                None if names is None else np.array(names, dtype=object),
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
             ) from error
         expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
-        expected |= {
-            "cluster_means": (model.n_clusters, model.n_latent),
-            "code_means": (model.n_clusters, model.n_latent),
-            "code_covariances": (model.n_clusters, model.n_latent, model.n_latent),
-            "offset": (model.n_features_in_,),
-            "range": (model.n_features_in_,),
-        }
+        by_cluster, by_feature = (model.n_clusters, model.n_latent), (model.n_features_in_,)
+        shapes = by_cluster, by_cluster, (*by_cluster, model.n_latent), by_feature, by_feature
+        expected |= dict(zip(ARRAYS, shapes, strict=True))
         tensors = storage.read_weights(folder, expected)
-        model.cluster_means_ = tensors.pop("cluster_means").numpy()
-        model.code_means_ = tensors.pop("code_means").numpy()
-        model.code_covariances_ = tensors.pop("code_covariances").numpy()
-        model.offset_ = tensors.pop("offset").numpy()
-        model.range_ = tensors.pop("range").numpy()
+        for name in ARRAYS:
+            setattr(model, f"{name}_", tensors.pop(name).numpy())
         model.module_.load_state_dict(tensors)
         model.module_.to(choose_device(device))
         return model
-
-
-def code_gaussians(
-    codes: np.ndarray, labels: np.ndarray, means: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n_clusters, d) and covariance (n_clusters, d, d) of each cluster's codes, float32.
-
-    codes: (n_cells, d); labels: (n_cells,). A cluster of no more cells than dimensions has its row
-    of `means`, (n_clusters, d), and the identity.
-    """
-    own_means = means.astype(np.float32)
-    covariances = np.tile(np.eye(codes.shape[1], dtype=np.float32), (len(means), 1, 1))
-    for cluster in range(len(means)):
-        own = codes[labels == cluster]
-        if len(own) > codes.shape[1]:
-            own_means[cluster] = own.mean(axis=0)
-            covariances[cluster] = np.cov(own, rowvar=False)
-    return own_means, covariances
-
-
-def root(covariance: np.ndarray) -> np.ndarray:
-    """L (d, d) with L Lᵀ = covariance (d, d), which may be singular."""
-    sizes, axes = np.linalg.eigh(covariance)
-    return axes * np.sqrt(np.maximum(sizes, 0))
-
-
-def _some(n_cells: int, most: int, seed: int) -> np.ndarray:
-    """At most `most` cells, drawn without replacement."""
-    if n_cells <= most:
-        return np.arange(n_cells)
-    return np.sort(np.random.default_rng(seed).choice(n_cells, most, replace=False))
-
-
-def _checked_prior(prior: Any, n_cells: int) -> np.ndarray | None:
-    if prior is None:
-        return None
-    groups = np.asarray(prior)
-    if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
-        raise UserError(
-            f"the prior has shape {groups.shape} and type {groups.dtype}; expected one whole "
-            f"number for each of the {n_cells} cells, its group counted from 0, or -1."
-        )
-    return groups.astype(np.int64)
-
-
-def _require_groups_of_experts(prior: np.ndarray, n_clusters: int) -> None:
-    """The released objective makes expert k of group k, from cells of known groups alone."""
-    if prior.max() < 0:
-        raise UserError("no cell has a known group in the prior; objective='released' needs some.")
-    if prior.max() >= n_clusters:
-        raise UserError(
-            f"the prior has a group {prior.max()}, but the model has groups 0 to {n_clusters - 1}; "
-            "raise n_clusters."
-        )
-
-
-def _require_same_features(found: list[str], expected: list[str]) -> None:
-    missing = [name for name in expected if name not in set(found)]
-    if missing:
-        raise UserError(
-            f"the cells lack {len(missing)} of the model's {len(expected)} features, the first "
-            f"is '{missing[0]}'; give the features that the model was fitted on."
-        )
-    if found != expected:
-        raise UserError(
-            "the cells have other features than the model, or in another order; select "
-            "model.feature_names_in_ from them."
-        )
-
-
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UserWarning, stacklevel=4)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON lacks, for `json.dumps`."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no place in a parameter")

@@ -1,13 +1,15 @@
-"""The phases of one fit of MoE-Sim-VAE: similarity, training, and again; and its checkpoints."""
+"""A fit of MoE-Sim-VAE, phase by phase (a similarity, then a training), and its checkpoints."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,250 +18,330 @@ from torch import Tensor
 
 from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
-from moesimvae.model.module import paper_terms, released_terms
-from moesimvae.model.training import (
-    Training,
-    encode_in_batches,
-    multiplies_bfloat16_fast,
-)
-
-if TYPE_CHECKING:
-    from moesimvae.model.estimator import MoESimVAE
+from moesimvae.model.module import Module, PaperObjective, ReleasedObjective, Weights
+from moesimvae.model.training import Accumulated, Training, adam, encode_in_batches
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
+CHECKPOINT_VERSION = 2  # raise it with every change of what a checkpoint holds
 # steps after which the released program falls back to the best weights so far
 BACK_TO_THE_BEST = 1000
+# cells from which the encoder learns how features are centred and spread
+STANDARDISED_BY = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to fit. Fields named like a parameter of `MoESimVAE` mean what it means there.
+
+    similarity: never "auto". image_shape: (rows, columns), None for cells that go through dense
+    layers. bfloat16: whether the encoder's products in training are. seed: a whole number.
+    identity: text that is another one where any parameter that changes the result is.
+    """
+
+    n_clusters: int
+    similarity: str | dict[str, Any]
+    refinements: int | None
+    image_shape: tuple[int, int] | None
+    augmentation: float
+    deskew: bool
+    objective: str
+    reconstruction_weight: float
+    kl_weight: float
+    similarity_weight: float
+    depict_weight: float
+    warm_up: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    schedule: str
+    adam_betas: Sequence[float]
+    bfloat16: bool
+    standardise: bool
+    seed: int
+    cache: str | Path | None
+    checkpoint: str | Path | None
+    progress: bool
+    identity: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Those of the values that are settings."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Data:
+    """The cells of a fit, and what is known of them beforehand.
+
+    matrix: (n_cells, n_features) in the units given; rows: index → the same cells in [0, 1], on
+    the networks' device; prior: (n_cells,) groups, −1 = unknown; given: S, (n_cells, n_cells).
+    """
+
+    matrix: cells.Matrix
+    rows: Callable[[Tensor], Tensor]
+    prior: np.ndarray | None = None
+    given: sparse.spmatrix | None = None
+
+
+@dataclass
+class Fitted:
+    """What a fit leaves besides the networks' weights.
+
+    history: term → its weighted mean in each record, and "step"; similarity_facts: of each
+    phase's similarity; seconds: spent on "similarity" and on "training".
+    """
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    similarity_facts: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"similarity": 0.0, "training": 0.0})
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of a fit's course, JSON-able; seconds to hundredths."""
+        seconds = {f"seconds_{part}": round(value, 2) for part, value in self.seconds.items()}
+        return {"similarity": self.similarity_facts} | seconds
 
 
 class Fit:
     """The phases of one fit, and what must be kept of them to go on after a stop."""
 
-    def __init__(
-        self,
-        model: MoESimVAE,
-        matrix: cells.Matrix,
-        rows: Callable[[Tensor], Tensor],
-        generator: torch.Generator,
-        prior: np.ndarray | None,
-        given: sparse.spmatrix | None,
-    ):
-        self.model, self.matrix, self.rows, self.generator = model, matrix, rows, generator
-        self.prior, self.given = prior, given
-        self.n_cells = matrix.shape[0]
-        self.n_phases = 1 + self._refinements()
-        self.folder = None if model.checkpoint is None else Path(model.checkpoint)
-        self.half = model.precision == "bfloat16" or (
-            model.precision == "auto" and multiplies_bfloat16_fast(model._device())
-        )
+    def __init__(self, module: Module, settings: Settings, data: Data, generator: torch.Generator):
+        """module: whose weights are fitted, in place; generator: of the batches."""
+        self.module, self.settings, self.data = module, settings, data
+        self.generator = generator
+        self.device = next(module.parameters()).device
+        self.n_cells = data.matrix.shape[0]
+        self.n_phases = 1 + self._count_refinements()
         self.phase = 0
-        self.seconds = {"similarity": 0.0, "training": 0.0}
-        self.similarity_facts: list[dict[str, Any]] = []
+        self.folder = None if settings.checkpoint is None else Path(settings.checkpoint)
+        self.fingerprint = "" if self.folder is None else _take_fingerprint(settings, data)
+        self.fitted = Fitted()
 
-    def all_phases(self) -> None:
-        if self.folder is None:
-            stopped = None
-        else:
-            self.fingerprint = self._fingerprint()
+    def run(self) -> Fitted:
+        """All phases, or those that a stopped fit of the same cells and settings left."""
+        stopped = None
+        if self.folder is not None:
             stopped = storage.read_checkpoint(self.folder, self.fingerprint)
         if stopped is not None:
             self.phase = stopped[1]["phase"]
-            self.model.history_ = stopped[1]["history"]
+            self.fitted.history = stopped[1]["history"]
+        if self.settings.standardise:
+            self._standardise()
         while self.phase < self.n_phases:
-            self._one_phase(stopped)
+            self._run_phase(stopped)
             stopped = None
             self.phase += 1
         if self.folder is not None:
             storage.remove_checkpoint(self.folder)
+        return self.fitted
 
-    def _one_phase(self, stopped: tuple[storage.Tensors, dict[str, Any]] | None) -> None:
-        model = self.model
-        started = monotonic()
-        if stopped is not None:
-            model.module_.load_state_dict(_part(stopped[0], "start"))
-        self.at_start = {name: t.clone() for name, t in model.module_.state_dict().items()}
-        among = self._trained_on(model._device())
-        similar = self._similarity() if among is None else None
-        self.seconds["similarity"] += monotonic() - started
+    def _standardise(self) -> None:
+        some = np.arange(self.n_cells)
+        if self.n_cells > STANDARDISED_BY:
+            random = np.random.default_rng(self.settings.seed)
+            some = np.sort(random.choice(self.n_cells, STANDARDISED_BY, replace=False))
+        self.module.encoder.standardise(self.data.rows(torch.from_numpy(some).to(self.device)))
 
+    def _run_phase(self, stopped: tuple[storage.Tensors, dict[str, Any]] | None) -> None:
+        module = self.module
+        with self._time("similarity"):
+            if stopped is not None:
+                module.load_state_dict(_select(stopped[0], "start"))
+            self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
+            similar = None if self._has_known_experts() else self._build_similarity()
+        with self._time("training"):
+            module.experts.settle()
+            training = self._make_training(None if similar is None else similar.sampling)
+            if stopped is not None:
+                module.load_state_dict(_select(stopped[0], "module"))
+                training.resume(_select(stopped[0], "training"), stopped[1]["training"])
+                _set_random_state(stopped[0])
+            module.encoder.in_bfloat16 = self.settings.bfloat16
+            history = training.run(
+                self._make_objective(similar), self._name_phase(), self._make_saver(training)
+            )
+            module.encoder.in_bfloat16 = False
+        self._add_to_history(history)
+
+    @contextmanager
+    def _time(self, part: str) -> Iterator[None]:
         started = monotonic()
-        model.module_.experts.settle()
-        training = Training(
-            [p for n, p in model.module_.named_parameters() if not n.startswith("experts.")],
-            self.n_cells if among is None else len(among),
-            self._steps(),
-            batch_size=model.batch_size,
-            learning_rate=model.learning_rate,
-            at_another_rate=[(model.module_.experts.parameters(), model.module_.experts.rate)],
-            generator=self.generator,
-            schedule=model.schedule,
-            betas=(float(model.adam_betas[0]), float(model.adam_betas[1])),
-            sampling=None if similar is None else similar.sampling,
-            best_every=BACK_TO_THE_BEST if model.objective == "released" else None,
-        )
-        if stopped is not None:
-            model.module_.load_state_dict(_part(stopped[0], "module"))
-            training.resume(_part(stopped[0], "training"), stopped[1]["training"])
-            _set_random_state(stopped[0])
-        name = f"phase {self.phase + 1} of {self.n_phases}" if model.progress else ""
-        model.module_.encoder.half = self.half
-        history = training.run(
-            self._loss_terms(similar, among), name, self._checkpointing(training)
-        )
-        model.module_.encoder.half = False
-        done = model.history_.get("step", [0])[-1]
+        yield
+        self.fitted.seconds[part] += monotonic() - started
+
+    def _name_phase(self) -> str:
+        return f"phase {self.phase + 1} of {self.n_phases}" if self.settings.progress else ""
+
+    def _add_to_history(self, history: dict[str, list[float]]) -> None:
+        """Put a phase's records behind those of the phases before, and count its steps on."""
+        done = self.fitted.history.get("step", [0])[-1]
         for term, values in history.items():
             before = done if term == "step" else 0
-            model.history_.setdefault(term, []).extend(before + value for value in values)
-        self.seconds["training"] += monotonic() - started
+            self.fitted.history.setdefault(term, []).extend(before + value for value in values)
 
-    def _similarity(self) -> similarity.Similarity:
+    # ------------------------------------------------------------------ the similarity
+
+    def _build_similarity(self) -> similarity.Similarity:
         """S of this phase, on the device: of the cells first, then of the gate's features.
 
-        Those hold what tells clusters apart; the encoder's own also hold what the experts need.
+        The gate's features hold what tells clusters apart; the encoder's also hold what the
+        experts need.
         """
-        model = self.model
+        settings, module = self.settings, self.module
         if self.phase == 0:
-            source = cells.with_bearable_squares(self._upright())
-            spec, cache = self._kind(), model.cache
-            if self.given is not None:
-                spec = self.given
+            source = cells.with_bearable_squares(self._deskew_images())
+            spec = settings.similarity if self.data.given is None else self.data.given
+            cache = settings.cache
         else:
-            module = model.module_
             source = encode_in_batches(
-                lambda index: module.gate.features(module.encoder(self.rows(index)).mean),
+                lambda index: module.gate.features(module.encoder(self.data.rows(index)).mean),
                 self.n_cells,
             )
-            spec, cache = _of_features(self._kind()), None
+            spec, cache = _adapt_to_features(settings.similarity), None
         built = similarity.build(
             spec,
             source,
-            seed=model.seed_,
-            n_clusters=model.n_clusters,
-            batch_size=min(model.batch_size, self.n_cells),
-            prior=self.prior,
+            seed=settings.seed,
+            n_clusters=settings.n_clusters,
+            batch_size=min(settings.batch_size, self.n_cells),
+            prior=self.data.prior,
             cache=cache,
         )
-        self.similarity_facts.append(built.facts)
-        return built.to(model._device())
+        self.fitted.similarity_facts.append(built.facts)
+        return built.to(self.device)
 
-    def _refinements(self) -> int:
-        if self.given is not None:  # a similarity that the user brings is not replaced by ours
+    def _count_refinements(self) -> int:
+        settings = self.settings
+        if self.data.given is not None:  # what the user brings is not replaced by ours
             return 0
-        if self.model.refinements is not None:
-            return self.model.refinements
-        kind = self._kind()
+        if settings.refinements is not None:
+            return settings.refinements
+        kind = settings.similarity
         name = kind if isinstance(kind, str) else kind.get("kind")
         # with fewer steps than phases there would be a phase without any
-        return 0 if name == "communities" else min(2, self.model.steps - 1)
+        return 0 if name == "communities" else min(2, settings.steps - 1)
 
-    def _kind(self) -> str | dict[str, Any]:
-        """The similarity asked for, or what "auto" stands for."""
-        if self.model.similarity != "auto":
-            return self.model.similarity
-        return "umap_knn" if self.model.images_ else "communities"
+    def _deskew_images(self) -> cells.Matrix:
+        """The cells that the first similarity is computed from: images upright, others as given."""
+        shape = self.settings.image_shape
+        if shape is None or not self.settings.deskew:
+            return self.data.matrix
+        return encode_in_batches(lambda index: deskew(self.data.rows(index), shape), self.n_cells)
 
-    def _upright(self) -> cells.Matrix:
-        """What the first similarity is computed from: the cells, or as images deskewed."""
-        model, shape = self.model, self.model.image_shape_
-        if shape is None or not model.deskew:
-            return self.matrix
-        return encode_in_batches(lambda index: deskew(self.rows(index), shape), self.n_cells)
+    # ------------------------------------------------------------------ the training
 
-    def _trained_on(self, device: torch.device) -> Tensor | None:
-        """The cells to train on, None for all: the released program leaves out unknown ones."""
-        if self.model.objective != "released" or self.prior is None:
+    def _has_known_experts(self) -> bool:
+        """Whether the prior takes the similarity's place, as in the released program."""
+        return self.settings.objective == "released" and self.data.prior is not None
+
+    def _find_known(self) -> np.ndarray:
+        """The cells of known groups, the only ones that the released program trains on."""
+        prior = np.empty(0) if self.data.prior is None else self.data.prior
+        return np.flatnonzero(prior >= 0)
+
+    def _make_training(self, sampling: np.ndarray | None) -> Training:
+        settings, experts = self.settings, self.module.experts
+        first, second = settings.adam_betas
+        return Training(
+            [p for n, p in self.module.named_parameters() if not n.startswith("experts.")],
+            len(self._find_known()) if self._has_known_experts() else self.n_cells,
+            self._count_steps(),
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            generator=self.generator,
+            optimiser=partial(adam, betas=(float(first), float(second))),
+            schedule=settings.schedule,
+            accumulated=[Accumulated(experts.parameters(), experts.every, experts.rate)],
+            sampling=sampling,
+            best_every=BACK_TO_THE_BEST if settings.objective == "released" else None,
+        )
+
+    def _make_objective(
+        self, similar: similarity.Similarity | None
+    ) -> PaperObjective | ReleasedObjective:
+        module, rows, weights = self.module, self.data.rows, self._make_weights()
+        if self._has_known_experts():
+            known = torch.from_numpy(self._find_known()).to(self.device)
+            groups = torch.from_numpy(self.data.prior).to(self.device)[known]
+            return ReleasedObjective(
+                module, lambda index: rows(known[index]), None, groups, weights
+            )
+        if self.settings.objective == "released":
+            return ReleasedObjective(module, rows, similar, None, weights)
+        assert similar is not None  # only known experts do without
+        return PaperObjective(module, rows, similar, weights, self._make_augmentation())
+
+    def _make_weights(self) -> Weights:
+        settings = self.settings
+        return Weights(
+            reconstruction=settings.reconstruction_weight,
+            kl=settings.kl_weight,
+            similarity=settings.similarity_weight,
+            depict=settings.depict_weight,
+            warm_up=settings.warm_up * self._count_steps() if self.phase == 0 else 0,
+        )
+
+    def _make_augmentation(self) -> Callable[[Tensor], Tensor] | None:
+        shape, strength = self.settings.image_shape, self.settings.augmentation
+        if shape is None or not strength > 0:
             return None
-        return torch.from_numpy(np.flatnonzero(self.prior >= 0)).to(device)
+        return lambda x: random_affine(x, shape, strength)
 
-    def _loss_terms(
-        self, similar: similarity.Similarity | None, among: Tensor | None
-    ) -> Callable[[Tensor, int], dict[str, Tensor]]:
-        """(index, step) → the weighted terms, as `Training` takes them."""
-        model, module = self.model, self.model.module_
-        warm_up = model.warm_up * self._steps() if self.phase == 0 else 0
-        augment = None
-        if model.image_shape_ is not None and model.augmentation > 0:
-            shape, strength = model.image_shape_, model.augmentation
-            augment = lambda x: random_affine(x, shape, strength)  # noqa: E731
-        prior = None
-        if among is not None and self.prior is not None:
-            prior = torch.from_numpy(self.prior).to(among.device)
-
-        def terms(index: Tensor, step: int) -> dict[str, Tensor]:
-            if among is not None and prior is not None:
-                index = among[index]
-                parts = released_terms(module, self.rows(index), None, prior[index])
-            else:
-                assert similar is not None  # made for every fit that has no cells of its own
-                if model.objective == "released":
-                    parts = released_terms(module, self.rows(index), similar(index), None)
-                else:
-                    parts = paper_terms(module, self.rows(index), similar(index), augment)
-            ramp = min(1.0, step / warm_up) if warm_up else 1.0
-            weights = {
-                "reconstruction": model.reconstruction_weight * ramp,
-                "kl": model.kl_weight * ramp,
-                "similarity": model.similarity_weight,
-                "depict": model.depict_weight * ramp,
-            }
-            return {name: weights[name] * part for name, part in parts.items()}
-
-        return terms
-
-    def _steps(self) -> int:
+    def _count_steps(self) -> int:
         """The steps in even parts; the first phase takes what does not divide."""
-        part, rest = divmod(self.model.steps, self.n_phases)
+        part, rest = divmod(self.settings.steps, self.n_phases)
         return part + (rest if self.phase == 0 else 0)
 
     # ------------------------------------------------------------------ checkpoints
 
-    def _fingerprint(self) -> str:
-        """Hash of the cells, of what is known of them, and of every parameter that matters."""
-        total = hashlib.sha256(json.dumps(self.model._plain_parameters()).encode())
-        parts: list[Any] = [self.matrix, self.prior, self.given]
-        for part in parts:
-            if sparse.issparse(part):
-                rows = part.tocsr()
-                for array in (rows.data, rows.indices, rows.indptr):
-                    total.update(np.ascontiguousarray(array).data)
-            elif part is not None:
-                total.update(part)
-        return total.hexdigest()
-
-    def _checkpointing(self, training: Training) -> Callable[[], None] | None:
-        """What saves the state of the fit, when the last time is long enough ago."""
-        folder = self.folder
+    def _make_saver(self, training: Training) -> Callable[[], None] | None:
+        """A function that saves the state of the fit if the last time is long enough ago."""
+        folder, saved_at = self.folder, monotonic()
         if folder is None:
             return None
-        saved_at = monotonic()
 
         def save() -> None:
             nonlocal saved_at
-            if monotonic() - saved_at < SECONDS_BETWEEN_CHECKPOINTS:
-                return
-            tensors, values = training.state()
-            parts = {
-                "training": tensors,
-                "module": self.model.module_.state_dict(),
-                "start": self.at_start,
-                "random": _random_state(self.model._device()),
-            }
-            storage.write_checkpoint(
-                folder,
-                {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()},
-                {
-                    "fingerprint": self.fingerprint,
-                    "phase": self.phase,
-                    "training": values,
-                    "history": self.model.history_,
-                },
-            )
-            saved_at = monotonic()
+            if monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+                self._save(folder, training)
+                saved_at = monotonic()
 
         return save
 
+    def _save(self, folder: Path, training: Training) -> None:
+        tensors, values = training.state()
+        parts = {
+            "training": tensors,
+            "module": self.module.state_dict(),
+            "start": self.at_start,
+            "random": _get_random_state(self.device),
+        }
+        storage.write_checkpoint(
+            folder,
+            {f"{part}/{name}": t for part, named in parts.items() for name, t in named.items()},
+            {
+                "fingerprint": self.fingerprint,
+                "phase": self.phase,
+                "training": values,
+                "history": self.fitted.history,
+            },
+        )
 
-def _part(tensors: storage.Tensors, part: str) -> storage.Tensors:
+
+def _take_fingerprint(settings: Settings, data: Data) -> str:
+    """Hash of the cells, of what is known of them, and of every parameter that matters."""
+    total = hashlib.sha256(f"{CHECKPOINT_VERSION} {settings.identity}".encode())
+    parts: list[Any] = [data.matrix, data.prior, data.given]
+    for part in parts:
+        if sparse.issparse(part):
+            rows = part.tocsr()
+            for array in (rows.data, rows.indices, rows.indptr):
+                total.update(np.ascontiguousarray(array).data)
+        elif part is not None:
+            total.update(part)
+    return total.hexdigest()
+
+
+def _select(tensors: storage.Tensors, part: str) -> storage.Tensors:
     return {
         name.removeprefix(f"{part}/"): tensor
         for name, tensor in tensors.items()
@@ -267,7 +349,7 @@ def _part(tensors: storage.Tensors, part: str) -> storage.Tensors:
     }
 
 
-def _random_state(device: torch.device) -> storage.Tensors:
+def _get_random_state(device: torch.device) -> storage.Tensors:
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -275,13 +357,13 @@ def _random_state(device: torch.device) -> storage.Tensors:
 
 
 def _set_random_state(tensors: storage.Tensors) -> None:
-    states = _part(tensors, "random")
+    states = _select(tensors, "random")
     torch.set_rng_state(states["cpu"])
     if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def _of_features(spec: str | dict[str, Any]) -> dict[str, Any]:
-    """The same similarity for the encoder's features: a metric is one between cells, not these."""
+def _adapt_to_features(spec: str | dict[str, Any]) -> dict[str, Any]:
+    """The same kind for the gate's features, without what was chosen for the cells' own."""
     spec = {"kind": spec} if isinstance(spec, str) else spec
     return {key: value for key, value in spec.items() if key not in ("metric", "n_pca")}

@@ -1,10 +1,18 @@
-"""Changes of an image that leave what it shows: at random for training, or all to one pose."""
+"""The shape of images, and changes that keep what they show: at random, or all to one pose."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from moesimvae.errors import UserError
+
+# rows and columns; smaller images go through dense layers unless convolutions are asked for, since
+# three convolutions of stride 2 leave nothing of them
+SMALLEST = 16
 
 # of rotation (radians), shift (share of the image), stretch and shear, uniform up to these
 ROTATION = math.radians(15)
@@ -13,10 +21,32 @@ STRETCH = 0.1
 SHEAR = 0.2
 
 
-def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0) -> Tensor:
-    """Each image turned, shifted, stretched and sheared at random, by torch's global generator.
+def find_image_shape(
+    X: Any, n_features: int, encoder: str, shape: Sequence[int] | None
+) -> tuple[int, int] | None:
+    """Rows and columns for the convolutions, None where dense layers see the cells.
 
-    x: (n, rows·columns), values in [0, 1]; so is the result. What comes in from outside is 0.
+    encoder: "dense", "conv" or "auto"; shape: (rows, columns), or None to take the
+    uns["image_shape"] of X, if it is an AnnData that has one.
+    Raises UserError where convolutions are wanted and the shape is not that of n_features.
+    """
+    if shape is None and hasattr(X, "uns"):
+        shape = X.uns.get("image_shape")
+    small = shape is not None and min(shape) < SMALLEST
+    if encoder == "dense" or (encoder == "auto" and (shape is None or small)):
+        return None
+    if shape is None or len(shape) != 2 or int(shape[0]) * int(shape[1]) != n_features:
+        raise UserError(
+            f"image_shape is {None if shape is None else tuple(shape)}, but cells have "
+            f"{n_features} features; give (rows, columns), or encoder='dense'."
+        )
+    return int(shape[0]), int(shape[1])
+
+
+def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0) -> Tensor:
+    """Turn, shift, stretch and shear each image at random, by torch's global generator.
+
+    x: (n, rows·columns), values in [0, 1], as is the result; what comes in from outside is 0.
     strength: factor on all four amplitudes; 0 leaves the images as they are.
     """
     if strength == 0:
@@ -37,11 +67,11 @@ def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0
 
 
 def deskew(x: Tensor, image_shape: tuple[int, int]) -> Tensor:
-    """Each image with its centre of mass in the middle and its slant sheared away.
+    """Move each image's centre of mass to the middle and shear its slant away.
 
     The slant is that of the regression of the horizontal on the vertical position, weighted by
     the pixels (LeCun et al. 1998, Proc. IEEE 86: 2278, section III, have deskewed MNIST as well).
-    x: (n, rows·columns), values in [0, 1]; so is the result. An empty image stays as it is.
+    x: (n, rows·columns), values in [0, 1], as is the result. An empty image stays as it is.
     """
     rows, columns = image_shape
     mass = x.view(-1, rows, columns)

@@ -110,15 +110,16 @@ class RunningMeans(nn.Module):
     weighted_sum: Tensor
     weight: Tensor
 
-    def __init__(self, n_clusters: int, n_latent: int, memory: float = 0.9):
+    MEMORY = 0.9  # what the averages keep from one batch to the next
+
+    def __init__(self, n_clusters: int, n_latent: int):
         super().__init__()
-        self.memory = memory
         self.register_buffer("weighted_sum", torch.zeros(n_clusters, n_latent))
         self.register_buffer("weight", torch.zeros(n_clusters))
 
     def update(self, probabilities: Tensor, z: Tensor) -> Tensor:
-        """Take in a batch's p (n, K) and codes (n, n_latent); give the new means (K, n_latent)."""
+        """Take in a batch's p (n, K) and codes (n, n_latent); return the means (K, n_latent)."""
         p, z = probabilities.detach(), z.detach()
-        self.weighted_sum = self.memory * self.weighted_sum + (1 - self.memory) * p.T @ z
-        self.weight = self.memory * self.weight + (1 - self.memory) * p.sum(0)
+        self.weighted_sum = self.MEMORY * self.weighted_sum + (1 - self.MEMORY) * p.T @ z
+        self.weight = self.MEMORY * self.weight + (1 - self.MEMORY) * p.sum(0)
         return self.weighted_sum / self.weight.clamp(min=torch.finfo(z.dtype).tiny)[:, None]

@@ -1,19 +1,25 @@
-"""The networks of MoE-Sim-VAE together, and the terms of the loss that they are trained with.
+"""The networks of MoE-Sim-VAE together, and the two objectives that they are trained with.
 
-`paper_terms` is Eq 11 with what was misprinted put right (see `losses`). `released_terms` is what
-the authors' program for the mouse organs computes instead (github.com/andkopf/MoESimVAE, read at
-commit 0b7c3b4), with its deviations from the paper named one by one.
+One step of training is read from here to `losses`, and back in `training`: an objective takes the
+numbers of a batch's cells and gives the loss as named, weighted terms. `PaperObjective` is Eq 11
+with its misprints put right (see `losses`). `ReleasedObjective` is what the authors' program for
+the mouse organs computes instead (github.com/andkopf/MoESimVAE, read at commit 0b7c3b4), with its
+deviations from the paper named one by one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from moesimvae.model import losses
 from moesimvae.model.experts import Experts
-from moesimvae.model.networks import Encoder, Gate
+from moesimvae.model.networks import ConvEncoder, Encoder, Gate
+from moesimvae.model.training import encode_in_batches
 
 
 class Module(nn.Module):
@@ -42,6 +48,124 @@ class Module(nn.Module):
         """Logits (n, n_features) of z (n, n_latent), sample i by the expert of its cluster."""
         shared = self.experts.n_experts == 1
         return self.experts(z, torch.zeros_like(assignment) if shared else assignment)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x (n, n_features) in [0, 1] as decoded from the means of q(z | x), without chance."""
+        mean = self.encoder(x).mean
+        return self.decode(mean, self.gate(mean).argmax(1)).sigmoid()
+
+    def encode_cells(
+        self, rows: Callable[[Tensor], Tensor], n_cells: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Means of q(z | x), (n_cells, n_latent), and the gate's p, (n_cells, K), of all cells.
+
+        rows: index (n,) → the cells x (n, n_features) in [0, 1].
+        """
+        n_clusters: Any = self.gate.layers[-1].out_features
+        probabilities = np.empty((n_cells, n_clusters), dtype=np.float32)
+
+        def mean_and_probabilities(index: Tensor) -> Tensor:
+            mean = self.encoder(rows(index)).mean
+            probabilities[index.numpy()] = self.gate(mean).softmax(1).cpu().numpy()
+            return mean
+
+        return encode_in_batches(mean_and_probabilities, n_cells), probabilities
+
+
+def build(
+    parameters: Mapping[str, Any], n_features: int, image_shape: tuple[int, int] | None
+) -> Module:
+    """The networks, with fresh weights, that the parameters of a `MoESimVAE` describe.
+
+    image_shape: (rows, columns) for convolutions, None for dense layers alone.
+    """
+    n_clusters, n_latent = parameters["n_clusters"], parameters["n_latent"]
+    activation, layers = parameters["activation"], parameters["encoder_layers"]
+    if image_shape is None:
+        layers = (512, 512) if layers is None else layers
+        encoder = Encoder(n_features, layers, n_latent, activation)
+    else:
+        layers = (128,) if layers is None else layers
+        encoder = ConvEncoder(image_shape, parameters["channels"], layers, n_latent, activation)
+    experts = Experts(
+        1 if parameters["shared_decoder"] else n_clusters,
+        [n_latent, *parameters["expert_layers"], n_features],
+        activation,
+        parameters["experts_every"],
+    )
+    gate = Gate(
+        n_latent, parameters["gate_layers"], n_clusters, parameters["gate_dropout"], activation
+    )
+    released = parameters["objective"] == "released"
+    return Module(encoder, experts, gate, n_clusters, n_latent, free_centroids=released)
+
+
+# ---------------------------------------------------------------------- the objectives
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of the four terms of Eq 11.
+
+    warm_up: steps over which all but that of the similarity grow from 0; 0: none.
+    """
+
+    reconstruction: float
+    kl: float
+    similarity: float
+    depict: float
+    warm_up: float = 0
+
+    def weigh(self, terms: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
+        """The terms times their weights at a step, counted from 0."""
+        grown = min(1.0, step / self.warm_up) if self.warm_up else 1.0
+        weights = {
+            "reconstruction": self.reconstruction * grown,
+            "kl": self.kl * grown,
+            "similarity": self.similarity,
+            "depict": self.depict * grown,
+        }
+        return {name: weights[name] * term for name, term in terms.items()}
+
+
+@dataclass(frozen=True)
+class PaperObjective:
+    """Eq 11: (cells of a batch, step) → its four terms (`paper_terms`), weighted.
+
+    rows: index (n,) → the cells x (n, n_features) in [0, 1]; similar: index → S (n, n);
+    augment: x → x changed at random, None to train on the cells as they are.
+    """
+
+    module: Module
+    rows: Callable[[Tensor], Tensor]
+    similar: Callable[[Tensor], Tensor]
+    weights: Weights
+    augment: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, index: Tensor, step: int) -> dict[str, Tensor]:
+        terms = paper_terms(self.module, self.rows(index), self.similar(index), self.augment)
+        return self.weights.weigh(terms, step)
+
+
+@dataclass(frozen=True)
+class ReleasedObjective:
+    """The released program's loss: (cells of a batch, step) → its four terms, weighted.
+
+    rows: as in `PaperObjective`; similar: index → S (n, n), or None and `prior`: the groups
+    (n_cells,) in 0..K−1 of all cells that `rows` knows.
+    """
+
+    module: Module
+    rows: Callable[[Tensor], Tensor]
+    similar: Callable[[Tensor], Tensor] | None
+    prior: Tensor | None
+    weights: Weights
+
+    def __call__(self, index: Tensor, step: int) -> dict[str, Tensor]:
+        similar = None if self.similar is None else self.similar(index)
+        prior = None if self.prior is None else self.prior[index]
+        terms = released_terms(self.module, self.rows(index), similar, prior)
+        return self.weights.weigh(terms, step)
 
 
 def paper_terms(

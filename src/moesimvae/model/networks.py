@@ -22,19 +22,14 @@ def linear(n_in: int, n_out: int) -> nn.Linear:
 
 
 def mlp(
-    sizes: Sequence[int],
-    activation: str = "relu",
-    dropout: float = 0.0,
-    activate_last: bool = False,
+    sizes: Sequence[int], activation: str = "relu", activate_last: bool = False
 ) -> nn.Sequential:
-    """Dense layers sizes[0] → sizes[1] → … → sizes[-1]; dropout follows each activation."""
+    """Dense layers sizes[0] → sizes[1] → … → sizes[-1], with the activation between them."""
     layers: list[nn.Module] = []
     for i in range(len(sizes) - 1):
         layers.append(linear(sizes[i], sizes[i + 1]))
         if activate_last or i < len(sizes) - 2:
             layers.append(ACTIVATIONS[activation]())
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
 
 
@@ -51,12 +46,11 @@ class Encoder(nn.Module):
 
     # e^(±10) is far outside anything a posterior needs, and inside what float32 bears
     LOG_VARIANCE_LIMIT = 10.0
-    # the trunk's products in bfloat16, with float32 weights: for training, where its noise is lost
-    # among that of the batches
-    half: bool = False  # type: ignore[assignment] # not nn.Module.half
-
     centre: Tensor
     spread: Tensor
+    # whether the trunk's products are in bfloat16, with float32 weights: for training, where the
+    # error is small beside the noise of the batches
+    in_bfloat16 = False
 
     def __init__(
         self, n_features: int, hidden: Sequence[int], n_latent: int, activation: str = "relu"
@@ -72,17 +66,18 @@ class Encoder(nn.Module):
         self.register_buffer("spread", torch.ones(()))
 
     def standardise(self, x: Tensor) -> None:
-        """From now on take features as (x − their mean) / their mean spread, of these cells.
+        """From now on see features as (x − mean) / spread, both taken from these cells.
 
-        Features that are all positive share one large direction, next to which the differences
-        between cells are small; networks take long to see past it. x: (n, n_features).
+        The mean is each feature's; the spread is one number, the root of the features' mean
+        variance. Features that are all positive share one large direction, beside which cells
+        differ little; networks take long to see past it. x: (n, n_features).
         """
         self.centre.copy_(x.mean(dim=0))
         self.spread.copy_(x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3))
 
     def forward(self, x: Tensor) -> Encoded:
         """x: (n, n_features)."""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             features = self.trunk((x - self.centre) / self.spread)
         features = features.to(x.dtype)
         log_variance = self.log_variance(features).clamp(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -10,14 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_random_state
 
 from moesimvae.errors import UserError
 from moesimvae.model.networks import ACTIVATIONS
+from moesimvae.model.similarity import parse
 
 
 class Allowed(NamedTuple):
-    """words: as they follow "use …" in the sentence. holds: whether a value is one of them."""
+    """words: what follows "use …" in the sentence. holds: whether a value is allowed."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -115,6 +118,8 @@ ALLOWED: dict[str, Allowed] = {
     "progress": FLAG,
 }
 
+OF_THE_MACHINE = ("cache", "checkpoint", "progress", "device")
+
 
 def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -> None:
     """Raise UserError for the first value that is not allowed, with what is."""
@@ -123,8 +128,78 @@ def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -
             raise UserError(f"{name} is {repr(value)[:60]}; use {allowed[name].words}.")
 
 
-def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """A whole number as it is; else one drawn from the state, or from NumPy's own for None."""
+def check_together(values: Mapping[str, Any], n_cells: int) -> None:
+    """`check` each value, and that they go with each other and with the number of cells."""
+    if n_cells < 3:
+        raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
+    check(values)
+    if values["similarity"] != "auto":
+        parse(values["similarity"])
+    if n_cells < values["n_clusters"]:
+        raise UserError(
+            f"the data have {n_cells} cells for {values['n_clusters']} clusters; "
+            "ask for fewer clusters."
+        )
+    refinements = values["refinements"] or 0
+    if values["steps"] < 1 + refinements:
+        raise UserError(
+            f"steps={values['steps']} with refinements={refinements}: each of the "
+            "1 + refinements phases needs at least one step."
+        )
+    if values["checkpoint"] is not None and not isinstance(values["random_state"], Integral):
+        raise UserError(
+            "a training with a checkpoint cannot go on with another seed; give random_state "
+            "as a whole number."
+        )
+
+
+def check_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np.ndarray | None:
+    """The groups as (n_cells,) int64; UserError for what is none, or what the objective cannot use.
+
+    The released objective makes expert k of group k, from cells of known groups alone.
+    """
+    if prior is None:
+        return None
+    groups = np.asarray(prior)
+    if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
+        raise UserError(
+            f"the prior has shape {groups.shape} and type {groups.dtype}; expected one whole "
+            f"number for each of the {n_cells} cells, its group counted from 0, or -1."
+        )
+    if objective == "released" and groups.max() < 0:
+        raise UserError("no cell has a known group in the prior; objective='released' needs some.")
+    if objective == "released" and groups.max() >= n_clusters:
+        raise UserError(
+            f"the prior has a group {groups.max()}, but the model has groups 0 to "
+            f"{n_clusters - 1}; raise n_clusters."
+        )
+    return groups.astype(np.int64)
+
+
+def check_sparse(similarity: Any) -> None:
+    """Raise UserError for a similarity of the user's that is neither a sparse matrix nor None."""
+    if similarity is not None and not sparse.issparse(similarity):
+        raise UserError(
+            f"similarity is of type {type(similarity).__name__}; give a scipy sparse matrix, "
+            "or the name of a kind as MoESimVAE(similarity=…)."
+        )
+
+
+def make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters as JSON has them, without those that concern this machine only."""
+    kept = {name: value for name, value in values.items() if name not in OF_THE_MACHINE}
+    return json.loads(json.dumps(kept, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON lacks, for `json.dumps`."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a parameter")
+
+
+def take_seed(random_state: int | np.random.RandomState | None) -> int:
+    """The whole number given, or one drawn from the state given; None is NumPy's own state."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

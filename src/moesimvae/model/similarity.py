@@ -1,8 +1,8 @@
 """Which cells are similar: the matrix S that the gate learns to reproduce (Eq 7).
 
-`build` makes a `Similarity` of one of the KINDS, or of a matrix that the user brings; it gives S
-batch by batch, so that no (n_cells, n_cells) matrix is ever held. What takes long (UMAP) is
-computed once for a data set and its parameters and can be kept in a folder.
+`build` makes a `Similarity` of one of the KINDS, or of a matrix that the user brings. It gives S
+batch by batch, so that no dense (n_cells, n_cells) matrix is ever held. What takes long (UMAP,
+communities) is computed once for a data set and its parameters, and can be kept in a folder.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def build(
     started = monotonic()
     n_cells = cells.shape[0]
     if sparse.issparse(spec):
-        similarity = _of_matrix(spec, n_cells)
+        similarity = _build_of_matrix(spec, n_cells)
     elif prior is not None and np.min(prior) >= 0:
         parse(spec)
         similarity = Similarity(_no_pairs, (), facts={"kind": "prior"})
@@ -197,7 +197,7 @@ def build(
         similarity = _BUILDERS[kind](parameters, cells, seed, n_clusters, batch_size, cache)
         similarity.facts = {"kind": kind} | similarity.facts
     if prior is not None:
-        similarity = _with_prior(similarity, prior, n_cells)
+        similarity = _add_prior(similarity, prior, n_cells)
     similarity.facts["seconds"] = round(monotonic() - started, 2)
     return similarity
 
@@ -223,7 +223,7 @@ def parse(spec: str | Mapping[str, Any]) -> tuple[str, Any]:
 # ---------------------------------------------------------------------- UMAP
 
 
-def _umap_knn(
+def _build_umap_knn(
     parameters: UmapKnn,
     cells: Matrix,
     seed: int,
@@ -231,7 +231,7 @@ def _umap_knn(
     batch_size: int,
     cache: str | Path | None,
 ) -> Similarity:
-    points, facts = _umap(parameters, cells, seed, cache)
+    points, facts = _project(parameters, cells, seed, cache)
     k = parameters.batch_neighbors
     if k is None:
         k = max(3, batch_size // (2 * n_clusters))
@@ -242,7 +242,7 @@ def _umap_knn(
     )
 
 
-def _umap_distance(
+def _build_umap_distance(
     parameters: UmapDistance,
     cells: Matrix,
     seed: int,
@@ -250,7 +250,7 @@ def _umap_distance(
     batch_size: int,
     cache: str | Path | None,
 ) -> Similarity:
-    points, facts = _umap(parameters, cells, seed, cache)
+    points, facts = _project(parameters, cells, seed, cache)
     radius = parameters.radius
     if radius is None:
         radius = valley(points, n_clusters, seed)
@@ -261,7 +261,7 @@ def _umap_distance(
     )
 
 
-def _umap(
+def _project(
     parameters: UmapKnn | UmapDistance, cells: Matrix, seed: int, cache: str | Path | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """UMAP coordinates (n_cells, n_components) and whether they came from the cache."""
@@ -275,13 +275,13 @@ def _umap(
         umap = {name: value for name, value in wanted.items() if name != "n_pca"}
         return {"points": umap_projection(source, seed=seed, **umap)}
 
-    arrays, hit = _stored(cache, cells, {"umap": UMAP_VERSION, "seed": seed, **wanted}, compute)
+    arrays, hit = _load_or_compute(
+        cache, cells, {"umap": UMAP_VERSION, "seed": seed, **wanted}, compute
+    )
     return arrays["points"], {"from_cache": hit}
 
 
-# groups smaller than that are not drawn into batches more often still
-RARE_CELLS = 20
-RARE_SHARE = 0.001
+VALLEY_CELLS = 2000  # whose distances are looked at
 # raise it with every change that gives other coordinates
 UMAP_VERSION = 1
 
@@ -292,7 +292,7 @@ def knn_in_batch(points: Tensor, k: int) -> Tensor:
     points: (n, d). k is cut to n − 1. Of equally near points the choice is torch's.
     """
     n = len(points)
-    distance = _distance(points)
+    distance = _measure_distances(points)
     distance.fill_diagonal_(torch.inf)
     nearest = distance.topk(min(k, n - 1), largest=False).indices
     directed = torch.zeros_like(distance).scatter_(1, nearest, 1.0)
@@ -301,16 +301,16 @@ def knn_in_batch(points: Tensor, k: int) -> Tensor:
 
 def within_distance(points: Tensor, radius: float) -> Tensor:
     """S_ij = 1 when i and j lie at most `radius` apart. points: (n, d)."""
-    return (_distance(points) <= radius).to(points.dtype).fill_diagonal_(0.0)
+    return (_measure_distances(points) <= radius).to(points.dtype).fill_diagonal_(0.0)
 
 
-def _distance(points: Tensor) -> Tensor:
+def _measure_distances(points: Tensor) -> Tensor:
     """Euclidean distances (n, n); the faster way by products would not give duplicates exact 0."""
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -> float:
-    """The distance at the first valley of the distances between the cells of a sample.
+def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
+    """The distance at the first valley of the distances between cells, 2,000 at the most.
 
     Where clusters lie apart, distances within them make the first hill of the histogram (200
     bins, smoothed by a Gaussian of 2 bins); a valley is a fifth lower than the hills on both sides.
@@ -321,7 +321,7 @@ def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -
     from scipy.spatial.distance import pdist
 
     random = np.random.default_rng(seed)
-    chosen = random.choice(len(points), min(sample, len(points)), replace=False)
+    chosen = random.choice(len(points), min(VALLEY_CELLS, len(points)), replace=False)
     distance = pdist(points[chosen].astype(np.float64))
     if distance.size == 0 or distance.max() == 0:
         return 0.0
@@ -342,15 +342,19 @@ def valley(points: np.ndarray, n_clusters: int, seed: int, sample: int = 2000) -
 
 # ---------------------------------------------------------------------- communities
 
+# groups smaller than that are not drawn into batches more often still
+RARE_CELLS = 20
+RARE_SHARE = 0.001
 # raise it with every change that gives other communities
 COMMUNITIES_VERSION = 2
 N_RESOLUTIONS = 9
 N_CUTS = 5
 SMALLEST_GROUP = 25  # cells, on average, of the tree's groups
+COUNTED_SHARE = 0.001  # of the cells that a group must hold to count as a cluster
 VOTERS = 5  # landmarks that vote on where another cell belongs
 
 
-def _communities(
+def _build_communities(
     parameters: Communities,
     cells: Matrix,
     seed: int,
@@ -359,14 +363,14 @@ def _communities(
     cache: str | Path | None,
 ) -> Similarity:
     points = principal_components(cells, parameters.n_pca, seed)
-    arrays, hit = _fine_communities(parameters, cells, points, seed, cache)
+    arrays, hit = _find_communities(parameters, cells, points, seed, cache)
     fine = arrays["fine"]
     groups = parameters.groups
     if groups is None:
         groups = max(2, round(3 / 8 * n_clusters)), max(2, round(3 / 2 * n_clusters))
-    tables = np.minimum(arrays["modularity"], _by_distance(parameters, groups, points, fine, seed))
-    sampling = _balanced(fine, tables, parameters.balance) if parameters.balance else None
-    tables = _sharpened(tables, parameters.sharpness)
+    tables = np.minimum(arrays["modularity"], _cut_tree(parameters, groups, points, fine, seed))
+    sampling = _balance(fine, tables, parameters.balance) if parameters.balance else None
+    tables = _sharpen(tables, parameters.sharpness)
     return Similarity(
         lambda index, fine, tables: shared_groups(fine[index], tables),
         (torch.from_numpy(fine), torch.from_numpy(tables)),
@@ -375,7 +379,7 @@ def _communities(
     )
 
 
-def _sharpened(tables: np.ndarray, sharpness: float) -> np.ndarray:
+def _sharpen(tables: np.ndarray, sharpness: float) -> np.ndarray:
     """m^s / (m^s + (1 − m)^s): 0, a half and 1 stay, what lies between moves away from a half."""
     same, apart = tables**sharpness, (1 - tables) ** sharpness
     return (same / (same + apart)).astype(np.float32)
@@ -396,24 +400,24 @@ def estimate_n_clusters(
     cells: Matrix,
     *,
     seed: int = 0,
-    smallest_share: float = 0.001,
-    parameters: Communities | None = None,
     cache: str | Path | None = None,
 ) -> int:
     """A label-free estimate of the number of clusters.
 
     The groups in which cells are together in more than three quarters of the partitions by
-    modularity (of the kind "communities"; see `consensus`), as far as they hold `smallest_share`
-    of the cells or more; the median over its repeats. It counts groups with gaps in the density
+    modularity (of the kind "communities"; see `consensus`), as far as they hold a thousandth of
+    the cells or more; the median over its repeats. It counts groups with gaps in the density
     between them: where populations pass into each other there are more of these.
+
+    cells: (n_cells, n_features), dense or CSR, finite. cache: as in `build`.
     """
-    parameters = parameters or Communities()
+    parameters = Communities()
     points = principal_components(cells, parameters.n_pca, seed)
-    arrays, _ = _fine_communities(parameters, cells, points, seed, cache)
+    arrays, _ = _find_communities(parameters, cells, points, seed, cache)
     numbers = []
     for fine, table in zip(arrays["fine"].T, arrays["modularity"], strict=True):
         groups = consensus(table, np.bincount(fine, minlength=len(table)), seed, 0.75)[fine]
-        numbers.append((np.bincount(groups) >= smallest_share * len(fine)).sum())
+        numbers.append((np.bincount(groups) >= COUNTED_SHARE * len(fine)).sum())
     return int(np.median(numbers))
 
 
@@ -431,7 +435,7 @@ def consensus(
     return potts(table * np.outer(sizes, sizes), np.maximum(sizes, 1e-9), agreement, seed)
 
 
-def _balanced(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarray:
+def _balance(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarray:
     """Probability of each cell ∝ (Σ_j S_ij)^−balance, (n_cells,) float64.
 
     A group counts as at least `RARE_CELLS` cells and `RARE_SHARE` of all: batches would be full
@@ -446,7 +450,7 @@ def _balanced(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarra
     return probability / probability.sum()
 
 
-def _fine_communities(
+def _find_communities(
     parameters: Communities, cells: Matrix, points: Matrix, seed: int, cache: str | Path | None
 ) -> tuple[Arrays, bool]:
     """fine (n_cells, repeats) int16; modularity (repeats, n_fine, n_fine) float32; from the cache?
@@ -457,12 +461,12 @@ def _fine_communities(
     for name in ("groups", "sharpness", "balance"):  # what this part does not depend on
         del wanted[name]
     key = {"communities": COMMUNITIES_VERSION, "seed": seed, **wanted}
-    return _stored(cache, cells, key, lambda: _by_graph(parameters, points, seed))
+    return _load_or_compute(cache, cells, key, lambda: _partition(parameters, points, seed))
 
 
-def _by_graph(parameters: Communities, points: Matrix, seed: int) -> Arrays:
+def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
-    part = _dense(points if chosen is None else points[chosen])
+    part = _make_dense(points if chosen is None else points[chosen])
     part = apart(part, parameters.n_neighbors, seed)
     search = None
     if chosen is not None:
@@ -481,25 +485,25 @@ def _by_graph(parameters: Communities, points: Matrix, seed: int) -> Arrays:
         modularity.append(together(by_modularity(graph, communities, resolutions, own_seed)))
     fine: np.ndarray = np.column_stack(found).astype(np.int16)
     if chosen is not None and search is not None:
-        fine = _placed(fine, chosen, points, search)
-    return {"fine": fine, "modularity": _stacked(modularity)}
+        fine = _place(fine, chosen, points, search)
+    return {"fine": fine, "modularity": _stack(modularity)}
 
 
-def _by_distance(
+def _cut_tree(
     parameters: Communities, groups: Sequence[int], points: Matrix, fine: np.ndarray, seed: int
 ) -> np.ndarray:
     """(repeats, n_fine, n_fine): how often fine communities are together in cuts of the tree."""
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     if chosen is not None:
         points, fine = points[chosen], fine[chosen]
-    part = _dense(points)
+    part = _make_dense(points)
     fewest, most = groups
     cuts = np.geomspace(fewest, most, N_CUTS).round().astype(int)
     cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
-    return _stacked([together(by_distance(part, communities, cuts)) for communities in fine.T])
+    return _stack([together(by_distance(part, communities, cuts)) for communities in fine.T])
 
 
-def _placed(
+def _place(
     fine: np.ndarray, chosen: np.ndarray, points: Matrix, search: NeighbourSearch
 ) -> np.ndarray:
     """The landmarks' communities (n_landmarks, repeats) → those of all cells (n_cells, repeats)."""
@@ -513,13 +517,13 @@ def _placed(
     return everywhere
 
 
-def _stacked(tables: list[np.ndarray]) -> np.ndarray:
+def _stack(tables: list[np.ndarray]) -> np.ndarray:
     """(n, n) tables of several sizes, filled up with 0, as one array."""
     size = max(map(len, tables))
     return np.stack([np.pad(table, (0, size - len(table))) for table in tables])
 
 
-def _dense(matrix: Matrix) -> np.ndarray:
+def _make_dense(matrix: Matrix) -> np.ndarray:
     """Few features: those of a sparse matrix that principal components left as it was."""
     return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
@@ -527,7 +531,7 @@ def _dense(matrix: Matrix) -> np.ndarray:
 # ---------------------------------------------------------------------- what the user brings
 
 
-def _of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
+def _build_of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
     if matrix.shape != (n_cells, n_cells):
         raise UserError(
             f"the similarity matrix has the shape {matrix.shape[0]} × {matrix.shape[1]}, but there "
@@ -554,7 +558,7 @@ def _no_pairs(index: Tensor) -> Tensor:
     return torch.zeros((len(index), len(index)), device=index.device)
 
 
-def _with_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Similarity:
+def _add_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Similarity:
     groups = np.asarray(prior)
     if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
         raise UserError(
@@ -578,7 +582,7 @@ def _with_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Simi
 # ---------------------------------------------------------------------- keeping what took long
 
 
-def _stored(
+def _load_or_compute(
     cache: str | Path | None,
     cells: Matrix,
     wanted: Mapping[str, Any],
@@ -588,7 +592,7 @@ def _stored(
     if cache is None:
         return compute(), False
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
-    key.update(_fingerprint(cells))
+    key.update(_hash_cells(cells))
     path = Path(cache) / f"similarity-{key.hexdigest()[:32]}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -601,7 +605,7 @@ def _stored(
     return arrays, False
 
 
-def _fingerprint(cells: Any) -> bytes:
+def _hash_cells(cells: Any) -> bytes:
     """Hash of the cells' values, shape, type and kind of storage."""
     is_sparse = sparse.issparse(cells)
     parts = [cells.data, cells.indices, cells.indptr] if is_sparse else [cells]
@@ -613,7 +617,7 @@ def _fingerprint(cells: Any) -> bytes:
 
 
 _BUILDERS: dict[str, Callable[..., Similarity]] = {
-    "umap_knn": _umap_knn,
-    "umap_distance": _umap_distance,
-    "communities": _communities,
+    "umap_knn": _build_umap_knn,
+    "umap_distance": _build_umap_distance,
+    "communities": _build_communities,
 }

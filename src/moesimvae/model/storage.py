@@ -1,4 +1,4 @@
-"""Files of a model: what `save` writes, and checkpoints of a training that goes on.
+"""The files of a finished model, and the checkpoints of a training that has not ended.
 
 Tensors stand in safetensors files, everything else as JSON. Nothing is pickled.
 """
@@ -32,7 +32,7 @@ def write_model(folder: Path, tensors: Tensors, config: dict[str, Any]) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a saved model; UserError when it is missing, damaged or of another version."""
+    """Read config.json; UserError when it is missing, damaged or of another version."""
     path = folder / CONFIG
     try:
         config = files.read_json(path)
@@ -49,7 +49,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_weights(folder: Path, expected: dict[str, tuple[int, ...]]) -> Tensors:
-    """The tensors of a saved model; UserError when damaged or of other shapes than expected."""
+    """Read model.safetensors; UserError when it is damaged or its shapes are not as expected."""
     path = folder / WEIGHTS
     try:
         tensors = safetensors.torch.load_file(path)
@@ -66,15 +66,15 @@ def read_weights(folder: Path, expected: dict[str, tuple[int, ...]]) -> Tensors:
 
 
 def write_checkpoint(folder: Path, tensors: Tensors, values: dict[str, Any]) -> None:
-    """Replace the folder's checkpoint by this one, in one piece."""
+    """Replace the folder's checkpoint, at once and as a whole."""
     _write_tensors(folder / CHECKPOINT, tensors, {"values": json.dumps(values)})
 
 
 def read_checkpoint(folder: Path, fingerprint: str) -> tuple[Tensors, dict[str, Any]] | None:
-    """The folder's checkpoint, None without one.
+    """The tensors and values of the folder's checkpoint, None where there is none.
 
-    Raises UserError when it is damaged or its `fingerprint`, which stands for data and parameters,
-    is another.
+    Raises UserError when it is damaged, or when its fingerprint, which stands for cells and
+    parameters, is another one.
     """
     path = folder / CHECKPOINT
     if not path.is_file():

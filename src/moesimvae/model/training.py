@@ -2,23 +2,19 @@
 
 import math
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
-from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from moesimvae.errors import UserError
+from moesimvae.model.progress import Progress
 
 LossTerms = Callable[[Tensor, int], dict[str, Tensor]]
-# a log file gets about this many lines from one call of `train`
-LOG_LINES = 10
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -38,15 +34,20 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def multiplies_bfloat16_fast(device: torch.device) -> bool:
-    """Whether the chip has units for it: AMX in a CPU, tensor cores from Ampere on in a GPU."""
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a precision is "bfloat16", or "auto" on a chip that has units for it.
+
+    These are AMX in a CPU, tensor cores from Ampere on in a GPU.
+    """
+    if precision != "auto":
+        return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def seeded(seed: int) -> torch.Generator:
-    """Seed Python, NumPy and torch (weights, dropout, noise) and give a generator for shuffles."""
+    """Seed Python, NumPy and torch (weights, dropout, noise); return a generator for shuffles."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (for libraries that use the global state)
     torch.manual_seed(seed)
@@ -56,8 +57,8 @@ def seeded(seed: int) -> torch.Generator:
 class Batches:
     """Endless batches of cell indices, all of size min(batch_size, n_cells), on the device.
 
-    Each epoch is a new permutation. Its left-over cells are skipped, so that every batch has the
-    same size and none has a single cell; the next shuffle gives those cells their turn.
+    Each epoch is a new permutation of the cells. Those that do not fill a batch at its end are
+    skipped, so that all batches have the same size; after the next shuffle they have their turn.
     With `sampling`, probabilities (n_cells,), an epoch is n_cells draws with replacement instead.
     """
 
@@ -101,14 +102,33 @@ class Batches:
         return batch
 
     def go_to(self, epoch_began_at: Tensor, position: int) -> None:
-        """Go on where another stream of the same cells stood."""
+        """Go on from where another stream of batches of the same cells stood."""
         self.generator.set_state(epoch_began_at)
         self._new_epoch()
         self.position = position
 
 
+class Accumulated(NamedTuple):
+    """Weights that change once in `every` batches, by the sum of the gradients of all of them.
+
+    rate: a factor on the learning rate. For Adam the rule is √every, since the gradient is that
+    of as many times more cells.
+    """
+
+    parameters: Iterable[Tensor]
+    every: int
+    rate: float = 1.0
+
+
+def adam(
+    groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015) in one pass over the weights, a third of a step's time on a CPU."""
+    return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+
+
 class Training:
-    """Adam on the sum of named loss terms; between two records it can be saved and resumed."""
+    """Minimises the sum of named loss terms; between two records it can be saved and resumed."""
 
     def __init__(
         self,
@@ -119,15 +139,20 @@ class Training:
         batch_size: int,
         learning_rate: float,
         generator: torch.Generator,
+        optimiser: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer] = adam,
         schedule: str = "cosine",
-        betas: tuple[float, float] = (0.9, 0.999),
-        at_another_rate: Sequence[tuple[Iterable[Tensor], float]] = (),
+        accumulated: Sequence[Accumulated] = (),
         sampling: np.ndarray | None = None,
         record_every: int = 50,
         best_every: int | None = None,
     ):
-        """schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
-        at_another_rate: further parameters, each group with a factor on the learning rate.
+        """parameters: the weights that change with every batch.
+
+        n_cells, batch_size, generator, sampling: of the `Batches`.
+        optimiser: (groups of parameters, learning rate) → any of torch's that leave a weight
+            without gradient alone, as all but LBFGS do.
+        schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
+        accumulated: further weights; each `every` must divide `record_every`.
         best_every: after so many steps, and at the end, go back to the `Best` so far.
 
         Raises UserError for another schedule.
@@ -136,14 +161,16 @@ class Training:
             raise UserError(
                 f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'."
             )
-        groups: list[dict[str, Any]] = [{"params": list(parameters), "rate": 1.0}]
-        groups += [{"params": list(some), "rate": rate} for some, rate in at_another_rate]
+        groups: list[dict[str, Any]] = [
+            {"params": list(p), "every": every, "rate": rate}
+            for p, every, rate in [Accumulated(parameters, 1), *accumulated]
+        ]
         self.steps = steps
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.record_every = record_every
-        # one pass over the weights instead of a dozen: a third of a step's time on a CPU
-        self.optimiser = torch.optim.Adam(groups, lr=learning_rate, betas=betas, fused=True)
+        self.optimiser = optimiser(groups, learning_rate)
+        self.optimiser.zero_grad(set_to_none=True)
         device = groups[0]["params"][0].device
         self.batches = Batches(n_cells, batch_size, generator, device, sampling)
         self.step = 0
@@ -156,38 +183,50 @@ class Training:
         progress: str = "training",
         after_record: Callable[[], None] | None = None,
     ) -> dict[str, list[float]]:
-        """Take the steps that are left; see `train`. after_record is called between records."""
-        report = _Progress(progress, self.steps, self.step)
+        """Take the steps that are left.
+
+        loss_terms: (index, step) → named, weighted scalar losses of the cells `index` (a
+            LongTensor on the parameters' device), which are summed; step counts from 0.
+        progress: what the bar is called; "" for silence. A terminal gets a bar with every term
+            and the time left, a log file a line now and then.
+        after_record: is called between two records, where the training can be saved.
+
+        Returns term → mean over each `record_every` steps, with the sum as "total" and the number
+        of steps done so far as "step". Values stay on the device between the records.
+        Raises UserError when the loss is no longer finite.
+        """
+        report = Progress(progress, self.steps, self.step)
         sums: dict[str, Tensor] = {}
         pending = 0
         while self.step < self.steps:
-            self._set_learning_rate()
-            terms = loss_terms(next(self.batches), self.step)
-            total = reduce(add, terms.values())
-            self.optimiser.zero_grad(set_to_none=True)
-            total.backward()
-            if self.best is not None:
-                self.best.look(total.item())
-            self.optimiser.step()
-            self.step += 1
-            if self.best is not None and self.best.is_due(self.step, self.steps):
-                self.best.go_back()
-            for name, value in (terms | {"total": total}).items():
-                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            for name, value in self._take_step(loss_terms).items():
+                sums[name] = sums[name] + value if name in sums else value
             pending += 1
             if pending == self.record_every or self.step == self.steps:
                 values = (torch.stack([sums[name].float() for name in sums]) / pending).tolist()
                 means = dict(zip(sums, values, strict=True))
                 _require_finite(means, self.step, progress)
-                for name, mean in means.items():
-                    self.history.setdefault(name, []).append(mean)
-                self.history.setdefault("step", []).append(self.step)
+                self._record(means)
                 report.show(self.step, means)
                 sums, pending = {}, 0
                 if after_record is not None and self.step < self.steps:
                     after_record()
         report.close()
         return self.history
+
+    def _take_step(self, loss_terms: LossTerms) -> dict[str, Tensor]:
+        """One batch: its loss, the gradients, new weights. Returns the terms and their "total"."""
+        self._set_learning_rate()
+        terms = loss_terms(next(self.batches), self.step)
+        terms = terms | {"total": reduce(add, terms.values())}
+        terms["total"].backward()
+        if self.best is not None:
+            self.best.look(terms["total"].item())
+        self.step += 1
+        self._update_weights()
+        if self.best is not None and self.best.is_due(self.step, self.steps):
+            self.best.go_back()
+        return {name: value.detach() for name, value in terms.items()}
 
     def _set_learning_rate(self) -> None:
         share = 1.0
@@ -196,13 +235,30 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate * share * group["rate"]
 
+    def _update_weights(self) -> None:
+        """Those whose turn it is; of the others the gradient is kept, for the next to add to."""
+        groups = self.optimiser.param_groups
+        waiting = [p for g in groups if self.step % g["every"] for p in g["params"]]
+        kept = [(parameter, parameter.grad) for parameter in waiting]
+        for parameter in waiting:
+            parameter.grad = None
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
+    def _record(self, means: dict[str, float]) -> None:
+        for name, mean in means.items():
+            self.history.setdefault(name, []).append(mean)
+        self.history.setdefault("step", []).append(self.step)
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `resume` needs to end at the same result: tensors, and plain values for JSON.
 
         The weights themselves and the generators of random numbers are the caller's.
         """
         tensors = {
-            f"adam.{index}.{name}": value
+            f"optimiser.{index}.{name}": value
             for index, moments in self.optimiser.state_dict()["state"].items()
             for name, value in moments.items()
         }
@@ -218,15 +274,16 @@ class Training:
         return tensors, values
 
     def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Go on from what `state` of a training of the same parameters and cells gave."""
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
-            if key.startswith("adam."):
+            if key.startswith("optimiser."):
                 _, index, name = key.split(".")
-                if name != "step":
+                weight = parameters[int(index)]
+                if value.shape == weight.shape:
                     # fused Adam goes through memory, where weights of convolutions lie otherwise
-                    value = torch.empty_like(parameters[int(index)]).copy_(value)  # noqa: PLW2901
+                    value = torch.empty_like(weight).copy_(value)  # noqa: PLW2901
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         self.batches.go_to(tensors["epoch_began_at"], values["position"])
@@ -238,9 +295,9 @@ class Training:
 
 
 class Best:
-    """Weights and Adam's moments as they were when a single batch had the smallest loss so far.
+    """Weights and the optimiser's moments at the smallest loss of a single batch so far.
 
-    The released program keeps these, falls back to them every so often while it plots, which is its
+    The released program keeps these, falls back to them whenever it plots, which it does by
     default, and ends with them. Without that its loss can run away and not come back.
     """
 
@@ -253,13 +310,14 @@ class Best:
         return step % self.every == 0 or step == steps
 
     def look(self, loss: float) -> None:
-        """Keep what is there if this loss, of a batch before its step, is the smallest."""
+        """Keep the present state if its loss, of one batch, is the smallest so far."""
         if loss < self.loss:
             self.loss = loss
             self.kept = {name: tensor.detach().clone() for name, tensor in self._now()}
 
     @torch.no_grad()
     def go_back(self) -> None:
+        """Put the weights and moments back to what was kept."""
         for name, tensor in self._now():
             if name in self.kept:
                 tensor.copy_(self.kept[name])
@@ -280,35 +338,11 @@ def train(
     n_cells: int,
     steps: int,
     *,
-    batch_size: int,
-    learning_rate: float,
-    generator: torch.Generator,
-    schedule: str = "cosine",
     progress: str = "training",
-    record_every: int = 50,
+    **settings: Any,
 ) -> dict[str, list[float]]:
-    """Minimise the sum of the loss terms with Adam.
-
-    loss_terms(index, step): named, weighted scalar losses of the cells `index` (a LongTensor on
-        the device of the parameters), which are summed; step counts from 0.
-    schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
-    progress: what the bar is called; "" for silence. A terminal gets a bar with every term and
-        the time left, a log file a line now and then.
-
-    Returns term → mean over each `record_every` steps, with the sum as "total" and the number of
-    steps done so far as "step". Values stay on the device between the records.
-    Raises UserError when the loss is no longer finite.
-    """
-    return Training(
-        parameters,
-        n_cells,
-        steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        generator=generator,
-        schedule=schedule,
-        record_every=record_every,
-    ).run(loss_terms, progress)
+    """Minimise the sum of the loss terms: a `Training` with these settings, from first to last."""
+    return Training(parameters, n_cells, steps, **settings).run(loss_terms, progress)
 
 
 def _require_finite(means: dict[str, float], step: int, progress: str) -> None:
@@ -318,33 +352,6 @@ def _require_finite(means: dict[str, float], step: int, progress: str) -> None:
             f"the loss '{broken[0]}' stopped being a finite number before step {step} of "
             f"{progress or 'training'}; lower the learning rate or scale the features."
         )
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then in a log, nothing without a name."""
-
-    def __init__(self, name: str, steps: int, done: int = 0):
-        self.name, self.steps, self.first = name, steps, done
-        self.terminal = sys.stderr.isatty()
-        self.started = monotonic()
-        self.next_line = done + (steps - done) / LOG_LINES
-        self.bar = tqdm(total=steps, initial=done, desc=name, disable=not (name and self.terminal))
-
-    def show(self, step: int, means: dict[str, float]) -> None:
-        text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-        self.bar.update(step - self.bar.n)
-        self.bar.set_postfix_str(text)
-        if self.name and not self.terminal and (step >= self.next_line or step == self.steps):
-            self.next_line += (self.steps - self.first) / LOG_LINES
-            left = (monotonic() - self.started) / (step - self.first) * (self.steps - step)
-            print(
-                f"{self.name} {step}/{self.steps}: {text} ({left:.0f} s left)",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def close(self) -> None:
-        self.bar.close()
 
 
 def encode_in_batches(
@@ -359,7 +366,7 @@ def encode_in_batches(
         for start in range(0, max(n_cells, 1), batch_size):
             part = encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
             if encoded is None:
-                # written where it stays: parts that are put together at the end are there twice
+                # filled in place: to join the parts at the end would take the memory twice
                 encoded = np.empty((n_cells, *part.shape[1:]), part.dtype)
             encoded[start : start + len(part)] = part
     assert encoded is not None  # there is one batch at least, if an empty one

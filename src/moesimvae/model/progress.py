@@ -1,0 +1,36 @@
+"""How far a training has come, told on stderr."""
+
+import sys
+from time import monotonic
+
+from tqdm import tqdm
+
+# a log file gets about this many lines from one training
+LOG_LINES = 10
+
+
+class Progress:
+    """A bar on a terminal, a line now and then in a log, nothing without a name."""
+
+    def __init__(self, name: str, steps: int, done: int = 0):
+        self.name, self.steps, self.first = name, steps, done
+        self.terminal = sys.stderr.isatty()
+        self.started = monotonic()
+        self.next_line = done + (steps - done) / LOG_LINES
+        self.bar = tqdm(total=steps, initial=done, desc=name, disable=not (name and self.terminal))
+
+    def show(self, step: int, means: dict[str, float]) -> None:
+        text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        self.bar.update(step - self.bar.n)
+        self.bar.set_postfix_str(text)
+        if self.name and not self.terminal and (step >= self.next_line or step == self.steps):
+            self.next_line += (self.steps - self.first) / LOG_LINES
+            left = (monotonic() - self.started) / (step - self.first) * (self.steps - step)
+            print(
+                f"{self.name} {step}/{self.steps}: {text} ({left:.0f} s left)",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def close(self) -> None:
+        self.bar.close()
