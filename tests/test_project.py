@@ -21,10 +21,6 @@ FLOORS = {
     "cli": GROUND | {"model", "data", "scverse", "newmethod"},
 }
 
-# Modules that import each other, if only for type checkers. Take out what is no circle any more;
-# put nothing in.
-KNOWN_CIRCLES = {frozenset({"model.estimator", "model.fitting"})}
-
 
 def pins(lines):
     """Package → version of every `name==version` line."""
@@ -63,7 +59,7 @@ def test_imports_run_one_way(root):
 def test_no_two_modules_import_each_other(root):
     architecture = runpy.run_path(str(root / "docs" / "architecture.py"))
     graph = architecture["imports_of_modules"](imported)
-    assert architecture["circles"](graph) <= KNOWN_CIRCLES
+    assert architecture["circles"](graph) == set()
 
 
 def test_a_circle_is_seen(root):
