@@ -53,6 +53,11 @@ figure2 supplement synthetic verdict index: setup
 	$(SNAKEMAKE) $@ $(MIRRORED)
 	@echo "Look into results/$@$(if $(filter index,$@),.html)."
 
+# an experiment of your own in config.yaml: make NAME
+.DEFAULT:
+	@$(MAKE) --no-print-directory setup
+	$(SNAKEMAKE) $@ $(MIRRORED)
+
 test: setup ## Run the tests, a file to each core at a time
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 

@@ -24,20 +24,10 @@ include: "workflow/rules/generation.smk"
 localrules:
     all,
     index,
-    demo,
     own,
-    table1,
-    ablation,
-    table2,
-    table2_semisynthetic,
     figure3,
-    table3,
-    table3_subsets,
-    figure4,
-    scale,
     figure2,
     supplement,
-    synthetic,
 
 
 rule all:
@@ -48,10 +38,19 @@ rule all:
         f"{RESULTS}/index.html",
 
 
-rule demo:
-    """Embedded and simulated data: tables, figures and report in a few minutes, no network."""
-    input:
-        experiment_outputs("demo"),
+# A target for each experiment of config.yaml, listed by its title.
+for experiment in TARGETS:
+
+    rule:
+        name:
+            experiment
+        input:
+            experiment_outputs(experiment),
+            extra_outputs(experiment),
+        localrule: True
+
+    *_, target = workflow.rules  # under whatever name another workflow imports it
+    target.docstring = BENCHMARK.experiment(experiment)["title"].rstrip(".") + "."
 
 
 rule own:
@@ -60,58 +59,10 @@ rule own:
         own_outputs,
 
 
-rule table1:
-    """Table 1: MNIST, the published numbers beside every method run here."""
-    input:
-        experiment_outputs("table1"),
-
-
-rule ablation:
-    """MNIST: MoE-Sim-VAE with one part of it taken away at a time."""
-    input:
-        experiment_outputs("ablation"),
-
-
-rule table2:
-    """Table 2, S1 Table: organs of Tabula Muris, with every screened setting."""
-    input:
-        experiment_outputs("table2"),
-
-
-rule table2_semisynthetic:
-    """The same on semi-synthetic organs and sorted PBMC, from a mirror folder."""
-    input:
-        experiment_outputs("table2_semisynthetic"),
-
-
 rule figure3:
     """Figure 3: latent spaces of the organs of Tabula Muris (with all of Table 2)."""
     input:
         experiment_outputs("table2"),
-
-
-rule table3:
-    """Table 3: the four mass cytometry sets of Weber and Robinson, 30 seeds."""
-    input:
-        experiment_outputs("table3"),
-
-
-rule table3_subsets:
-    """Table 3 on subsets of three of its data sets, from a mirror folder."""
-    input:
-        experiment_outputs("table3_subsets"),
-
-
-rule figure4:
-    """Figure 4, S2 Table, S8 Figure: wells of Bodenmiller et al. (config key bodenmiller)."""
-    input:
-        experiment_outputs("figure4"),
-
-
-rule scale:
-    """Time and memory against the number of cells, 10,000 to 1,000,000 simulated ones."""
-    input:
-        experiment_outputs("scale"),
 
 
 rule figure2:
@@ -124,10 +75,3 @@ rule supplement:
     """S2 to S6 Figures: similarity and generation studied, generated cells against real ones."""
     input:
         supplement_outputs(),
-
-
-rule synthetic:
-    """S1 Figure: Gaussian mixtures of 1 to 100 components, as many clusters asked for, and 40."""
-    input:
-        experiment_outputs("synthetic"),
-        f"{RESULTS}/synthetic/s1",

@@ -5,7 +5,7 @@ import pytest
 
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import read_cells
-from moesimvae.data.suspects import earlier
+from moesimvae.data.suspects import codes, earlier
 from sentences import error
 
 
@@ -35,12 +35,12 @@ CLUAP1 CLUL1 FLOT1 MAPK1 gene1 feature_1 f1 V1 Class_II KRT5 EVENTIN SAMD11 LABE
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_results_of_earlier_programs_are_suspects(name):
-    assert earlier(["CD3", name]) == {name}
+    assert earlier(["CD3", name]) | codes(["CD3", name]) == {name}
 
 
 @pytest.mark.parametrize("name", MARKERS)
 def test_genes_and_markers_are_none(name):
-    assert earlier(["CD3", name]) == set()
+    assert earlier(["CD3", name]) | codes(["CD3", name]) == set()
 
 
 def test_a_number_right_behind_makes_a_series_and_no_gene():
@@ -55,6 +55,13 @@ def test_all_suspects_are_named_to_be_dropped(tmp_path):
     assert f"--drop {' '.join([*EARLIER[:20], 'DNA1'])}, or" in error(
         recipes.choose, read_cells(path)
     )
+
+
+def test_a_code_has_no_fractions(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("CD3,treatment,batch\n1.5,1,0.25\n2.5,2,1.75\n0.5,1,2.5\n")
+    assert "leave them out with --drop treatment, or" in error(recipes.choose, read_cells(path))
+    assert recipes.choose(read_cells(path), drop=["treatment"]) == ["CD3", "batch"]
 
 
 def test_of_many_genes_those_called_like_channels_stay(tmp_path):

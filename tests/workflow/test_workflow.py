@@ -33,6 +33,17 @@ def test_targets_are_listed_with_one_line_each(checkout):
         assert re.search(rf"^{target} \(.+\.\)$", printed, re.MULTILINE), printed
 
 
+def test_an_experiment_is_one_block_of_the_configuration(checkout):
+    def add(config):
+        config["experiments"]["mine"] = config["experiments"]["demo"] | {"title": "Of my own"}
+
+    checkout.edit("config.yaml", add)
+    assert "\nmine (Of my own.)\n" in checkout.snakemake("--list").stdout
+    planned = checkout.snakemake("--dry-run", "mine")
+    assert planned.returncode == 0
+    assert "results/mine/report.html" in planned.stdout
+
+
 @pytest.mark.parametrize("targets", [["demo"], ["all"], [t for t in TARGETS[2:] if t != "own"]])
 def test_dry_run_of_every_target(checkout, targets):
     done = checkout.snakemake("--dry-run", *targets)

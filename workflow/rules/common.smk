@@ -147,6 +147,15 @@ def experiment_outputs(name):
     return [f"{RESULTS}/{name}/{file}" for file in files]
 
 
+# Named targets: every experiment but that on the user's own cells, which is a target of its own.
+TARGETS = [name for name in BENCHMARK.experiments() if name != configuration.OWN]
+
+
+def extra_outputs(name):
+    """What the target of an experiment makes beside its tables, figures and page."""
+    return [f"{RESULTS}/synthetic/s1"] if name == "synthetic" else []
+
+
 def own_outputs(wildcards):
     """What the target `own` makes; one sentence where nobody said of which cells."""
     if not OWN:

@@ -26,7 +26,7 @@ from moesimvae.data.fcs import is_scatter
 from moesimvae.data.named import listed
 from moesimvae.data.numerals import no_numbers, written
 from moesimvae.data.preprocessing import preprocess
-from moesimvae.data.suspects import earlier
+from moesimvae.data.suspects import codes, earlier
 from moesimvae.errors import UserError, first_line
 
 FILE = "preprocessing.json"
@@ -213,9 +213,17 @@ def _suspects(file: CellFile, names: list[str]) -> list[str]:
     found = earlier(names)
     if len(names) <= PANEL:
         found |= {name for name in names if _no_marker(name)}
+    told = codes(names)
     if file.kind in ("table", "fcs"):
         found |= {file.cells.var_names[i] for i in _rising(file.cells.X)}
+        told = {name for name in told if _is_whole(file, name)}  # a code has no fractions
+    found |= told
     return [name for name in names if name in found]
+
+
+def _is_whole(file: CellFile, name: str) -> bool:
+    values = file.cells.X[:, file.cells.var_names.get_loc(name)]
+    return bool((values[np.isfinite(values)] % 1 == 0).all())
 
 
 def _rising(values: np.ndarray) -> list[int]:

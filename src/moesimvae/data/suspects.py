@@ -25,10 +25,10 @@ _BEFORE = (
     "orig|original|tech|technical|bio|biological|manual|true|predicted|pred|cell|event|major|minor"
     "|broad|fine"
 )
+CODES = re.compile(rf"(?:(?:{_BEFORE})_)*(?:{_THING})s?(?:_?(?:{_CODE}))*")
 EARLIER = re.compile(
     "|".join(
         [
-            rf"(?:(?:{_BEFORE})_)*(?:{_THING})s?(?:_?(?:{_CODE}))*",
             r"(?:stim|pop)(?:_\d+|_?(?:id|no|nr|num|number|name|index))?",  # and not STIM1, POP4
             # embeddings, neighbourhoods
             r"(?:x_)?(?:(?:opt|fit|hsne|h|a|bh|v)_)?sne(?:_?(?:\d+|[xy]))?|mst(?:_(?:[xy]|\d+)|[xy])?",
@@ -58,8 +58,13 @@ _SERIES = re.compile(r"(pc|dc|ic|ld|nmf|lda|ica|scvi|dim|factor|topic)_?(\d+)")
 _UNNAMED = re.compile(r"\.\.\.\d+")  # as R's readr names a column
 
 
+def codes(names: Sequence[str]) -> set[str]:
+    """Those of the names that look like what tells a cell, where numbers are codes: SampleID."""
+    return {name for name in names if any(map(CODES.fullmatch, _plain(name)))}
+
+
 def earlier(names: Sequence[str]) -> set[str]:
-    """Those of the names that look like results of earlier programs, or like what tells a cell."""
+    """Those of the names that look like results of earlier programs: tSNE1, nCount_RNA."""
     found = {name for name in names if _is_earlier(name)}
     series: dict[str, dict[str, str]] = {}
     for name in names:
@@ -69,9 +74,14 @@ def earlier(names: Sequence[str]) -> set[str]:
 
 
 def _is_earlier(name: str) -> bool:
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    plain = {re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") for text in (name, parted)}
     joined = re.sub(r"[^a-z]", "", name.lower())
     return bool(
-        JOINED.search(joined) or _UNNAMED.fullmatch(name) or any(map(EARLIER.fullmatch, plain))
+        JOINED.search(joined)
+        or _UNNAMED.fullmatch(name)
+        or any(map(EARLIER.fullmatch, _plain(name)))
     )
+
+
+def _plain(name: str) -> set[str]:
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return {re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") for text in (name, parted)}

@@ -163,7 +163,7 @@ def _layout(path: Path) -> _Layout:
         if not line.strip():
             what = "has an empty first line" if line else "is empty"
             raise UserError(f"{path} {what}; its first line must name the features.")
-        separator = separator or max(SEPARATORS, key=lambda sign: len(_record([line], sign)))
+        separator = separator or max(SEPARATORS, key=lambda sign: _parts(line, sign))
         names = [_unquoted(name) for name in _record(chain([line], lines), separator)]
         _require_names(path, names)
         fields, empty, example = _counted(path, lines, separator, line)
@@ -178,13 +178,23 @@ def _layout(path: Path) -> _Layout:
     return _fitted(path, names, separator, above, fields or len(names), empty)
 
 
+def _parts(line: str, separator: str) -> tuple[bool, int]:
+    """Whether a line's quoted fields end where the separator stands, and how many fields it has."""
+    try:
+        next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
+        whole = True
+    except csv.Error:
+        whole = False
+    return whole, len(_record([line], separator))
+
+
 def _record(lines: Iterable[str], separator: str) -> list[str]:
     return next(csv.reader(lines, delimiter=separator, skipinitialspace=True))
 
 
 def _unquoted(text: str) -> str:
     text = text.strip()
-    while len(text) > 1 and text[0] + text[-1] in _QUOTES:
+    while len(text) > 2 and text[0] + text[-1] in _QUOTES:
         text = text[1:-1].strip()
     return text
 
