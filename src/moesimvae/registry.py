@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
-from moesimvae.layers import TRANSFORMED  # noqa: F401 - for figures
 from moesimvae.nouns import Method
 
 Block = dict[str, Any]

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from anndata.io import read_elem
 from sklearn.decomposition import PCA
 
-from moesimvae import registry
 from moesimvae.errors import UserError
+from moesimvae.layers import TRANSFORMED
 from moesimvae.model.projection import umap_projection
 
 MAX_POINTS = 20_000
@@ -86,7 +86,7 @@ def components(features: str | Path) -> pd.DataFrame:
     """
     with h5py.File(features, "r") as file:  # nothing but what is looked at
         obs = read_elem(file["obs"])
-        layer = next((name for name in registry.TRANSFORMED if f"layers/{name}" in file), None)
+        layer = next((name for name in TRANSFORMED if f"layers/{name}" in file), None)
         values = read_elem(file[f"layers/{layer}" if layer else "X"])
     names = obs.index.to_numpy(str)
     train = np.ones(len(names), bool)
