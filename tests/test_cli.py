@@ -417,6 +417,31 @@ def test_interrupted(fcs, tmp_path, sent):
     assert not list(out.glob(".moesimvae-*"))
 
 
+def test_an_interrupt_inside_a_callback_is_not_lost():
+    """Python ignores what is raised while an object is collected."""
+    code = """if True:
+        import os, signal, time
+        from moesimvae import cli
+
+        class Collected:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0)
+
+        cli._hear_every_interrupt()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        Collected()
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            print("heard")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
 def test_the_same_command_goes_on_after_an_interrupt(fcs, tmp_path, run, monkeypatch):
     from moesimvae.model import fitting, storage
 

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "cells", "") is None:
         options.cells = options.cells_behind.pop()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
+    _hear_every_interrupt()
     with warnings.catch_warnings(), one_sentence():
         warnings.simplefilter("ignore")  # of libraries, on what the user cannot change
         try:
@@ -74,6 +75,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{_what_is_left(options)}"
             ) from error
     return 0
+
+
+def _hear_every_interrupt() -> None:
+    """Send an interrupt again that was lost where Python cannot raise it.
+
+    Where a callback of the garbage collector or of a library in C is running, Python prints the
+    exception as "ignored" and goes on: Ctrl-C would do nothing.
+    """
+
+    def send_again(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        else:
+            sys.__unraisablehook__(unraisable)
+
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    sys.unraisablehook = send_again
 
 
 def _what_is_left(options: argparse.Namespace) -> str:
