@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import igraph
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import csr_matrix, diags, triu, vstack
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
@@ -28,28 +27,35 @@ SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
 # ---------------------------------------------------------------------- neighbours
 
 
-def neighbour_graph(
+def nearest_neighbours(
     points: np.ndarray, n_neighbors: int, seed: int, search: NeighbourSearch | None = None
-) -> csr_matrix:
-    """Directed graph of the `n_neighbors` nearest neighbours, the cell itself left out.
+) -> np.ndarray:
+    """Numbers of the nearest neighbours of each cell, the nearest first, the cell itself left out.
 
     points: (n_cells, n_dimensions). search: one of these points with n_neighbors + 1 neighbours,
-    if there is one already. Returns (n_cells, n_cells) CSR of ones, float32.
+    if there is one already. Returns (n_cells, n_neighbors), at most n_cells − 1 of them.
     """
-    n_cells = len(points)
-    n_neighbors = min(n_neighbors, n_cells - 1)
-    if search is None and n_cells <= EXACT_UP_TO:
+    n_neighbors = min(n_neighbors, len(points) - 1)
+    if search is None and len(points) <= EXACT_UP_TO:
         with threadpool_limits(1):  # which of two equally near ones is found must not depend on it
             nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
-            neighbours = nearest.kneighbors(return_distance=False)
-    else:
-        # it lists the cell itself too, as a rule first, but not where cells coincide
-        search = search or NeighbourSearch(points, n_neighbors + 1, "euclidean", seed)
-        neighbours = without_self(search.neighbours)
-    targets = neighbours.ravel()
-    starts = np.arange(0, targets.size + 1, n_neighbors)
-    weights = np.ones(targets.size, dtype=np.float32)
-    return csr_matrix((weights, targets, starts), shape=(n_cells, n_cells))
+            return nearest.kneighbors(return_distance=False)
+    # it lists the cell itself too, as a rule first, but not where cells coincide
+    search = search or NeighbourSearch(points, n_neighbors + 1, "euclidean", seed)
+    return without_self(search.neighbours)
+
+
+def neighbour_graph(points: np.ndarray, n_neighbors: int, seed: int) -> csr_matrix:
+    """Directed graph of the `nearest_neighbours`: (n_cells, n_cells) CSR of ones, float32."""
+    return graph_of(nearest_neighbours(points, n_neighbors, seed))
+
+
+def graph_of(neighbours: np.ndarray) -> csr_matrix:
+    """Directed graph of neighbours (n_cells, k): (n_cells, n_cells) CSR of ones, float32."""
+    n_cells, n_neighbors = neighbours.shape
+    starts = np.arange(0, neighbours.size + 1, n_neighbors)
+    weights = np.ones(neighbours.size, dtype=np.float32)
+    return csr_matrix((weights, neighbours.ravel(), starts), shape=(n_cells, n_cells))
 
 
 def apart(points: np.ndarray, n_neighbors: int, seed: int) -> np.ndarray:
@@ -181,19 +187,6 @@ def by_modularity(
     return np.column_stack(
         [potts(between, degree, resolution / degree.sum(), seed) for resolution in resolutions]
     )
-
-
-def by_distance(points: np.ndarray, fine: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
-    """Fine communities joined by average linkage of their means: (n_fine, len(numbers)) numbers.
-
-    points: (n_cells, n_dimensions); numbers: how many groups to cut the tree into.
-    """
-    sizes = np.bincount(fine)
-    if len(sizes) == 1:
-        return np.zeros((1, len(numbers)), dtype=int)
-    means = np.column_stack([np.bincount(fine, column) for column in points.T]) / sizes[:, None]
-    tree = linkage(means, "average")
-    return np.column_stack([fcluster(tree, number, "maxclust") for number in numbers])
 
 
 def together(groups: np.ndarray) -> np.ndarray:

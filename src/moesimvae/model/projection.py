@@ -15,6 +15,7 @@ Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 # "auto": with hundreds of noisy features distances mean little, and searching takes long
 AUTO_PCA_ABOVE = 100
 AUTO_PCA = 50
+FEWEST_PCA, COUNTED_CELLS = 15, 3000  # of `count_components`
 # metrics that mean the same, or nearly, between principal components as between features
 ROTATION_INVARIANT = ("euclidean", "l2", "cosine")
 # cells that UMAP searches with all pairs; above it the neighbours come from `NeighbourSearch`
@@ -48,6 +49,32 @@ def fitted_components(
     )
     with threadpool_limits(1):  # sums must not depend on the number of threads
         return pca.fit_transform(matrix), pca.transform
+
+
+def count_components(matrix: Matrix, seed: int) -> int:
+    """How many principal components to measure distances in: twice those above chance, 15 to 50.
+
+    Above chance are those of larger variance than the first of the same values with each feature
+    shuffled among the cells (Horn's parallel analysis, 1965). Twice as many, since components
+    below that line still hold part of small groups; all 50 drown these in noise. Of many cells
+    3,000 are looked at. matrix: (n_cells, n_features).
+    """
+    from sklearn.decomposition import PCA
+
+    random = np.random.default_rng(seed)
+    some = np.arange(matrix.shape[0])
+    if len(some) > COUNTED_CELLS:
+        some = np.sort(random.choice(len(some), COUNTED_CELLS, replace=False))
+    rows: Any = matrix[some]
+    part = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+    most = min(AUTO_PCA, *part.shape)
+    with threadpool_limits(1):
+        real = PCA(most, svd_solver="randomized", random_state=seed).fit(part)
+        by_chance = PCA(1, svd_solver="randomized", random_state=seed).fit(
+            random.permuted(part, axis=0)
+        )
+    above = (real.explained_variance_ > by_chance.explained_variance_[0]).sum()
+    return int(np.clip(2 * above, FEWEST_PCA, AUTO_PCA))
 
 
 class NeighbourSearch:

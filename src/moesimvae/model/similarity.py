@@ -11,7 +11,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,21 +23,25 @@ from torch import Tensor
 
 from moesimvae import files
 from moesimvae.errors import UserError
+from moesimvae.model import cutting
 from moesimvae.model.graphs import (
     apart,
-    by_distance,
     by_modularity,
     fine_communities,
+    graph_of,
     jaccard_graph,
-    neighbour_graph,
+    nearest_neighbours,
     potts,
     symmetric,
     together,
 )
 from moesimvae.model.projection import (
+    AUTO_PCA_ABOVE,
+    BLOCK,
     ROTATION_INVARIANT,
     Matrix,
     NeighbourSearch,
+    count_components,
     landmark_cells,
     principal_components,
     umap_projection,
@@ -87,23 +91,17 @@ class UmapDistance:
 
 @dataclass(frozen=True)
 class Communities:
-    """S_ij = how far density and distance agree that i and j are of one group, for uneven groups.
+    """S_ij = share of the repeats in which i and j are in one of exactly K groups.
 
     The graph of shared nearest neighbours (as PhenoGraph's) is split into some hundred fine
-    communities, and these are joined again in two ways: by modularity, which finds gaps in the
-    density but, at any one resolution, joins small groups and splits large ones; and by average
-    linkage of their means, which does not mind sizes but sees no gaps. G_ij is the share of
-    resolutions, and L_ij the share of heights of the tree, at which i and j are together;
-    min(G_ij, L_ij) is large where neither way separates them: m. Eq 7 joins cells with S above a
-    half, hence S_ij = m^s / (m^s + (1 − m)^s) with s = `sharpness`, which leaves a half where it is
-    and moves the rest towards 0 and 1: of values between, the gate makes mixtures of clusters, in
-    which rare groups are lost. S is the mean over `repeats`.
+    communities, and these are joined until as many groups are left as clusters are asked for, in
+    several ways, of which the purest is taken (`cutting.cut`). A repeat begins with other fine
+    communities. For populations of very uneven size, which `umap_knn` cuts into even parts.
 
-    n_neighbors: of the graph. n_pca: as in UmapKnn.
-    resolutions: lowest and highest, of 9 at equal ratios; 1 is modularity itself.
-    groups: fewest and most that the tree is cut into, 5 numbers at equal ratios, though not so
-        many that they had fewer than 25 cells on average. None: from 3/8 to 3/2 of the number of
-        clusters asked for, whose middle leaves a quarter of the clusters to spare.
+    n_neighbors: of the graph. n_pca: principal components that distances are measured in; None
+        takes all features; "auto" takes twice as many as stand out from chance, 15 to 50
+        (`projection.count_components`), where there are more than 100 features.
+    resolutions: lowest and highest, of 8 at equal ratios; 1 is modularity itself.
     balance: cells are drawn into batches with probability ∝ (size of their group)^−balance,
         since two cells of a rare group hardly meet in a batch otherwise. 0: evenly.
     landmarks: with more cells than that, all is done with so many of them, drawn at random, and
@@ -112,9 +110,7 @@ class Communities:
 
     n_neighbors: int = 30
     n_pca: int | str | None = "auto"
-    resolutions: Sequence[float] = (0.05, 1.0)
-    groups: Sequence[int] | None = None
-    sharpness: float = 4.0
+    resolutions: Sequence[float] = (0.05, 0.5)
     repeats: int = 3
     balance: float = 1.0
     landmarks: int = 50_000
@@ -346,12 +342,14 @@ def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
 RARE_CELLS = 20
 RARE_SHARE = 0.001
 # raise it with every change that gives other communities
-COMMUNITIES_VERSION = 2
-N_RESOLUTIONS = 9
-N_CUTS = 5
-SMALLEST_GROUP = 25  # cells, on average, of the tree's groups
+COMMUNITIES_VERSION = 3
+N_RESOLUTIONS = 8
+# beyond those of the parameters: what the number of clusters is estimated from goes up to 1
+ESTIMATED_UP_TO = 1.0
 COUNTED_SHARE = 0.001  # of the cells that a group must hold to count as a cluster
 VOTERS = 5  # landmarks that vote on where another cell belongs
+# cells whose nearest neighbours tell how pure groups are
+PURITY_CELLS, PURITY_NEIGHBOURS = 5_000, 15
 
 
 def _build_communities(
@@ -362,27 +360,56 @@ def _build_communities(
     batch_size: int,
     cache: str | Path | None,
 ) -> Similarity:
-    points = principal_components(cells, parameters.n_pca, seed)
-    arrays, hit = _find_communities(parameters, cells, points, seed, cache)
-    fine = arrays["fine"]
-    groups = parameters.groups
-    if groups is None:
-        groups = max(2, round(3 / 8 * n_clusters)), max(2, round(3 / 2 * n_clusters))
-    tables = np.minimum(arrays["modularity"], _cut_tree(parameters, groups, points, fine, seed))
-    sampling = _balance(fine, tables, parameters.balance) if parameters.balance else None
-    tables = _sharpen(tables, parameters.sharpness)
+    groups, facts = group(parameters, cells, seed, n_clusters, cache)
+    sampling = None
+    if parameters.balance:
+        sampling = _balance(cutting.vote(groups, n_clusters), parameters.balance)
+    same = torch.eye(n_clusters).expand(groups.shape[1], n_clusters, n_clusters)
     return Similarity(
-        lambda index, fine, tables: shared_groups(fine[index], tables),
-        (torch.from_numpy(fine), torch.from_numpy(tables)),
+        lambda index, groups: shared_groups(groups[index], same.to(groups.device)),
+        (torch.from_numpy(groups),),
         sampling=sampling,
-        facts={"from_cache": hit, "fine_communities": int(fine.max()) + 1},
+        facts=facts,
     )
 
 
-def _sharpen(tables: np.ndarray, sharpness: float) -> np.ndarray:
-    """m^s / (m^s + (1 − m)^s): 0, a half and 1 stay, what lies between moves away from a half."""
-    same, apart = tables**sharpness, (1 - tables) ** sharpness
-    return (same / (same + apart)).astype(np.float32)
+def group(
+    parameters: Communities,
+    cells: Matrix,
+    seed: int,
+    n_clusters: int,
+    cache: str | Path | None = None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The groups behind the similarity "communities": (n_cells, repeats) int16; facts, JSON-able.
+
+    In each repeat exactly `n_clusters`, fewer only where there are not as many fine communities.
+    """
+    points, n_pca = _components(parameters, cells, seed)
+    parameters = replace(parameters, n_pca=n_pca)
+    arrays, hit = _find_communities(parameters, cells, points, seed, cache)
+    chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
+    part = _make_dense(points if chosen is None else points[chosen])
+    labels, purities = cutting.cut(
+        part,
+        arrays["fine"],
+        arrays["groups"][:, :, :N_RESOLUTIONS],
+        n_clusters,
+        seed,
+        chosen=arrays["purity_cells"],
+        neighbours=arrays["purity_neighbours"],
+        gaussian=points is not cells,
+    )
+    labels = labels.astype(np.int16)
+    if chosen is not None:
+        labels = _place(labels, chosen, points.shape[0], arrays["voters"])
+    facts = {
+        "from_cache": hit,
+        "components": points.shape[1],
+        "fine_communities": int(arrays["fine"].max()) + 1,
+        "joined_by": next(iter(purities)),
+        "purity": {way: round(value, 4) for way, value in purities.items()},
+    }
+    return labels, facts
 
 
 def shared_groups(fine: Tensor, tables: Tensor) -> Tensor:
@@ -412,12 +439,14 @@ def estimate_n_clusters(
     cells: (n_cells, n_features), dense or CSR, finite. cache: as in `build`.
     """
     parameters = Communities()
-    points = principal_components(cells, parameters.n_pca, seed)
+    points, n_pca = _components(parameters, cells, seed)
+    parameters = replace(parameters, n_pca=n_pca)
     arrays, _ = _find_communities(parameters, cells, points, seed, cache)
     numbers = []
-    for fine, table in zip(arrays["fine"].T, arrays["modularity"], strict=True):
-        groups = consensus(table, np.bincount(fine, minlength=len(table)), seed, 0.75)[fine]
-        numbers.append((np.bincount(groups) >= COUNTED_SHARE * len(fine)).sum())
+    for fine, groups in zip(arrays["fine"].T, arrays["groups"], strict=True):
+        sizes = np.bincount(fine, minlength=len(groups))
+        found = consensus(together(groups), sizes, seed, 0.75)[fine]
+        numbers.append((np.bincount(found) >= COUNTED_SHARE * len(fine)).sum())
     return int(np.median(numbers))
 
 
@@ -435,36 +464,45 @@ def consensus(
     return potts(table * np.outer(sizes, sizes), np.maximum(sizes, 1e-9), agreement, seed)
 
 
-def _balance(fine: np.ndarray, tables: np.ndarray, balance: float) -> np.ndarray:
-    """Probability of each cell ∝ (Σ_j S_ij)^−balance, (n_cells,) float64.
+def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
+    """Probability of each cell ∝ (size of its group)^−balance, (n_cells,) float64.
 
     A group counts as at least `RARE_CELLS` cells and `RARE_SHARE` of all: batches would be full
     of the few cells that resemble no other.
     """
-    group_size = np.zeros(len(fine))
-    for community, table in zip(fine.T, tables.astype(np.float64), strict=True):
-        group_size += (table @ np.bincount(community, minlength=len(table)))[community]
-    group_size /= len(tables)
-    least = max(RARE_CELLS, RARE_SHARE * len(fine))
-    probability = np.maximum(group_size, least) ** -balance
+    least = max(RARE_CELLS, RARE_SHARE * len(groups))
+    probability = np.maximum(np.bincount(groups)[groups], least) ** -float(balance)
     return probability / probability.sum()
+
+
+def _components(parameters: Communities, cells: Matrix, seed: int) -> tuple[Matrix, int | None]:
+    """The cells' principal components, and how many they are; None for the cells themselves."""
+    n_pca: Any = parameters.n_pca
+    if n_pca == "auto":
+        n_pca = count_components(cells, seed) if cells.shape[1] > AUTO_PCA_ABOVE else None
+    return principal_components(cells, n_pca, seed), n_pca
 
 
 def _find_communities(
     parameters: Communities, cells: Matrix, points: Matrix, seed: int, cache: str | Path | None
 ) -> tuple[Arrays, bool]:
-    """fine (n_cells, repeats) int16; modularity (repeats, n_fine, n_fine) float32; from the cache?
+    """What `_partition` gives; and whether it comes from the cache.
 
     points: the principal components of the cells.
     """
     wanted = asdict(parameters)
-    for name in ("groups", "sharpness", "balance"):  # what this part does not depend on
-        del wanted[name]
+    del wanted["balance"]  # what this part does not depend on
     key = {"communities": COMMUNITIES_VERSION, "seed": seed, **wanted}
     return _load_or_compute(cache, cells, key, lambda: _partition(parameters, points, seed))
 
 
 def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
+    """Of the landmarks, or of all cells where these are few enough:
+
+    fine: (n_cells, repeats) int16; groups: (repeats, n_fine, n_resolutions) int16, those of the
+    parameters first; voters: (n_others, VOTERS) landmarks nearest to each other cell, the nearest
+    first; purity_cells, purity_neighbours: as in `cutting.purity`.
+    """
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     part = _make_dense(points if chosen is None else points[chosen])
     part = apart(part, parameters.n_neighbors, seed)
@@ -472,55 +510,50 @@ def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     if chosen is not None:
         k = min(parameters.n_neighbors, len(part) - 1) + 1
         search = NeighbourSearch(part, k, "euclidean", seed)
-    graph = neighbour_graph(part, parameters.n_neighbors, seed, search)
-    graph = symmetric(jaccard_graph(graph))
+    neighbours = nearest_neighbours(part, parameters.n_neighbors, seed, search)
+    graph = symmetric(jaccard_graph(graph_of(neighbours)))
+    voters = np.empty((0, VOTERS), dtype=np.int32)
+    if chosen is not None and search is not None:
+        near = [near for _, near, _ in search.others(points, chosen, VOTERS)]
+        voters = np.concatenate(near).astype(np.int32)
 
     lowest, highest = parameters.resolutions
     resolutions = np.geomspace(lowest, highest, N_RESOLUTIONS)
-    found, modularity = [], []
+    step = resolutions[1] / resolutions[0]
+    while resolutions[-1] * step <= ESTIMATED_UP_TO * step**0.5:
+        resolutions = np.append(resolutions, resolutions[-1] * step)
+    found, groups = [], []
     for repeat in range(parameters.repeats):
         own_seed = seed * parameters.repeats + repeat
         communities = fine_communities(graph, own_seed)
         found.append(communities)
-        modularity.append(together(by_modularity(graph, communities, resolutions, own_seed)))
-    fine: np.ndarray = np.column_stack(found).astype(np.int16)
-    if chosen is not None and search is not None:
-        fine = _place(fine, chosen, points, search)
-    return {"fine": fine, "modularity": _stack(modularity)}
+        groups.append(by_modularity(graph, communities, resolutions, own_seed))
+    n_fine = max(map(len, groups))
+    random = np.random.default_rng(seed)
+    some = random.choice(len(part), min(PURITY_CELLS, len(part)), replace=False)
+    return {
+        "fine": np.column_stack(found).astype(np.int16),
+        "groups": np.stack(
+            [np.pad(table, ((0, n_fine - len(table)), (0, 0))) for table in groups]
+        ).astype(np.int16),
+        "voters": voters,
+        "purity_cells": some,
+        "purity_neighbours": neighbours[some, :PURITY_NEIGHBOURS],
+    }
 
 
-def _cut_tree(
-    parameters: Communities, groups: Sequence[int], points: Matrix, fine: np.ndarray, seed: int
-) -> np.ndarray:
-    """(repeats, n_fine, n_fine): how often fine communities are together in cuts of the tree."""
-    chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
-    if chosen is not None:
-        points, fine = points[chosen], fine[chosen]
-    part = _make_dense(points)
-    fewest, most = groups
-    cuts = np.geomspace(fewest, most, N_CUTS).round().astype(int)
-    cuts = np.minimum(cuts, max(2, len(part) // SMALLEST_GROUP))
-    return _stack([together(by_distance(part, communities, cuts)) for communities in fine.T])
-
-
-def _place(
-    fine: np.ndarray, chosen: np.ndarray, points: Matrix, search: NeighbourSearch
-) -> np.ndarray:
-    """The landmarks' communities (n_landmarks, repeats) → those of all cells (n_cells, repeats)."""
-    everywhere = np.empty((points.shape[0], fine.shape[1]), dtype=fine.dtype)
-    everywhere[chosen] = fine
-    for rows, near, _ in search.others(points, chosen, VOTERS):
-        votes = fine[near]  # (rows, voters, repeats), the nearest voter first
+def _place(labels: np.ndarray, chosen: np.ndarray, n_cells: int, voters: np.ndarray) -> np.ndarray:
+    """The landmarks' labels (n_landmarks, repeats) → those of all cells (n_cells, repeats)."""
+    everywhere = np.empty((n_cells, labels.shape[1]), dtype=labels.dtype)
+    everywhere[chosen] = labels
+    others = np.setdiff1d(np.arange(n_cells), chosen, assume_unique=True)
+    for start in range(0, len(others), BLOCK):
+        votes = labels[voters[start : start + BLOCK]]  # (rows, voters, repeats)
         agreeing = (votes[:, :, None] == votes[:, None]).sum(axis=2)
         first_of_most = agreeing.argmax(axis=1)[:, None]
-        everywhere[rows] = np.take_along_axis(votes, first_of_most, axis=1)[:, 0]
+        placed = np.take_along_axis(votes, first_of_most, axis=1)[:, 0]
+        everywhere[others[start : start + BLOCK]] = placed
     return everywhere
-
-
-def _stack(tables: list[np.ndarray]) -> np.ndarray:
-    """(n, n) tables of several sizes, filled up with 0, as one array."""
-    size = max(map(len, tables))
-    return np.stack([np.pad(table, (0, size - len(table))) for table in tables])
 
 
 def _make_dense(matrix: Matrix) -> np.ndarray:
