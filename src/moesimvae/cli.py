@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import moesimvae
 from moesimvae import files, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
-from moesimvae.data.named import listed
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
+from moesimvae.names import listed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jsonschema
 import yaml
 
 from moesimvae.errors import UserError
+from moesimvae.names import near
 from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
@@ -277,8 +277,7 @@ def _known(names: Any, known: Any, where: str, kind: str) -> None:
 
 def _choice(name: object, known: Any) -> str:
     names = [str(k) for k in known if k is not None]
-    near = get_close_matches(str(name), names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = "".join(f"did you mean '{other}'? " for other in near(name, names, most=1))
     shown = sorted(names)[:MANY]
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return f"{hint}allowed: {', '.join(shown) or 'none'}{more}"

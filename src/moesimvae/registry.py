@@ -7,12 +7,14 @@ files lie beside the file with the block (`docs/own_method.md`).
 """
 
 import hashlib
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
+from moesimvae.names import near_or_all
 from moesimvae.nouns import Method
 
 Block = dict[str, Any]
@@ -67,7 +69,7 @@ def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()
     if base not in others:
         raise UserError(
             f"{path}: '{name}' extends '{base}', which is no other block there that stands for "
-            f"itself; did you mean {_near(base, others)}?"
+            f"itself; did you mean {near_or_all(base, others)}?"
         )
     taken = _extended(base, blocks, path, (*below, name))
     taken = {key: value for key, value in taken.items() if key not in Method.NOT_TAKEN_OVER}
@@ -123,7 +125,7 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
     for key, value in block.items():
         if key not in kinds:
             raise UserError(
-                f"{where} has an unknown key '{key}'; did you mean {_near(str(key), kinds)}?"
+                f"{where} has an unknown key '{key}'; did you mean {near_or_all(key, kinds)}?"
             )
         if not kinds[key].fits(value):
             raise UserError(f"{where} has {key}: {value!r}; give {kinds[key].words}.")
@@ -170,16 +172,37 @@ def _hash(files: Iterable[Path]) -> str:
 def block(blocks: dict[str, Block], name: str, kind: str) -> Block:
     """The block called `name`; UserError with the nearest known names when there is none."""
     if name not in blocks:
-        raise UserError(f"unknown {kind} '{name}'; did you mean one of: {_near(name, blocks)}?")
+        raise UserError(
+            f"unknown {kind} '{name}'; did you mean one of: {near_or_all(name, blocks)}?"
+        )
     return blocks[name]
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """The known names that are like this one, or else all."""
-    from difflib import get_close_matches
+def call(
+    functions: Mapping[str, Callable[..., Any]],
+    kind: str,
+    settings: Mapping[str, Any],
+    *arguments: Any,
+) -> Any:
+    """Call the function named by `settings[kind]` with `arguments`, then the other settings.
 
-    known = sorted(known)
-    return ", ".join(get_close_matches(name, known, n=3) or known)
+    Raises UserError when there is no such function or it does not take these settings.
+    """
+    parameters = dict(settings)
+    name = parameters.pop(kind, None)
+    if name not in functions:
+        raise UserError(
+            f"unknown {kind} '{name}' in the data set's registry block; give one of: "
+            f"{', '.join(sorted(functions))}."
+        )
+    try:
+        inspect.signature(functions[name]).bind(*arguments, **parameters)
+    except TypeError as error:
+        raise UserError(
+            f"the {kind} '{name}' in the data set's registry block cannot take the parameters "
+            f"{parameters} ({error}); compare them with its description."
+        ) from error
+    return functions[name](*arguments, **parameters)
 
 
 def in_words(settings: Block) -> str:

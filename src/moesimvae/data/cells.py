@@ -32,10 +32,10 @@ from moesimvae.data import hdf5, tenx, writable
 from moesimvae.data.content import archive
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of, is_tenx_parts
-from moesimvae.data.named import listed, near, require_unique
 from moesimvae.data.orientation import OF_GENES, genes_in_rows
 from moesimvae.data.table import read_table
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import hint, listed, require_unique
 
 BACKED_BYTES = 4 << 30
 
@@ -167,7 +167,7 @@ def find_column(file: CellFile, name: str, what: str) -> int:
         if len(found) == 1:
             return int(found[0])
     raise UserError(
-        f"{file.path} has no {what} '{name}'; {near(name, [*cells.var_names, *cells.obs])}."
+        f"{file.path} has no {what} '{name}'; {hint(name, [*cells.var_names, *cells.obs])}."
     )
 
 
@@ -192,7 +192,7 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
         )
     else:
         raise UserError(
-            f"{file.path} has no column '{name}' in obs; {near(name, list(file.cells.obs))}."
+            f"{file.path} has no column '{name}' in obs; {hint(name, list(file.cells.obs))}."
         )
     gated = np.isfinite(values)
     if (values[gated] != np.round(values[gated])).any():

@@ -25,8 +25,8 @@ import scipy.sparse as sp
 
 from moesimvae.data.cells import read_cells
 from moesimvae.data.content import archive
-from moesimvae.data.named import listed, near, require_unique
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import hint, listed, require_unique
 from moesimvae.registry import Block
 
 Raw = Mapping[str, str | Path]
@@ -105,7 +105,7 @@ def _settings(block: Block, needed: Sequence[str], further: Sequence[str]) -> di
 
 def _require_column(name: str, table: pd.DataFrame, what: str) -> None:
     if name not in table:
-        raise UserError(f"{what} '{name}'; {near(name, list(table.columns))}.")
+        raise UserError(f"{what} '{name}'; {hint(name, list(table.columns))}.")
 
 
 # ---------------------------------------------------------------------- the archive
@@ -122,7 +122,7 @@ def _members(
         if (many := found.count(wanted)) != 1:
             raise UserError(
                 f"{path} holds {'no' if many == 0 else many} {wanted}, expected one with the "
-                f"counts of {population}; {near(wanted, found) if many == 0 else 'fetch it again'}."
+                f"counts of {population}; {hint(wanted, found) if many == 0 else 'fetch it again'}."
             )
         tables.append(members.getinfo(wanted))
     locked = [info.filename for info in tables if info.flag_bits & 1]

@@ -25,8 +25,8 @@ import pandas as pd
 from moesimvae.data.cells import CellFile, column_as_text, find_column, from_fcs, read_cells
 from moesimvae.data.content import archive
 from moesimvae.data.fcs import read_fcs
-from moesimvae.data.named import listed, near
 from moesimvae.errors import UserError
+from moesimvae.names import hint, listed
 from moesimvae.registry import Block
 
 Raw = Mapping[str, str | Path]
@@ -158,7 +158,7 @@ def _known(found: Any, known: list[str], where: str) -> None:
         if name not in known:
             raise UserError(
                 f"{where} the population '{name}', which is none of the {len(known)} of the "
-                f"registry block; {near(name, known).replace('it has', 'these are')}."
+                f"registry block; {hint(name, known).replace('it has', 'these are')}."
             )
 
 

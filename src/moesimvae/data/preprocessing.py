@@ -14,10 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
-from moesimvae.data import named
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import training
 from moesimvae.errors import UserError
+from moesimvae.registry import call
 
 Matrix = np.ndarray | sp.csr_matrix
 # stored values of a sparse matrix that are worked on at a time, in float64 (some 100 MB)
@@ -30,7 +30,7 @@ def preprocess(cells: AnnData, steps: Iterable[dict[str, Any]]) -> AnnData:
     Raises UserError for an unknown step and for parameters that a step does not take.
     """
     for settings in steps:
-        cells = named.call(STEPS, "step", settings, cells)
+        cells = call(STEPS, "step", settings, cells)
     cells.X = cells.X.astype(np.float32, copy=False)
     return cells
 

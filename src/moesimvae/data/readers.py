@@ -15,10 +15,10 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data import counts, cytometry, named, simulate
+from moesimvae.data import counts, cytometry, simulate
 from moesimvae.data.content import opened
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
+from moesimvae.registry import Block, call
 
 Raw = Mapping[str, str | Path]
 Cells = tuple[anndata.AnnData, pd.DataFrame]
@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 
 def read(block: Block, raw_files: Raw) -> Cells:
     """Read a data set with the reader that its block names; UserError when there is no such one."""
-    return named.call(READERS, "reader", {"reader": block.get("reader")}, block, raw_files)
+    return call(READERS, "reader", {"reader": block.get("reader")}, block, raw_files)
 
 
 def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def _images(images: np.ndarray, digits: np.ndarray, cell: list[str]) -> Cells:
 
 def simulated(block: Block, raw_files: Raw) -> Cells:
     """Cells from the simulator that the block's `simulate` names, with its parameters."""
-    return named.call(simulate.SIMULATORS, "simulator", block["simulate"])
+    return call(simulate.SIMULATORS, "simulator", block["simulate"])
 
 
 READERS: dict[str, Callable[[Block, Raw], Cells]] = {

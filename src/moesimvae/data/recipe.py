@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from moesimvae import files
 from moesimvae.data import guess
 from moesimvae.data.cells import CellFile
 from moesimvae.data.fcs import is_scatter
-from moesimvae.data.named import listed
 from moesimvae.data.numerals import no_numbers, written
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.suspects import codes, earlier
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import listed, near
 
 FILE = "preprocessing.json"
 FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
@@ -191,9 +190,9 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
             else [name for name in names if fnmatchcase(name, pattern)]
         )
         if not these:
-            near = get_close_matches(pattern, names, n=3) or names[:5]
+            others = near(pattern, names) or names[:5]
             raise UserError(
-                f"{file.path} has no feature '{pattern}'; did you mean one of: {', '.join(near)}?"
+                f"{file.path} has no feature '{pattern}'; did you mean one of: {', '.join(others)}?"
             )
         found += these
     return found

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data.content import opened
-from moesimvae.data.named import require_unique
 from moesimvae.data.numerals import NUMBER, no_numbers
 from moesimvae.data.orientation import GENE_COLUMNS
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import require_unique
 
 SEPARATORS = "\t;,"  # of two that part the line of names alike, the first
 # lower case, letters and digits alone; what genes are called by tells them in rows (`orientation`)
