@@ -28,6 +28,7 @@ rule screening:
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        metrics=REGISTRY / "metrics.yaml",
     output:
         screening=f"{RESULTS}/{{experiment}}/screening.csv",
         selection=f"{RESULTS}/{{experiment}}/selection.csv",

@@ -17,6 +17,7 @@ import pandas as pd
 from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
+from moesimvae.nouns import Metric
 
 Block = dict[str, Any]
 
@@ -101,7 +102,7 @@ def compare(
         for row in _run_rows((dataset, split, method), seeds, methods[method], names, found, values)
     ]
     if experiment.get("variants"):
-        selected = selection.select(scores, experiment["variants"])
+        selected = selection.select(scores, experiment["variants"], metrics)
         rows += [
             row
             for dataset in experiment["datasets"]
@@ -377,10 +378,10 @@ def _ranks(table: pd.DataFrame, metrics: dict[str, Block]) -> pd.Series:
         & ~table["uses_prior"]
     ]  # fmt: skip
     for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
-        better = metrics[metric]["better"]
-        if better in ("higher", "lower") and len(rows) > 1:
-            shown = rows["mean"].round(DIGITS)  # what looks equal is equal
-            ranks[rows.index] = shown.rank(method="min", ascending=better == "lower").astype(int)
+        sign = Metric.of(metrics[metric]).sign
+        if sign and len(rows) > 1:
+            shown = -sign * rows["mean"].round(DIGITS)  # what looks equal is equal
+            ranks[rows.index] = shown.rank(method="min").astype(int)
     return ranks
 
 

@@ -265,7 +265,7 @@ def significance(
         rows += [common | row for row in _across(of_metric, names, better)]
         for (dataset, split), part in of_metric.groupby(["dataset", "split"], sort=False):
             where = common | {"level": WITHIN, "dataset": dataset, "split": split}
-            rows += [where | row for row in _within(part, names, methods)]
+            rows += [where | row for row in _within(part, names, methods, better)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -346,11 +346,11 @@ def _hopeless(n_datasets: int, n_pairs: int) -> str:
 
 
 def _within(
-    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block]
+    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block], better: str
 ) -> list[Block]:
+    """One row for each pair of methods, the one with the better mean first."""
     values = {m: g.set_index("seed")["value"] for m, g in scores.groupby("method", sort=False)}
-    present = [m for m in names if m in values]
-    order = sorted(present, key=lambda m: -values[m].mean())
+    order = Metric(better).best_first({m: values[m].mean() for m in names if m in values})
     return [
         {"method_a": a, "method_b": b} | _pair(values[a], values[b], methods[a], methods[b])
         for a, b in combinations(order, 2)
@@ -398,10 +398,9 @@ def ranks_of(part: pd.DataFrame) -> dict[str, float]:
     )
 
 
-def best_of(part: pd.DataFrame, better: str) -> str:
-    """The method with the best mean; pairs stand with the larger mean first."""
-    names = list(dict.fromkeys([*part["method_a"], *part["method_b"]]))
-    return names[0] if better == "higher" else names[-1]
+def best_of(part: pd.DataFrame) -> str:
+    """The method with the best mean, which stands first in the pairs within one data set."""
+    return str(part["method_a"].iloc[0])
 
 
 def against(part: pd.DataFrame, first: str) -> pd.DataFrame:
