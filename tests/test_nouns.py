@@ -12,6 +12,7 @@ from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import quality, statistics, verdicts
 from moesimvae.evaluation.scores import check_controls
+from moesimvae.model.presets import PRESETS
 from moesimvae.nouns import Method, Metric, Run, write_schemas
 
 RUNS = [
@@ -68,6 +69,29 @@ def test_a_block_takes_over_what_it_does_not_say_itself(tmp_path):
     assert list(third["params"].items()) == [("a", 4), ("b", [2]), ("c", 3)]
     assert (third["title"], third["module"], third["gpu"]) == ("Third", "kmeans", False)
     assert not {"published_as", "extends"} & set(third)
+
+
+def test_a_preset_stands_for_its_values_and_a_block_may_change_them(tmp_path):
+    text = "ours: {title: Ours, module: moe_sim_vae, params: {steps: 7, n_latent: 3}}\n"
+    text += "paper: {title: Paper, extends: ours, params: {preset: paper, encoder: conv}}\n"
+    text += "further: {title: Further, extends: paper, params: {deskew: true}}\n"
+    blocks = load(tmp_path, text)
+    params = {"steps": 7, "n_latent": 3} | PRESETS["paper"] | {"encoder": "conv"}
+    assert blocks["paper"]["params"] == params
+    assert list(blocks["paper"]["params"])[:2] == ["steps", "n_latent"]
+    assert blocks["further"]["params"] == params | {"deskew": True}
+
+
+def test_a_preset_is_plain_data_and_belongs_to_its_method(tmp_path):
+    text = "released: {title: R, module: moe_sim_vae, params: {preset: released}}\n"
+    text += "other: {title: Other, module: kmeans, params: {preset: released}}\n"
+    blocks = load(tmp_path, text)
+    assert blocks["released"]["params"]["expert_layers"] == [100]
+    assert blocks["other"]["params"] == {"preset": "released"}
+    with pytest.raises(
+        UserError, match=r"'r' has the preset 'papr', which is unknown; did .*paper"
+    ):
+        load(tmp_path, "r: {title: R, module: moe_sim_vae, params: {preset: papr}}")
 
 
 @pytest.mark.parametrize("base", ["frist", "itself", "[first]"])

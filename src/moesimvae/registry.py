@@ -22,6 +22,9 @@ Block = dict[str, Any]
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 
+# the module whose presets a block's params may name: {preset: paper}
+PRESETS_OF = "moe_sim_vae"
+
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What a command may have in braces, besides the names of its params.
 PLACES = ("features", "labels", "n_clusters", "seed", "threads")
@@ -60,10 +63,10 @@ def _load(path: Path) -> dict[str, Block]:
 
 
 def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()) -> Block:
-    """A block with what it takes over from the one that it extends, if it does."""
+    """A block with what it takes over from a preset and from the block that it extends, if any."""
     block = blocks[name]
     if "extends" not in block:
-        return block
+        return block | _params(f"{path}: '{name}'", {}, block)
     base = str(block["extends"])
     others = [other for other in blocks if other not in (name, *below)]
     if base not in others:
@@ -74,10 +77,32 @@ def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()
     taken = _extended(base, blocks, path, (*below, name))
     taken = {key: value for key, value in taken.items() if key not in Method.NOT_TAKEN_OVER}
     own = {key: value for key, value in block.items() if key != "extends"}
-    params = [part["params"] for part in (taken, own) if "params" in part]
-    if len(params) == 2 and all(isinstance(part, dict) for part in params):
-        own["params"] = params[0] | params[1]
-    return taken | own
+    return taken | own | _params(f"{path}: '{name}'", taken, own)
+
+
+def _params(where: str, taken: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """{"params": what holds where a block says `own` and takes over `taken`}; {} where nothing."""
+    given, params = taken.get("params", {}), own.get("params")
+    if not isinstance(given, dict) or not isinstance(params, dict):
+        return {}
+    preset = {}
+    if "preset" in params and (taken | own).get("module") == PRESETS_OF:
+        preset = _preset(where, params["preset"])
+        params = {key: value for key, value in params.items() if key != "preset"}
+    return {"params": given | preset | params}
+
+
+def _preset(where: str, name: object) -> dict[str, Any]:
+    """A preset of MoESimVAE as YAML would have it."""
+    from moesimvae.model.presets import PRESETS  # plain data: no library is imported
+
+    if name not in PRESETS:
+        raise UserError(
+            f"{where} has the preset '{name}', which is unknown; did you mean "
+            f"{near_or_all(name, PRESETS)}?"
+        )
+    preset = PRESETS[str(name)].items()
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in preset}
 
 
 def _with_defaults(block: Block) -> Block:
