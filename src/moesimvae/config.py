@@ -17,6 +17,7 @@ import yaml
 
 from moesimvae.errors import UserError
 from moesimvae.names import near
+from moesimvae.nouns import Configuration, Experiment
 from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
@@ -89,13 +90,12 @@ class Benchmark:
 
 def check(
     config: dict[str, Any],
-    schema: dict[str, Any],
     datasets: dict[str, Block],
     methods: dict[str, Block],
     metrics: dict[str, Block],
     published: list[str],
 ) -> Benchmark:
-    """Validate `config` and fill in the schema's defaults.
+    """Validate `config` and fill in the defaults of `Configuration`.
 
     Each experiment's `screening` becomes `variants`: name → block, `_expand`.
 
@@ -104,15 +104,15 @@ def check(
     experiment does not run, a value of the wrong kind or out of range, or a mirror folder that does
     not exist.
     """
-    config = _from_words(config, schema, schema.get("$defs", {}))
+    schema = Configuration.schema()
+    config = _from_words(config, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     error = jsonschema.exceptions.best_match(errors)
     if error is not None:
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
     _require_plain_names(config)
-    metric_defaults = schema["properties"]["experiments"]["additionalProperties"]["properties"]
-    _add_own(config, datasets, metric_defaults["metrics"]["default"])
+    _add_own(config, datasets)
     _add_own_methods(config, methods)
     if not config["experiments"]:
         raise UserError(
@@ -154,24 +154,20 @@ def check(
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
 
-def _add_own(config: dict[str, Any], datasets: dict[str, Block], with_labels: list[str]) -> None:
-    """The experiment on the user's own cells, where there are any.
-
-    with_labels: metrics that take labels, with which those that take none come last.
-    """
+def _add_own(config: dict[str, Any], datasets: dict[str, Block]) -> None:
+    """The experiment on the user's own cells, where there are any; metrics without labels last."""
     if config["data"] is None:
         return
     (name,) = [name for name, block in datasets.items() if "own" in block]
-    methods = config["methods"]
-    config["experiments"][OWN] = {
+    methods, defaults = config["methods"], Experiment.defaults()
+    showcase = defaults["showcase"]
+    config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],
         "methods": methods,
         "seeds": config["seeds"],
-        "metrics": [*(with_labels if config["label"] else ()), *LABEL_FREE],
-        "published": None,
-        "screening": {},
-        "showcase": "moe_sim_vae" if "moe_sim_vae" in methods else methods[0],
+        "metrics": [*(defaults["metrics"] if config["label"] else ()), *LABEL_FREE],
+        "showcase": showcase if showcase in methods else methods[0],
         "on_request": True,
     }
 
@@ -322,20 +318,17 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "pattern" | "not" | "propertyNames":
             return (
                 f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
-                "and _, and none of: all, data, figure2, generation, logs, own, projections, "
-                "repeats, runs, supplement, verdict."
+                f"and _, and none of: {', '.join(Experiment.NOT_A_NAME)}."
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
 
 
-def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+def _from_words(value: Any, schema: dict[str, Any]) -> Any:
     """A copy of `value` with words such as 'true' or '30' as the numbers the schema asks for.
 
     That is how values arrive from the command line.
     """
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
     kinds = schema.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     if value == "null" and "null" in kinds:
@@ -347,12 +340,12 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
     if isinstance(value, str) and "array" in kinds:
         return [value]
     if isinstance(value, list):
-        return [_from_words(item, schema.get("items", {}), definitions) for item in value]
+        return [_from_words(item, schema.get("items", {})) for item in value]
     if not isinstance(value, dict):
         return deepcopy(value)
     known, other = schema.get("properties", {}), schema.get("additionalProperties")
     other = other if isinstance(other, dict) else {}
-    return {k: _from_words(item, known.get(k, other), definitions) for k, item in value.items()}
+    return {k: _from_words(item, known.get(k, other)) for k, item in value.items()}
 
 
 def _plain(value: Any) -> Any:

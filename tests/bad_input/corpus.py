@@ -6,7 +6,6 @@ Each maker gets an empty folder and does what a user would do, which must end in
 
 import gzip
 import io
-import json
 import pickle
 import struct
 import zipfile
@@ -170,7 +169,6 @@ def checked(**settings):
     """A configuration as the workflow checks it, from the command line or a file."""
 
     def made(folder):
-        schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
         blocks = ROOT / "workflow/registry"
         given = {
             key: value.replace("FOLDER", str(folder)) if isinstance(value, str) else value
@@ -178,7 +176,6 @@ def checked(**settings):
         }
         return config.check(
             given,
-            schema=schema,
             datasets=sets.resolve(registry.load(blocks / "datasets.yaml"), given),
             methods=registry.load(blocks / "methods.yaml"),
             metrics=registry.load(blocks / "metrics.yaml"),

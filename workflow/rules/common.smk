@@ -35,7 +35,7 @@ sys.executable = shlex.quote(sys.executable)
 from moesimvae import alone, config as configuration, registry, surroundings
 from moesimvae.data import sets
 from moesimvae.errors import UserError, one_sentence
-from moesimvae.nouns import Run
+from moesimvae.nouns import Configuration, Run
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
 
 with one_sentence():
@@ -44,13 +44,10 @@ with one_sentence():
         surroundings.require_working_folder()
 surroundings.provide_caches()
 
-SCHEMA = json.loads(
-    (ROOT / "workflow/schemas/config.schema.json").read_text(encoding="utf-8")
-)
 with one_sentence():
     DATASETS = sets.resolve(
         registry.load(REGISTRY / "datasets.yaml"),
-        {"downloads": SCHEMA["properties"]["downloads"]["default"], **config},
+        {"downloads": Configuration.downloads, **config},
     )
     METRICS = registry.load(REGISTRY / "metrics.yaml")
     METHOD_FILES = [
@@ -59,7 +56,6 @@ with one_sentence():
     ]
     BENCHMARK = configuration.check(
         config,
-        schema=SCHEMA,
         datasets=DATASETS,
         methods=registry.load(METHOD_FILES),
         metrics=METRICS,

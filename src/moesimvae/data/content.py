@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from moesimvae.errors import UserError
+from moesimvae.nouns import HASHES, UNKNOWN
 from moesimvae.registry import Block
 
-HASH_KINDS = ("sha256", "md5", "git_blob_sha1")
-UNKNOWN = "unknown"
 # how files of a kind begin: a server that answers with a page of text is found out by it
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
@@ -146,10 +145,10 @@ def expected_hashes(file: Block) -> dict[str, str]:
     hashes = file.get("hash")
     if hashes == UNKNOWN:
         return {}
-    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASH_KINDS):
+    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASHES):
         raise UserError(
             f"the registry block of the file {file['name']} has hash: {hashes}; expected a mapping "
-            f"with one or more of {', '.join(HASH_KINDS)}, or {UNKNOWN}."
+            f"with one or more of {', '.join(HASHES)}, or {UNKNOWN}."
         )
     return {kind: str(value).lower() for kind, value in hashes.items()}
 

@@ -18,9 +18,8 @@ from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import TEST, TRAIN, same_as_paper, split
 from moesimvae.errors import UserError
+from moesimvae.nouns import DataSet
 from moesimvae.registry import Block
-
-KEYS = ("title", "reader", "n_clusters", "scored", "simulated", "partial", "licence", "citation")
 
 
 def prepare(
@@ -36,7 +35,7 @@ def prepare(
     unknown reader or step, cells other than the block `expects`, a signature gene or group that is
     not there, and prepared values that are not finite or not in [0, 1].
     """
-    if missing := [key for key in KEYS if key not in block]:
+    if missing := [key for key in DataSet.required() if key not in block]:
         raise UserError(
             f"the registry block of the data set {name} lacks {', '.join(missing)}; the head "
             "of datasets.yaml says what belongs there."
