@@ -5,7 +5,7 @@ import yaml
 
 from moesimvae import registry
 from moesimvae.config import check
-from moesimvae.data import sets
+from moesimvae.data import catalogue
 from moesimvae.errors import UserError
 
 
@@ -17,7 +17,9 @@ def checked(root):
     def run(config):
         return check(
             config,
-            datasets=sets.resolve(registry.load(folder / "registry" / "datasets.yaml"), config),
+            datasets=catalogue.resolve(
+                registry.load(folder / "registry" / "datasets.yaml"), config
+            ),
             methods=registry.load(folder / "registry" / "methods.yaml"),
             metrics=registry.load(folder / "registry" / "metrics.yaml"),
             published=["table1", "table2", "table3"],

@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse as sp
 
 from moesimvae import registry
-from moesimvae.data import dataset, readers, sets
+from moesimvae.data import catalogue, dataset, readers
 from moesimvae.data.download import fetch
 from moesimvae.data.prepare import prepare
 from moesimvae.errors import UserError
@@ -76,7 +76,7 @@ def test_every_embedded_set_is_prepared_twice_the_same(blocks, tmp_path, name):
 
 def test_every_block_of_the_registry_is_complete(blocks):
     lengths = {"sha256": 64, "git_blob_sha1": 40}
-    for name, block in sets.resolve(blocks, {}).items():
+    for name, block in catalogue.resolve(blocks, {}).items():
         assert not set(DataSet.required()) - set(block), name
         assert block["simulated"] == bool(re.search("simulated|synthetic", name)), name
         assert block["simulated"] == bool(re.search("imulated|semi-synthetic", block["title"]))

@@ -32,8 +32,8 @@ os.environ.update(
 # Snakemake writes the path of its Python into the commands of jobs as it is.
 sys.executable = shlex.quote(sys.executable)
 
-from moesimvae import alone, config as configuration, registry, surroundings
-from moesimvae.data import sets
+from moesimvae import config as configuration, registry, surroundings, workflow_lock
+from moesimvae.data import catalogue
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.nouns import Configuration, Run
 from moesimvae.report import FIGURE3, IN_DETAIL, OWN_SPACE
@@ -45,7 +45,7 @@ with one_sentence():
 surroundings.provide_caches()
 
 with one_sentence():
-    DATASETS = sets.resolve(
+    DATASETS = catalogue.resolve(
         registry.load(REGISTRY / "datasets.yaml"),
         {"downloads": Configuration.downloads, **config},
     )
@@ -79,7 +79,7 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     folder="|".join(
         sorted(
-            {re.escape(sets.folder(name, block)) for name, block in DATASETS.items()}
+            {re.escape(catalogue.folder(name, block)) for name, block in DATASETS.items()}
         )
     ),
     method="|".join(METHODS),
@@ -88,15 +88,15 @@ wildcard_constraints:
 
 
 # In place of Snakemake's own lock, which a killed workflow leaves behind (profiles have nolock).
-os.environ.update(alone.marked(RESULTS))
+os.environ.update(workflow_lock.marked(RESULTS))
 
 
 onstart:
     with one_sentence():
-        alone.hold(RESULTS)
-        if left := alone.end_jobs_of_killed(RESULTS):
+        workflow_lock.hold(RESULTS)
+        if left := workflow_lock.end_jobs_of_killed(RESULTS):
             print(f"ended {left} processes of a killed workflow", file=sys.stderr)
-    if ahead := alone.date_back([RESULTS, DOWNLOADS]):
+    if ahead := workflow_lock.date_back([RESULTS, DOWNLOADS]):
         print(f"dated back {ahead} files from the future", file=sys.stderr)
 
 
@@ -108,7 +108,7 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
     forgotten = []
     with one_sentence():
         if BENCHMARK.config["rerun_failed"] or BENCHMARK.config["rerun_stale"]:
-            alone.check_free(RESULTS)
+            workflow_lock.check_free(RESULTS)
         if BENCHMARK.config["rerun_failed"]:
             forgotten += runner.forget_failed(Path(RESULTS, "runs"))
         if BENCHMARK.config["rerun_stale"]:
@@ -174,13 +174,13 @@ def own_settings(wildcards):
 def raw_files(wildcards):
     """Downloaded files of a data set, or the user's own; none for embedded and simulated ones."""
     block = DATASETS[wildcards.dataset]
-    own = f"{DOWNLOADS}/{sets.folder(wildcards.dataset, block)}"
+    own = f"{DOWNLOADS}/{catalogue.folder(wildcards.dataset, block)}"
     place = block.get("local", own)
     return [f"{place}/{file['name']}" for file in block.get("files", {}).values()]
 
 
 FILES = {
-    (sets.folder(name, block), file["name"]): file
+    (catalogue.folder(name, block), file["name"]): file
     for name, block in DATASETS.items()
     for file in block.get("files", {}).values()
 }

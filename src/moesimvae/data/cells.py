@@ -29,10 +29,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5, tenx, writable
-from moesimvae.data.content import archive
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of, is_tenx_parts
 from moesimvae.data.orientation import OF_GENES, genes_in_rows
+from moesimvae.data.raw_file import archive
 from moesimvae.data.table import read_table
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import hint, listed, require_unique

@@ -24,7 +24,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data.cells import read_cells
-from moesimvae.data.content import archive
+from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import hint, listed, require_unique
 from moesimvae.registry import Block

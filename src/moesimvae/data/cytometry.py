@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data.cells import CellFile, column_as_text, find_column, from_fcs, read_cells
-from moesimvae.data.content import archive
 from moesimvae.data.fcs import read_fcs
+from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError
 from moesimvae.names import hint, listed
 from moesimvae.registry import Block

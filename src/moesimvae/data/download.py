@@ -1,6 +1,6 @@
 """Fetching raw files: the mirror folder first, then each source in order, always checked.
 
-A file block of `workflow/registry/datasets.yaml` says what is expected (see `content`). What was
+A file block of `workflow/registry/datasets.yaml` says what is expected (see `raw_file`). What was
 fetched and from where is written beside the file as `<file>.source.json`.
 """
 
@@ -20,7 +20,7 @@ import urllib3
 from tqdm import tqdm
 
 from moesimvae import files
-from moesimvae.data import content
+from moesimvae.data import raw_file
 from moesimvae.errors import UserError
 from moesimvae.registry import Block
 
@@ -72,7 +72,7 @@ def fetch(
     with every source tried and its reason, when none gives it, or when the disk is full.
     """
     destination = Path(destination)
-    content.expected_hashes(file)
+    raw_file.expected_hashes(file)
     if not file.get("sources") and mirror is None:
         raise UserError(
             f"{file['name']} is published nowhere in this form; put it into a folder as "
@@ -96,7 +96,7 @@ def fetch(
                 print(f"{file['name']} is not taken from {origin}: {reason}.", file=sys.stderr)
                 continue
             _forget_partial(destination)
-            files.write_json(content.source_record(destination), {"url_or_path": origin})
+            files.write_json(raw_file.source_record(destination), {"url_or_path": origin})
             return origin
     raise UserError(
         f"cannot get {file['name']} ({'; '.join(reasons)}); check the network, or put the file "
@@ -123,7 +123,7 @@ def _copy(file: Block, origin: str, destination: Path) -> None:
     if not Path(origin).is_file():
         raise _Dead("no such file in the mirror folder")
     try:
-        if problem := content.problem(origin, file):
+        if problem := raw_file.problem(origin, file):
             raise _Dead(f"it {problem}")
     except PermissionError as error:
         raise _Dead("it may not be read") from error
@@ -142,7 +142,7 @@ def _download(file: Block, url: str, destination: Path, manner: _Manner) -> None
                 raise _Dead(f"{reason}, {attempt + 1} times") from reason
             time.sleep(manner.backoff * 2**attempt)
             continue
-        problem = content.problem(partial, file)
+        problem = raw_file.problem(partial, file)
         if problem is None:
             os.replace(partial, destination)
             return

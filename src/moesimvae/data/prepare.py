@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from moesimvae import files
-from moesimvae.data import content, readers, signature
+from moesimvae.data import raw_file, readers, signature
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.split import COLUMN as SPLIT
@@ -91,10 +91,10 @@ def _source(role: str, file: Block, path: str | Path | None, name: str) -> dict[
             f"the data set {name} needs {file['name']} for the role {role}, found "
             f"{path or 'no path'}; download it first."
         )
-    if problem := content.problem(path, file):
+    if problem := raw_file.problem(path, file):
         raise UserError(f"{path} {problem}; delete it and fetch or export it again.")
-    size, hashes = content.measure(path, ("sha256",), file.get("bytes"))
-    record = content.source_record(path)
+    size, hashes = raw_file.measure(path, ("sha256",), file.get("bytes"))
+    record = raw_file.source_record(path)
     origin = files.read_json(record)["url_or_path"] if record.is_file() else str(path)
     return {"file": file["name"], "url_or_path": origin, **hashes, "bytes": size}
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data import counts, cytometry, simulate
-from moesimvae.data.content import opened
+from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError
 from moesimvae.registry import Block, call
 

@@ -21,9 +21,9 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data.content import opened
 from moesimvae.data.numerals import NUMBER, no_numbers
 from moesimvae.data.orientation import GENE_COLUMNS
+from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import require_unique
 

@@ -18,8 +18,8 @@ import scipy.io
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5
-from moesimvae.data.content import is_gzip, opened
 from moesimvae.data.formats import tenx_parts
+from moesimvae.data.raw_file import is_gzip, opened
 from moesimvae.errors import UserError
 
 GENES = "Gene Expression"
