@@ -554,13 +554,13 @@ def _predict(options: argparse.Namespace) -> None:
         _notes(writable.make(file.cells), say)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         writable.require(options.out.parent, file.cells, _RESULT)
-    probabilities, codes = [], []
+    parts, codes = [], []
     started = monotonic()
     for piece in recipes.pieces(file, recipe):
-        probabilities.append(model.predict_proba(piece))
+        parts.append(model.predict_proba(piece))
         if annotated:
             codes.append(model.transform(piece))
-    probabilities = np.concatenate(probabilities)
+    probabilities = np.concatenate(parts)
     in_use = len(np.unique(probabilities.argmax(axis=1)))
     say(
         f"assigned   {file.cells.n_obs:,} cells to {in_use} of {model.n_clusters} clusters in "

@@ -21,6 +21,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -91,12 +92,11 @@ def read_cells(
     elif kind == "table":
         cells, first, notes = read_table(path)
         file = CellFile(path, kind, cells, notes=notes)
+    elif kind == "10x":
+        cells, said = _tenx(path, genome)
+        file = CellFile(path, kind, cells, notes=tuple(said))
     else:
-        if kind == "10x":
-            cells, notes = _tenx(path, genome)
-        else:
-            cells, notes = _npz(path), []
-        file = CellFile(path, kind, cells, notes=tuple(notes))
+        file = CellFile(path, kind, _npz(path))
     file = _oriented(file, transpose, first)
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
@@ -145,7 +145,7 @@ def _transposed(file: CellFile) -> anndata.AnnData:
                 f"{path} has columns that would be no cells when transposed ({listed(odd)}: text, "
                 "or what tells of genes); take them out, or mend the numbers in them."
             )
-    matrix = cells.X if cells.X is None else cells.X.T
+    matrix: Any = cells.X if cells.X is None else cells.X.T
     return anndata.AnnData(
         matrix.tocsr() if sp.issparse(matrix) else matrix,
         obs=cells.var,

@@ -12,16 +12,28 @@ labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import anndata
+import numpy as np
 import pandas as pd
 
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.errors import UserError, first_line
 
+# what a reader or a simulator gives: cells without a label anywhere, and the table of labels
+Cells = tuple[anndata.AnnData, pd.DataFrame]
+Raw = Mapping[str, str | Path]  # role → path of a raw file
+
 FEATURES, LABELS, FACTS = "features.h5ad", "labels.parquet", "dataset.json"
 LABEL_COLUMNS = ["cell", "label", "scored", "split"]
+
+
+def labelled(cells: pd.Index, labels: np.ndarray) -> pd.DataFrame:
+    """The table of labels of cells without a split: "" is none, and those are not scored."""
+    labels = labels.astype(object)
+    return pd.DataFrame({"cell": cells, "label": labels, "scored": labels != "", "split": "all"})
 
 
 def load_features(path: str | Path) -> anndata.AnnData:

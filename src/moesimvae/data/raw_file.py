@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from moesimvae.errors import UserError
 from moesimvae.nouns import HASHES, UNKNOWN
@@ -59,7 +59,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     try:
         if is_gzip(path):
             with _Gzip(path) as stream:
-                yield stream
+                yield cast(BinaryIO, stream)
         else:
             with open(path, "rb") as stream:
                 yield stream

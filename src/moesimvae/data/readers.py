@@ -7,7 +7,7 @@ A reader takes a data set's registry block and its raw files by role, and return
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +16,10 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data import counts, cytometry, simulate
+from moesimvae.data.dataset import Cells, Raw, labelled
 from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError
 from moesimvae.registry import Block, call
-
-Raw = Mapping[str, str | Path]
-Cells = tuple[anndata.AnnData, pd.DataFrame]
 
 _UNSIGNED_BYTE = 0x08
 _PIECE = 1 << 20
@@ -121,10 +119,7 @@ def _images(images: np.ndarray, digits: np.ndarray, cell: list[str]) -> Cells:
         var=pd.DataFrame(index=pd.Index(pixels)),
         uns={"image_shape": [rows, columns]},
     )
-    labels = pd.DataFrame(
-        {"cell": cell, "label": digits.astype(str), "scored": True, "split": "all"}
-    )
-    return cells, labels
+    return cells, labelled(cells.obs_names, digits.astype(str))
 
 
 def simulated(block: Block, raw_files: Raw) -> Cells:

@@ -9,6 +9,7 @@ import io
 import re
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import anndata
 import h5py
@@ -149,7 +150,7 @@ def _genomes(ids: list[str]) -> list[str]:
     return [match[1] if match else "" for match in found]
 
 
-def _head(stream: io.BufferedIOBase) -> bytes:
+def _head(stream: BinaryIO) -> bytes:
     """The lines of a matrix market file up to the one with its size, which is the last of them."""
     lines = [stream.readline(1 << 16)]
     while not lines[-1][:1].isdigit() and lines[-1] and len(lines) < 1000:
