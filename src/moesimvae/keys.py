@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,12 @@ def key(
 
 class Keys:
     """A dataclass of keys. None as a default: nothing is said, unless null is what may be said."""
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> Self:
+        """What a block says, other keys left out; what it has to say and does not is None."""
+        known = {name: block[name] for name in cls._keys() if name in block}
+        return cls(**dict.fromkeys(cls.required()) | known)
 
     @classmethod
     def _keys(cls) -> dict[str, Field[Any]]:

@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -206,11 +206,6 @@ class Metric(Keys):
     chance_corrected: bool = key(FLAG, False, must=True)
     reference: str = key(TEXT, "", must=True)
 
-    @classmethod
-    def of(cls, block: Mapping[str, Any]) -> Metric:
-        known = {f.name: block[f.name] for f in fields(cls) if f.name in block}
-        return cls(**known)
-
     @property
     def sign(self) -> int:
         """Values times this are the better the larger they are; 0 where none is better."""
@@ -240,9 +235,9 @@ class RawFile(Keys):
     In a family of wells its name is that of its block, and its source that of the family.
     """
 
-    name: str | None = key(NAME, None)
+    name: str = key(TEXT, "")
     sources: list[str] = key(several(TEXT), [], "Tried in order, after the mirror folder.")
-    hash: str | dict[str, str] = key(
+    hash: str | dict[str, str] | None = key(
         Kind(
             {
                 "anyOf": [
@@ -280,7 +275,7 @@ class DataSet(Keys):
     simulate: dict[str, Any] | None = key(MAPPING, None)
     cytometry: dict[str, Any] | None = key(MAPPING, None)
     counts: dict[str, Any] | None = key(MAPPING, None)
-    split: dict[str, float] | None = key(
+    split: dict[str, Any] | None = key(
         Kind(
             {
                 "type": "object",

@@ -16,6 +16,7 @@ import pytest
 from moesimvae.data import download, raw_file
 from moesimvae.errors import UserError
 from moesimvae.files import read_json
+from moesimvae.nouns import RawFile
 
 CONTENT = random.Random(0).randbytes(1_000_000)
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -404,10 +405,12 @@ def test_every_kind_of_hash(tmp_path, packed):
     path = tmp_path / "hello"
     path.write_bytes(gzip.compress(b"hello\n") if packed else b"hello\n")
     file = {"name": "hello", "hash": hashes, "bytes": 6}
-    assert raw_file.problem(path, file) is None
+    assert raw_file.problem(path, RawFile.of(file)) is None
     for kind, found in hashes.items():
         wrong = {"name": "hello", "hash": {kind: "0" * 40}, "bytes": 6}
-        assert raw_file.problem(path, wrong).startswith(f"has {kind} {found} instead of 000")
+        assert raw_file.problem(path, RawFile.of(wrong)).startswith(
+            f"has {kind} {found} instead of 000"
+        )
 
 
 @pytest.mark.parametrize("hashes", [None, {}, {"crc32": "00"}, "abc"])
