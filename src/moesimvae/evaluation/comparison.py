@@ -18,8 +18,7 @@ from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
 from moesimvae.nouns import Metric
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 DIGITS = 3
 FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,8 +37,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
 from moesimvae.nouns import Metric, Run
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
 LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # the worst first

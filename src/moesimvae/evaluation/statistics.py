@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,7 @@ from scipy import stats
 
 from moesimvae.errors import UserError
 from moesimvae.nouns import Metric
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 ALPHA = 0.05
 # The smallest p of a two-sided signed-rank test on n data sets is 2^(1-n): 0.0625 for 5, 0.031

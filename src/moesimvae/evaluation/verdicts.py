@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,8 +33,7 @@ from scipy import stats
 
 from moesimvae.errors import UserError
 from moesimvae.nouns import Metric
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 MIN_SEEDS = 3  # fewer give an interval so wide that everything lies within it
 CONFIDENCE = 0.95
