@@ -371,7 +371,7 @@ def _cluster(options: argparse.Namespace) -> None:
     )
     say(f"features   {len(chosen):,}: {listed(chosen, 12)}")
     say(f"transform  {words}")
-    if file.spillover:
+    if file.compensation:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
     if empty := recipes.empty_barcodes(file, recipe):
         say(f"note       {empty}")

@@ -59,10 +59,6 @@ class CellFile:
     version: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
-    def spillover(self) -> bool:
-        return bool(self.compensation)
-
 
 def read_cells(
     path: str | Path,

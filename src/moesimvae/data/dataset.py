@@ -12,7 +12,8 @@ labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
@@ -36,19 +37,27 @@ def labelled(cells: pd.Index, labels: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"cell": cells, "label": labels, "scored": labels != "", "split": "all"})
 
 
+@contextmanager
+def _prepared(path: str | Path, kind: str) -> Iterator[None]:
+    """A sentence for a file that is not there or cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; prepare the data set first.") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable {kind} file ({first_line(error)}); prepare the data set "
+            "again."
+        ) from error
+
+
 def load_features(path: str | Path) -> anndata.AnnData:
     """The cells of a features.h5ad; UserError when it is none or annotates its cells.
 
     The one column that obs may have is the split.
     """
-    try:
+    with _prepared(path, "h5ad"):
         cells = anndata.read_h5ad(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; prepare the data set first.") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable h5ad file ({first_line(error)}); prepare the data set again."
-        ) from error
     if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
             f"{path} has the column '{others[0]}' in obs, expected none but '{SPLIT}': labels stay "
@@ -59,15 +68,8 @@ def load_features(path: str | Path) -> anndata.AnnData:
 
 def load_labels(path: str | Path) -> pd.DataFrame:
     """The table of a labels.parquet: cell, label, scored, split; UserError when it is none."""
-    try:
+    with _prepared(path, "parquet"):
         labels = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; prepare the data set first.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable parquet file ({first_line(error)}); prepare the data set "
-            "again."
-        ) from error
     if list(labels.columns) != LABEL_COLUMNS:
         raise UserError(
             f"{path} has the columns {', '.join(labels.columns)}, expected "

@@ -322,12 +322,10 @@ def _progress(
     file: RawFile, start: int, total: int | None, manner: _Manner
 ) -> Iterator[Callable[[int], None]]:
     """A function to call with each number of bytes: a bar on a terminal, else a few lines."""
-    if not manner.progress:
-        yield lambda count: None
-        return
     terminal = sys.stderr.isatty()
     with tqdm(
         desc=file.name,
+        disable=not manner.progress,
         total=total,
         initial=start,
         unit="B",

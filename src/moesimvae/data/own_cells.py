@@ -93,7 +93,7 @@ def write_features(
     said += file.notes
     if empty := recipes.empty_barcodes(file, recipe, as_config):
         said.append(empty)
-    if file.spillover:
+    if file.compensation:
         said.append("the file's compensation matrix is not applied")
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
