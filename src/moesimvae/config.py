@@ -17,7 +17,7 @@ import yaml
 
 from moesimvae.errors import UserError
 from moesimvae.names import near
-from moesimvae.nouns import Configuration, Experiment
+from moesimvae.nouns import Configuration, Experiment, Metric
 from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
@@ -30,7 +30,6 @@ OWN_SETTINGS = (
 # what the workflow makes paths of
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")
 NUMBERS = {"boolean", "integer", "number"}
-LABEL_FREE = ("silhouette", "stability", "agreement")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Benchmark:
         """
         block = self.methods[method]
         named = block.get("screens", method)
-        params = dict(self.methods[named].get("params", {}))
+        params = dict(self.methods[named]["params"])
         for name in self._names(dataset):
             params |= self.config["parameters"].get(name, {}).get(named, {})
         return params | block.get("settings", {})
@@ -85,7 +84,7 @@ class Benchmark:
     def limit(self, method: str, kind: str) -> float:
         """`runtime` (minutes) or `mem_mb`: the method's own or the configuration's, the smaller."""
         overall = self.config["limits"][kind]
-        return min(self.methods[method].get(kind, overall), overall)
+        return min(self.methods[method][kind], overall)
 
 
 def check(
@@ -112,7 +111,7 @@ def check(
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
     _require_plain_names(config)
-    _add_own(config, datasets)
+    _add_own(config, datasets, metrics)
     _add_own_methods(config, methods)
     if not config["experiments"]:
         raise UserError(
@@ -137,7 +136,7 @@ def check(
     for dataset, by_method in config["parameters"].items():
         _known(by_method, methods, f"parameters.{dataset}", "method")
         for method, params in by_method.items():
-            allowed = methods[method].get("params", {})
+            allowed = methods[method]["params"]
             _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
             for name, value in params.items():
                 if not isinstance(allowed[name], str):
@@ -148,25 +147,26 @@ def check(
     _known(generation["cells"], datasets, "generation.cells", "data set")
     for key in ("runs", "similarity"):
         _known(generation[key], runnable, f"generation.{key}", "method")
-    environments = {b.get("environment", "base") for b in methods.values()} - {"base"}
+    environments = {b["environment"] for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
 
-def _add_own(config: dict[str, Any], datasets: dict[str, Block]) -> None:
+def _add_own(config: dict[str, Any], datasets: dict[str, Block], metrics: dict[str, Block]) -> None:
     """The experiment on the user's own cells, where there are any; metrics without labels last."""
     if config["data"] is None:
         return
     (name,) = [name for name, block in datasets.items() if "own" in block]
     methods, defaults = config["methods"], Experiment.defaults()
     showcase = defaults["showcase"]
+    label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
     config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],
         "methods": methods,
         "seeds": config["seeds"],
-        "metrics": [*(defaults["metrics"] if config["label"] else ()), *LABEL_FREE],
+        "metrics": [*(defaults["metrics"] if config["label"] else ()), *label_free],
         "showcase": showcase if showcase in methods else methods[0],
         "on_request": True,
     }
@@ -210,7 +210,7 @@ def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list
     if isinstance(wanted, list):
         wanted = dict.fromkeys(wanted)
     seeds = {method: own or experiment["seeds"] for method, own in wanted.items()}
-    return {m: s if methods[m].get("stochastic", True) else s[:1] for m, s in seeds.items()}
+    return {m: s if methods[m]["stochastic"] else s[:1] for m, s in seeds.items()}
 
 
 def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -> None:
@@ -221,7 +221,7 @@ def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -
                 f"config key '{where}': method '{method}' is not among the methods of this "
                 "experiment; add it there or take it out here."
             )
-        _known(grid, runnable[method].get("params", {}), f"{where}.{method}", "parameter")
+        _known(grid, runnable[method]["params"], f"{where}.{method}", "parameter")
 
 
 def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Block]:
@@ -245,7 +245,7 @@ def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Bloc
                 name = same[0] if same else f"{method}_s{len(known) + 1:02d}"
                 variants[name] = base | {
                     "title": f"{base['title']}, {in_words(settings)}",
-                    "params": base.get("params", {}) | settings,
+                    "params": base["params"] | settings,
                     "screens": method,
                     "settings": settings,
                 }

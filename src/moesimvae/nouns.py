@@ -378,6 +378,10 @@ class Generation(Keys):
     epochs: int = key(whole(1), 3, "Of the independent judge's training.")
 
 
+# of a user's own values
+TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
+
+
 @dataclass(frozen=True)
 class Configuration(Keys):
     """config.yaml: the whole benchmark, and the user's own cells where there are any."""
@@ -422,7 +426,7 @@ class Configuration(Keys):
     )
     seeds: list[int] = key(SEEDS, [0, 1, 2], "Of the runs on your own cells.")
     transform: str = key(
-        one_of("auto", "arcsinh", "counts", "log1p", "none"),
+        one_of(*TRANSFORMS),
         "auto",
         "Of your own cells: auto, arcsinh, counts, log1p or none.",
     )

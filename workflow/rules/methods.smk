@@ -24,7 +24,7 @@ def method_threads(wildcards):
 
 def family(method):
     """The family of methods that a method's environment is for."""
-    return METHODS[method].get("environment", "base")
+    return METHODS[method]["environment"]
 
 
 def own_lock(method):

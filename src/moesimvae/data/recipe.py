@@ -27,10 +27,10 @@ from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.suspects import codes, earlier
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import listed, near
+from moesimvae.nouns import TRANSFORMS
 
 FILE = "preprocessing.json"
 FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
-TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
 COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
 LIBRARY_SIZE = 10_000
 # arcsinh(262144) is 13.2, and the logarithms and displays in use stay below; mass cytometry's raw

@@ -17,7 +17,7 @@ import pandas as pd
 from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
-from moesimvae.nouns import Metric
+from moesimvae.nouns import Method, Metric
 from moesimvae.registry import Block
 
 DIGITS = 3
@@ -258,7 +258,7 @@ def _run_rows(
         "wall_seconds": _mean(run.get("wall_seconds") for run in costs),
         "peak_memory_mb": _mean(run.get("peak_memory_mb") for run in costs),
         "device": joined(run.get("device") for run in by_seed.values()),
-        "deterministic": not block.get("stochastic", True),
+        "deterministic": not Method.of(block).stochastic,
         "uses_prior": bool(block.get("uses_prior")) and not block.get("control"),
         "note": block.get("note", ""),
         "citation": block.get("reference", ""),

@@ -36,7 +36,7 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
-from moesimvae.nouns import Metric, Run
+from moesimvae.nouns import Method, Metric, Run
 from moesimvae.registry import Block
 
 GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
@@ -142,7 +142,7 @@ def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) 
     alone = [
         method
         for method, seeds in experiment["methods"].items()
-        if methods[method].get("stochastic", True) and len(seeds) == 1
+        if Method.of(methods[method]).stochastic and len(seeds) == 1
     ]
     if alone:
         found = f"a single seed, so nothing is known of the spread: {', '.join(alone)}"

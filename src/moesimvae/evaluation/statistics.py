@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import Metric
+from moesimvae.nouns import Method, Metric
 from moesimvae.registry import Block
 
 ALPHA = 0.05
@@ -356,7 +356,7 @@ def _within(
 
 
 def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
-    fixed_a, fixed_b = (not block.get("stochastic", True) for block in (block_a, block_b))
+    fixed_a, fixed_b = (not Method.of(block).stochastic for block in (block_a, block_b))
     if fixed_a and fixed_b:
         one, other = a.iloc[:1].to_numpy(), b.iloc[:1].to_numpy()
         note = "both are deterministic: the difference has no spread"
