@@ -23,6 +23,7 @@ from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
 from moesimvae.names import listed
+from moesimvae.nouns import TRANSFORMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,7 +202,7 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument(
         "--transform",
-        choices=("auto", "arcsinh", "counts", "log1p", "none"),
+        choices=TRANSFORMS,
         default="auto",
         help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and an "
         "h5ad of mass cytometry, counts for another of non-negative integers, else none",
