@@ -1,5 +1,5 @@
 # Configuration and registries are read and checked here, before any job exists; and what several
-# files of rules make use of. Helpers of one file stand in it.
+# files of rules make use of. What one of them needs stands in its helpers/.
 import contextlib
 import hashlib
 import json
