@@ -12,6 +12,8 @@ GROUND = {
     "surroundings",
 }
 FLOORS = {
+    **dict.fromkeys(GROUND, GROUND),
+    "registry": GROUND | {"model"},  # the presets, plain data
     "config": GROUND,
     "model": GROUND,
     "evaluation": GROUND,

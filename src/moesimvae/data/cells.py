@@ -19,6 +19,8 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,9 @@ def read_cells(
         cells, first, notes = read_table(path)
         file = CellFile(path, kind, cells, notes=notes)
     elif kind == "10x":
-        cells, said = _tenx(path, genome)
+        with _readable(f"{path} holds no counts as Cell Ranger writes them", "export them again"):
+            read = tenx.read_folder if is_tenx_parts(path) else tenx.read_h5
+            cells, said = read(path, genome)
         file = CellFile(path, kind, cells, notes=tuple(said))
     else:
         file = CellFile(path, kind, _npz(path))
@@ -100,6 +104,17 @@ def read_cells(
         how = f", in anndata by {kind}_names_make_unique()" * (file.kind == "h5ad")
         require_unique(getattr(file.cells, f"{kind}_names"), f"{path}: the {what} name", how)
     return file
+
+
+@contextmanager
+def _readable(wrong: str, advice: str) -> Iterator[None]:
+    """One sentence for what h5py, anndata, NumPy and scipy raise of damaged files: all kinds."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{wrong} ({first_line(error)}); {advice}.") from error
 
 
 def _oriented(file: CellFile, transpose: bool | None, first: str) -> CellFile:
@@ -203,7 +218,7 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
 
 
 def _h5ad(path: Path, on_disk: bool) -> CellFile:
-    try:
+    with _readable(f"{path} is not a readable h5ad file", "write it again"):
         hdf5.require_plain(path, on_disk)
         if on_disk:
             with h5py.File(path) as stored:
@@ -214,12 +229,6 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         else:
             cells = anndata.read_h5ad(path)
             cells.obs, cells.var = (writable.plain_frame(table) for table in (cells.obs, cells.var))
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file h5py and anndata raise all kinds
-        raise UserError(
-            f"{path} is not a readable h5ad file ({first_line(error)}); write it again."
-        ) from error
     for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
     kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
@@ -243,21 +252,17 @@ def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def _npz(path: Path) -> anndata.AnnData:
-    try:
-        with archive(path), np.load(path, allow_pickle=False) as stored:
-            if {"format", "shape"} <= set(stored.files):  # as scipy.sparse.save_npz writes it
-                matrix = sp.csr_matrix(sp.load_npz(path))
-                hdf5.require_whole(path, "X", matrix)
-                matrix = matrix.astype(np.float32)
-                return anndata.AnnData(matrix, *map(_numbered, matrix.shape))
-            arrays = {name: stored[name] for name in stored.files}
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file NumPy raises all kinds
-        raise UserError(
-            f"{path} is not a readable npz file ({first_line(error)}); write it again, without "
-            "objects."
-        ) from error
+    with (
+        _readable(f"{path} is not a readable npz file", "write it again, without objects"),
+        archive(path),
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        if {"format", "shape"} <= set(stored.files):  # as scipy.sparse.save_npz writes it
+            matrix = sp.csr_matrix(sp.load_npz(path))
+            hdf5.require_whole(path, "X", matrix)
+            matrix = matrix.astype(np.float32)
+            return anndata.AnnData(matrix, *map(_numbered, matrix.shape))
+        arrays = {name: stored[name] for name in stored.files}
     return _of_arrays(path, arrays)
 
 
@@ -288,21 +293,6 @@ def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> anndata.AnnData:
 
 def _numbered(n: int) -> pd.DataFrame:
     return pd.DataFrame(index=pd.RangeIndex(n).astype(str))
-
-
-# ---------------------------------------------------------------------- 10x
-
-
-def _tenx(path: Path, genome: str) -> tuple[anndata.AnnData, list[str]]:
-    try:
-        return (tenx.read_folder if is_tenx_parts(path) else tenx.read_h5)(path, genome)
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file h5py and scipy raise all kinds
-        raise UserError(
-            f"{path} holds no counts as Cell Ranger writes them ({first_line(error)}); export them "
-            "again."
-        ) from error
 
 
 # ---------------------------------------------------------------------- FCS
