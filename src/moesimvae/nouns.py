@@ -224,8 +224,16 @@ class Metric(Keys):
         return sorted(values, key=lambda name: -self.sign * values[name])
 
 
-HASHES = ("sha256", "md5", "git_blob_sha1")
 UNKNOWN = "unknown"  # a hash that nobody has published
+
+
+@dataclass(frozen=True)
+class Hashes(Keys):
+    """Of the content of a file, by kind."""
+
+    sha256: str | None = key(TEXT, None)
+    md5: str | None = key(TEXT, None)
+    git_blob_sha1: str | None = key(TEXT, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,21 +246,17 @@ class RawFile(Keys):
     name: str = key(TEXT, "")
     sources: list[str] = key(several(TEXT), [], "Tried in order, after the mirror folder.")
     hash: str | dict[str, str] | None = key(
-        Kind(
-            {
-                "anyOf": [
-                    {"const": UNKNOWN},
-                    {
-                        "type": "object",
-                        "minProperties": 1,
-                        "additionalProperties": False,
-                        "properties": {kind: {"type": "string"} for kind in HASHES},
-                    },
-                ]
-            }
-        )
+        Kind({"anyOf": [{"const": UNKNOWN}, Hashes.schema() | {"minProperties": 1}]})
     )
     bytes: int | None = key(whole(0), None)
+
+
+@dataclass(frozen=True)
+class Split(Keys):
+    """The share of the cells that is held out, and the seed that draws them."""
+
+    test: float = key(Kind(_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}))
+    seed: int = key(whole(0, 2**32 - 1))
 
 
 @dataclass(frozen=True)
@@ -275,20 +279,7 @@ class DataSet(Keys):
     simulate: dict[str, Any] | None = key(MAPPING, None)
     cytometry: dict[str, Any] | None = key(MAPPING, None)
     counts: dict[str, Any] | None = key(MAPPING, None)
-    split: dict[str, Any] | None = key(
-        Kind(
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "test": _NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1},
-                    "seed": whole(0, 2**32 - 1).schema,
-                },
-                "required": ["test", "seed"],
-            }
-        ),
-        None,
-    )
+    split: dict[str, Any] | None = key(part(Split), None)
     signature: dict[str, str] | None = key(named(TEXT), None)
     paper: dict[str, str] | None = key(named(TEXT), None)
     files: dict[str, Any] = key(named(part(RawFile)), {})
@@ -426,9 +417,7 @@ class Configuration(Keys):
     )
     seeds: list[int] = key(SEEDS, [0, 1, 2], "Of the runs on your own cells.")
     transform: str = key(
-        one_of(*TRANSFORMS),
-        "auto",
-        "Of your own cells: auto, arcsinh, counts, log1p or none.",
+        one_of(*TRANSFORMS), "auto", "Of your own cells: auto, arcsinh, counts, log1p or none."
     )
     cofactor: float | None = key(
         or_null(Kind(_NUMBER | {"exclusiveMinimum": 0})),
@@ -452,9 +441,7 @@ class Configuration(Keys):
         "are below 0; null: all.",
     )
     min_counts: int = key(
-        whole(0),
-        0,
-        "Of your own cells: those with fewer counts over all features are left out.",
+        whole(0), 0, "Of your own cells: those with fewer counts over all features are left out."
     )
     genome: str = key(TEXT, "", "Of your own 10x counts of several genomes: the one to take.")
     transpose: bool | None = key(

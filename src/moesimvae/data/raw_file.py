@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import HASHES, UNKNOWN, RawFile
+from moesimvae.nouns import UNKNOWN, Hashes, RawFile
 
 # how files of a kind begin: a server that answers with a page of text is found out by it
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
@@ -141,10 +141,10 @@ def expected_hashes(file: RawFile) -> dict[str, str]:
     hashes = file.hash
     if hashes == UNKNOWN:
         return {}
-    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASHES):
+    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(Hashes.kinds()):
         raise UserError(
             f"the registry block of the file {file.name} has hash: {hashes}; expected a mapping "
-            f"with one or more of {', '.join(HASHES)}, or {UNKNOWN}."
+            f"with one or more of {', '.join(Hashes.kinds())}, or {UNKNOWN}."
         )
     return {kind: str(value).lower() for kind, value in hashes.items()}
 
