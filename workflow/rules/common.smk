@@ -114,6 +114,11 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         print(f"forgotten, to be run again: {folder}", file=sys.stderr)
 
 
+def experiment_of(wildcards):
+    """The checked block of the experiment that a rule works for."""
+    return BENCHMARK.experiment(wildcards.experiment)
+
+
 def experiment_outputs(name):
     """What a named target makes: the table in four formats, figures, page, and what holds of it.
 
@@ -155,7 +160,7 @@ def run_folder(dataset, method, seed):
 
 def all_run_folders(wildcards):
     """Every run of an experiment, on all of its data sets."""
-    datasets = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+    datasets = experiment_of(wildcards)["datasets"]
     runs = BENCHMARK.runs(wildcards.experiment)
     return [run_folder(d, method, seed) for d in datasets for method, seed in runs]
 
@@ -164,7 +169,7 @@ def of_datasets(pattern):
     """Input function: `pattern` for every data set of the experiment."""
 
     def paths(wildcards):
-        names = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+        names = experiment_of(wildcards)["datasets"]
         return [
             pattern.format(
                 results=RESULTS, dataset=name, experiment=wildcards.experiment

@@ -41,8 +41,6 @@ rule screening:
         "../../envs/base.yaml"
     params:
         metrics=metrics_scored,
-        variants=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)[
-            "variants"
-        ],
+        variants=lambda wildcards: experiment_of(wildcards)["variants"],
     script:
         "../../scripts/screening.py"

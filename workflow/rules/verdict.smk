@@ -24,7 +24,7 @@ rule significance:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
     script:
         "../../scripts/significance.py"
 
@@ -50,7 +50,7 @@ rule quality:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
         codes=current_codes,
         repeats=repeats,
     script:

@@ -8,7 +8,7 @@ def projection(run, ending=".parquet"):
 
 def showcase_folders(wildcards):
     """The runs whose latent space and loss curves are drawn, first seed, one per data set."""
-    experiment = BENCHMARK.experiment(wildcards.experiment)
+    experiment = experiment_of(wildcards)
     method = experiment["showcase"]
     seeds = experiment["methods"].get(method, [])
     return [run_folder(d, method, s) for d in experiment["datasets"] for s in seeds[:1]]
@@ -37,13 +37,13 @@ def published_remark(wildcards):
 
 def published_file(wildcards):
     """The paper's own numbers for this experiment, if it has any."""
-    name = BENCHMARK.experiment(wildcards.experiment)["published"]
+    name = experiment_of(wildcards)["published"]
     return [PUBLISHED / f"{name}.csv"] if name else []
 
 
 def screening_file(wildcards):
     """Every setting that an experiment screens, for its page."""
-    screened = BENCHMARK.experiment(wildcards.experiment)["variants"]
+    screened = experiment_of(wildcards)["variants"]
     return [f"{RESULTS}/{wildcards.experiment}/screening.csv"] if screened else []
 
 
@@ -51,7 +51,7 @@ def with_signature(pattern):
     """Input function: `pattern` for every data set of the experiment with signature genes."""
 
     def paths(wildcards):
-        names = BENCHMARK.experiment(wildcards.experiment)["datasets"]
+        names = experiment_of(wildcards)["datasets"]
         every = zip(names, of_datasets(pattern)(wildcards), strict=True)
         return [path for name, path in every if "signature" in DATASETS[name]]
 
@@ -66,7 +66,7 @@ def signature_file(wildcards):
 
 def figure3_runs(wildcards):
     """The runs of Figure 3, first seed: the showcase method's and those of its other panels."""
-    experiment = BENCHMARK.experiment(wildcards.experiment)
+    experiment = experiment_of(wildcards)
     names = dict.fromkeys([experiment["showcase"], *FIGURE3])
     return [
         run_folder(dataset, method, experiment["methods"][method][0])
@@ -78,13 +78,13 @@ def figure3_runs(wildcards):
 
 def figure3_projections(wildcards):
     """The latent spaces of Figure 3: the showcase method's and scVI's own."""
-    own = (BENCHMARK.experiment(wildcards.experiment)["showcase"], OWN_SPACE)
+    own = (experiment_of(wildcards)["showcase"], OWN_SPACE)
     return [projection(r) for r in figure3_runs(wildcards) if Run.of(r).method in own]
 
 
 def first_runs(wildcards):
     """Data set → the run of each method with its first seed, of the data sets shown in detail."""
-    experiment = BENCHMARK.experiment(wildcards.experiment)
+    experiment = experiment_of(wildcards)
     return {
         dataset: [
             Run(dataset, method, seeds[0]).path

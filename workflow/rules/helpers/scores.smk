@@ -13,7 +13,7 @@ def control_folder(wildcards):
 
 def metrics_scored(wildcards):
     """The metrics of an experiment's tables, and those by which its settings are chosen."""
-    experiment = BENCHMARK.experiment(wildcards.experiment)
+    experiment = experiment_of(wildcards)
     criteria = registry.CRITERIA.values() if experiment["variants"] else []
     return list(dict.fromkeys([*experiment["metrics"], *criteria]))
 

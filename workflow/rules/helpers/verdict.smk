@@ -12,7 +12,7 @@ def current_codes(wildcards):
     from moesimvae.methods.runner import code_of
 
     codes = {}
-    for method in [*BENCHMARK.experiment(wildcards.experiment)["methods"], *CONTROLS]:
+    for method in [*experiment_of(wildcards)["methods"], *CONTROLS]:
         with contextlib.suppress(
             UserError
         ):  # of a module that only its own environment has
