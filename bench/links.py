@@ -16,7 +16,7 @@ from pathlib import Path
 import requests
 
 from moesimvae import registry
-from moesimvae.data import sets
+from moesimvae.data import catalogue
 from moesimvae.data.download import fetch
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.registry import Block
@@ -39,7 +39,7 @@ class Link:
 def links(blocks: dict[str, Block]) -> Iterator[Link]:
     """Every source once, with the first data set that names it."""
     seen = set()
-    for name, block in sets.resolve(blocks, {}).items():
+    for name, block in catalogue.resolve(blocks, {}).items():
         for file in block.get("files", {}).values():
             for url in file.get("sources", []):
                 if url not in seen:

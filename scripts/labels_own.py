@@ -8,7 +8,7 @@ output  labels, facts: in one folder with the inputs `features` and `facts`
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesimvae.data.own import write_labels
+from moesimvae.data.own_cells import write_labels
 from moesimvae.errors import logged
 
 if TYPE_CHECKING:

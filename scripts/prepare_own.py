@@ -8,7 +8,7 @@ output  features, facts (without those of the labels), clusters: the number alon
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesimvae.data.own import write_features
+from moesimvae.data.own_cells import write_features
 from moesimvae.errors import logged
 from moesimvae.model.similarity import estimate_n_clusters
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from moesimvae import registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import selection
 from moesimvae.evaluation.scores import write_csv
@@ -15,6 +16,7 @@ with logged(snakemake.log[0]):
     variants = snakemake.params.variants
     scores = pd.concat([pd.read_csv(path) for path in snakemake.input.scores], ignore_index=True)
     runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
-    table = selection.screening(scores, runs, variants, snakemake.params.metrics)
+    metrics = registry.load(snakemake.input.metrics)
+    table = selection.screening(scores, runs, variants, metrics, snakemake.params.metrics)
     write_csv(table, snakemake.output.screening)
-    write_csv(selection.select(scores, variants), snakemake.output.selection)
+    write_csv(selection.select(scores, variants, metrics), snakemake.output.selection)

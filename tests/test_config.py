@@ -1,26 +1,25 @@
 """A wrong configuration ends in one sentence that names the key and what is allowed."""
 
-import json
-
 import pytest
 import yaml
 
 from moesimvae import registry
 from moesimvae.config import check
-from moesimvae.data import sets
+from moesimvae.data import catalogue
 from moesimvae.errors import UserError
 
 
 @pytest.fixture
 def checked(root):
-    """check() with the project's own schema and registries; the argument is the configuration."""
+    """check() with the project's own registries; the argument is the configuration."""
     folder = root / "workflow"
 
     def run(config):
         return check(
             config,
-            schema=json.loads((folder / "schemas" / "config.schema.json").read_text()),
-            datasets=sets.resolve(registry.load(folder / "registry" / "datasets.yaml"), config),
+            datasets=catalogue.resolve(
+                registry.load(folder / "registry" / "datasets.yaml"), config
+            ),
             methods=registry.load(folder / "registry" / "methods.yaml"),
             metrics=registry.load(folder / "registry" / "metrics.yaml"),
             published=["table1", "table2", "table3"],

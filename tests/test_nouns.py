@@ -1,7 +1,5 @@
 """The nouns: one place for what several parts of the benchmark agree on."""
 
-import json
-
 import jsonschema
 import numpy as np
 import pandas as pd
@@ -12,7 +10,17 @@ from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import quality, statistics, verdicts
 from moesimvae.evaluation.scores import check_controls
-from moesimvae.nouns import Method, Metric, Run, write_schemas
+from moesimvae.model.presets import PRESETS
+from moesimvae.nouns import (
+    Configuration,
+    DataSet,
+    Experiment,
+    Method,
+    Metric,
+    Run,
+    schemas,
+    write_schemas,
+)
 
 RUNS = [
     (Run("mnist", "kmeans", 3), "runs/mnist/kmeans/seed3"),
@@ -68,6 +76,29 @@ def test_a_block_takes_over_what_it_does_not_say_itself(tmp_path):
     assert list(third["params"].items()) == [("a", 4), ("b", [2]), ("c", 3)]
     assert (third["title"], third["module"], third["gpu"]) == ("Third", "kmeans", False)
     assert not {"published_as", "extends"} & set(third)
+
+
+def test_a_preset_stands_for_its_values_and_a_block_may_change_them(tmp_path):
+    text = "ours: {title: Ours, module: moe_sim_vae, params: {steps: 7, n_latent: 3}}\n"
+    text += "paper: {title: Paper, extends: ours, params: {preset: paper, encoder: conv}}\n"
+    text += "further: {title: Further, extends: paper, params: {deskew: true}}\n"
+    blocks = load(tmp_path, text)
+    params = {"steps": 7, "n_latent": 3} | PRESETS["paper"] | {"encoder": "conv"}
+    assert blocks["paper"]["params"] == params
+    assert list(blocks["paper"]["params"])[:2] == ["steps", "n_latent"]
+    assert blocks["further"]["params"] == params | {"deskew": True}
+
+
+def test_a_preset_is_plain_data_and_belongs_to_its_method(tmp_path):
+    text = "released: {title: R, module: moe_sim_vae, params: {preset: released}}\n"
+    text += "other: {title: Other, module: kmeans, params: {preset: released}}\n"
+    blocks = load(tmp_path, text)
+    assert blocks["released"]["params"]["expert_layers"] == [100]
+    assert blocks["other"]["params"] == {"preset": "released"}
+    with pytest.raises(
+        UserError, match=r"'r' has the preset 'papr', which is unknown; did .*paper"
+    ):
+        load(tmp_path, "r: {title: R, module: moe_sim_vae, params: {preset: papr}}")
 
 
 @pytest.mark.parametrize("base", ["frist", "itself", "[first]"])
@@ -126,17 +157,56 @@ def test_quality_knows_where_lower_is_better():
     ]
 
 
-def test_the_schema_of_methods_is_that_of_the_noun(root, tmp_path):
+def test_the_schemas_are_those_of_the_nouns(root, tmp_path):
     write_schemas(tmp_path)
-    kept = (root / "workflow/schemas/methods.schema.json").read_text()
-    written = (tmp_path / "methods.schema.json").read_text()
+    kept, written = (
+        {path.name: path.read_text() for path in folder.iterdir()}
+        for folder in (root / "workflow/schemas", tmp_path)
+    )
     assert kept == written, "stale; run `python -m moesimvae.nouns workflow/schemas`"
 
 
-def test_built_in_blocks_fit_the_schema_as_they_are_written(root):
-    schema = json.loads((root / "workflow/schemas/methods.schema.json").read_text())
+@pytest.mark.parametrize("name", ["methods", "datasets", "metrics"])
+def test_the_registry_fits_its_schema_as_it_is_written(root, name):
+    blocks = yaml.safe_load((root / f"workflow/registry/{name}.yaml").read_text())
+    jsonschema.Draft202012Validator.check_schema(schemas()[name])
+    jsonschema.validate(blocks, schemas()[name])
+
+
+WRONG = [
+    ("datasets", "mnist", {"bites": 1}),
+    ("datasets", "mnist", {"files": {"images": {"name": "i", "hash": {"sha1": "0"}}}}),
+    ("datasets", "mnist", {"split": {"test": 2, "seed": 0}}),
+    ("datasets", "mnist", {"partial": "no"}),
+    ("metrics", "ari", {"better": "high"}),
+    ("metrics", "ari", {"range": [0]}),
+]
+
+
+@pytest.mark.parametrize(("name", "block", "wrong"), WRONG)
+def test_a_wrong_block_does_not_fit_its_schema(root, name, block, wrong):
+    blocks = yaml.safe_load((root / f"workflow/registry/{name}.yaml").read_text())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({block: blocks[block] | wrong}, schemas()[name])
+
+
+def test_a_block_has_to_say_what_has_no_default():
+    assert DataSet.required()[:2] == ["title", "reader"]
+    assert "better" in Metric.required()
+    assert Experiment.required() == ["title", "datasets", "methods"]
+    assert Configuration.required() == []
+    assert Configuration.defaults()["mirror"] is None
+    assert "published_as" not in Method.defaults()
+
+
+def test_defaults_are_nobodys_to_change():
+    Experiment.defaults()["seeds"].append(3)
+    assert Experiment.defaults()["seeds"] == [0, 1, 2]
+
+
+def test_a_wrong_block_of_a_method_does_not_fit(root):
+    schema = schemas()["methods"]
     blocks = yaml.safe_load((root / "workflow/registry/methods.yaml").read_text())
-    jsonschema.validate(blocks, schema)
     for key, value in {"thread": 1, "threads": 0, "input": "raw", "gpu": "yes"}.items():
         wrong = {"kmeans": blocks["kmeans"] | {key: value}}
         with pytest.raises(jsonschema.ValidationError):

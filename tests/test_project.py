@@ -7,8 +7,13 @@ import runpy
 import pandas as pd
 
 # Who may import whom inside the library; each may also import its own folder.
-GROUND = {"closure", "errors", "files", "layers", "nouns", "registry", "surroundings"}
+GROUND = {
+    *("closure", "errors", "files", "keys", "layers", "names", "nouns", "registry"),
+    "surroundings",
+}
 FLOORS = {
+    **dict.fromkeys(GROUND, GROUND),
+    "registry": GROUND | {"model"},  # the presets, plain data
     "config": GROUND,
     "model": GROUND,
     "evaluation": GROUND,

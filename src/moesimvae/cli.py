@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import moesimvae
 from moesimvae import files, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
-from moesimvae.data.named import listed
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
+from moesimvae.names import listed
+from moesimvae.nouns import TRANSFORMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -201,7 +202,7 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument(
         "--transform",
-        choices=("auto", "arcsinh", "counts", "log1p", "none"),
+        choices=TRANSFORMS,
         default="auto",
         help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and an "
         "h5ad of mass cytometry, counts for another of non-negative integers, else none",
@@ -371,7 +372,7 @@ def _cluster(options: argparse.Namespace) -> None:
     )
     say(f"features   {len(chosen):,}: {listed(chosen, 12)}")
     say(f"transform  {words}")
-    if file.spillover:
+    if file.compensation:
         say("note       the file has a compensation matrix; values are clustered uncompensated")
     if empty := recipes.empty_barcodes(file, recipe):
         say(f"note       {empty}")
@@ -554,13 +555,13 @@ def _predict(options: argparse.Namespace) -> None:
         _notes(writable.make(file.cells), say)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         writable.require(options.out.parent, file.cells, _RESULT)
-    probabilities, codes = [], []
+    parts, codes = [], []
     started = monotonic()
     for piece in recipes.pieces(file, recipe):
-        probabilities.append(model.predict_proba(piece))
+        parts.append(model.predict_proba(piece))
         if annotated:
             codes.append(model.transform(piece))
-    probabilities = np.concatenate(probabilities)
+    probabilities = np.concatenate(parts)
     in_use = len(np.unique(probabilities.argmax(axis=1)))
     say(
         f"assigned   {file.cells.n_obs:,} cells to {in_use} of {model.n_clusters} clusters in "

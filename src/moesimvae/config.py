@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import jsonschema
 import yaml
 
 from moesimvae.errors import UserError
+from moesimvae.names import near
+from moesimvae.nouns import Configuration, Experiment, Metric
 from moesimvae.registry import Block, in_words
 
 # no sentence lists more names
@@ -29,7 +30,6 @@ OWN_SETTINGS = (
 # what the workflow makes paths of
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")
 NUMBERS = {"boolean", "integer", "number"}
-LABEL_FREE = ("silhouette", "stability", "agreement")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Benchmark:
         """
         block = self.methods[method]
         named = block.get("screens", method)
-        params = dict(self.methods[named].get("params", {}))
+        params = dict(self.methods[named]["params"])
         for name in self._names(dataset):
             params |= self.config["parameters"].get(name, {}).get(named, {})
         return params | block.get("settings", {})
@@ -84,18 +84,17 @@ class Benchmark:
     def limit(self, method: str, kind: str) -> float:
         """`runtime` (minutes) or `mem_mb`: the method's own or the configuration's, the smaller."""
         overall = self.config["limits"][kind]
-        return min(self.methods[method].get(kind, overall), overall)
+        return min(self.methods[method][kind], overall)
 
 
 def check(
     config: dict[str, Any],
-    schema: dict[str, Any],
     datasets: dict[str, Block],
     methods: dict[str, Block],
     metrics: dict[str, Block],
     published: list[str],
 ) -> Benchmark:
-    """Validate `config` and fill in the schema's defaults.
+    """Validate `config` and fill in the defaults of `Configuration`.
 
     Each experiment's `screening` becomes `variants`: name → block, `_expand`.
 
@@ -104,15 +103,15 @@ def check(
     experiment does not run, a value of the wrong kind or out of range, or a mirror folder that does
     not exist.
     """
-    config = _from_words(config, schema, schema.get("$defs", {}))
+    schema = Configuration.schema()
+    config = _from_words(config, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
     error = jsonschema.exceptions.best_match(errors)
     if error is not None:
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
     _require_plain_names(config)
-    metric_defaults = schema["properties"]["experiments"]["additionalProperties"]["properties"]
-    _add_own(config, datasets, metric_defaults["metrics"]["default"])
+    _add_own(config, datasets, metrics)
     _add_own_methods(config, methods)
     if not config["experiments"]:
         raise UserError(
@@ -137,7 +136,7 @@ def check(
     for dataset, by_method in config["parameters"].items():
         _known(by_method, methods, f"parameters.{dataset}", "method")
         for method, params in by_method.items():
-            allowed = methods[method].get("params", {})
+            allowed = methods[method]["params"]
             _known(params, allowed, f"parameters.{dataset}.{method}", "parameter")
             for name, value in params.items():
                 if not isinstance(allowed[name], str):
@@ -148,30 +147,27 @@ def check(
     _known(generation["cells"], datasets, "generation.cells", "data set")
     for key in ("runs", "similarity"):
         _known(generation[key], runnable, f"generation.{key}", "method")
-    environments = {b.get("environment", "base") for b in methods.values()} - {"base"}
+    environments = {b["environment"] for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
 
-def _add_own(config: dict[str, Any], datasets: dict[str, Block], with_labels: list[str]) -> None:
-    """The experiment on the user's own cells, where there are any.
-
-    with_labels: metrics that take labels, with which those that take none come last.
-    """
+def _add_own(config: dict[str, Any], datasets: dict[str, Block], metrics: dict[str, Block]) -> None:
+    """The experiment on the user's own cells, where there are any; metrics without labels last."""
     if config["data"] is None:
         return
     (name,) = [name for name, block in datasets.items() if "own" in block]
-    methods = config["methods"]
-    config["experiments"][OWN] = {
+    methods, defaults = config["methods"], Experiment.defaults()
+    showcase = defaults["showcase"]
+    label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
+    config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],
         "methods": methods,
         "seeds": config["seeds"],
-        "metrics": [*(with_labels if config["label"] else ()), *LABEL_FREE],
-        "published": None,
-        "screening": {},
-        "showcase": "moe_sim_vae" if "moe_sim_vae" in methods else methods[0],
+        "metrics": [*(defaults["metrics"] if config["label"] else ()), *label_free],
+        "showcase": showcase if showcase in methods else methods[0],
         "on_request": True,
     }
 
@@ -214,7 +210,7 @@ def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list
     if isinstance(wanted, list):
         wanted = dict.fromkeys(wanted)
     seeds = {method: own or experiment["seeds"] for method, own in wanted.items()}
-    return {m: s if methods[m].get("stochastic", True) else s[:1] for m, s in seeds.items()}
+    return {m: s if methods[m]["stochastic"] else s[:1] for m, s in seeds.items()}
 
 
 def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -> None:
@@ -225,7 +221,7 @@ def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -
                 f"config key '{where}': method '{method}' is not among the methods of this "
                 "experiment; add it there or take it out here."
             )
-        _known(grid, runnable[method].get("params", {}), f"{where}.{method}", "parameter")
+        _known(grid, runnable[method]["params"], f"{where}.{method}", "parameter")
 
 
 def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Block]:
@@ -249,7 +245,7 @@ def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Bloc
                 name = same[0] if same else f"{method}_s{len(known) + 1:02d}"
                 variants[name] = base | {
                     "title": f"{base['title']}, {in_words(settings)}",
-                    "params": base.get("params", {}) | settings,
+                    "params": base["params"] | settings,
                     "screens": method,
                     "settings": settings,
                 }
@@ -277,8 +273,7 @@ def _known(names: Any, known: Any, where: str, kind: str) -> None:
 
 def _choice(name: object, known: Any) -> str:
     names = [str(k) for k in known if k is not None]
-    near = get_close_matches(str(name), names, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = "".join(f"did you mean '{other}'? " for other in near(name, names, most=1))
     shown = sorted(names)[:MANY]
     more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
     return f"{hint}allowed: {', '.join(shown) or 'none'}{more}"
@@ -323,20 +318,17 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "pattern" | "not" | "propertyNames":
             return (
                 f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
-                "and _, and none of: all, data, figure2, generation, logs, own, projections, "
-                "repeats, runs, supplement, verdict."
+                f"and _, and none of: {', '.join(Experiment.NOT_A_NAME)}."
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."
 
 
-def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Any:
+def _from_words(value: Any, schema: dict[str, Any]) -> Any:
     """A copy of `value` with words such as 'true' or '30' as the numbers the schema asks for.
 
     That is how values arrive from the command line.
     """
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
     kinds = schema.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else kinds
     if value == "null" and "null" in kinds:
@@ -348,12 +340,12 @@ def _from_words(value: Any, schema: dict[str, Any], definitions: dict[str, Any])
     if isinstance(value, str) and "array" in kinds:
         return [value]
     if isinstance(value, list):
-        return [_from_words(item, schema.get("items", {}), definitions) for item in value]
+        return [_from_words(item, schema.get("items", {})) for item in value]
     if not isinstance(value, dict):
         return deepcopy(value)
     known, other = schema.get("properties", {}), schema.get("additionalProperties")
     other = other if isinstance(other, dict) else {}
-    return {k: _from_words(item, known.get(k, other), definitions) for k, item in value.items()}
+    return {k: _from_words(item, known.get(k, other)) for k, item in value.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,8 @@
 """The benchmark's nouns, as plain types; whatever several places must agree on stands here.
 
 data sets × methods × seeds → runs, each with a status → scores by metrics → experiments.
+The keys of configuration, registries and status.json stand here with what fits them and their
+defaults; `python -m moesimvae.nouns workflow/schemas` writes JSON schemas of them.
 No more than the standard library is needed, since the supervisor of a run waits with it.
 """
 
@@ -11,12 +13,29 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
 from moesimvae.files import write_text
+from moesimvae.keys import (
+    FLAG,
+    MAPPING,
+    MINUTES,
+    NAME,
+    TEXT,
+    WHOLE,
+    Keys,
+    Kind,
+    key,
+    named,
+    one_of,
+    or_null,
+    part,
+    several,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -90,125 +109,102 @@ def folders_of_controls(controls: str | Path) -> list[Path]:
     return sorted(Path(controls).glob("*/seed*"))
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What fits a key: as JSON schema, and in the words of a sentence."""
-
-    schema: Mapping[str, Any]
-    words: str
-
-    def fits(self, value: Any) -> bool:
-        """Whether a value is of the type, among the allowed ones, and finite and above the bound.
-
-        Only what the kinds below make use of is looked at.
-        """
-        if not isinstance(value, _TYPES[str(self.schema["type"])]):
-            return False
-        if isinstance(value, bool):
-            return self.schema["type"] == "boolean"
-        if "enum" in self.schema:
-            return value in self.schema["enum"]
-        return "exclusiveMinimum" not in self.schema or (
-            self.schema["exclusiveMinimum"] < value < math.inf
-        )
-
-
-_TYPES: dict[str, Any] = {
-    **{"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict},
-}
-TEXT = Kind({"type": "string"}, "a text")
-FLAG = Kind({"type": "boolean"}, "true or false")
-WHOLE = Kind({"type": "integer", "exclusiveMinimum": 0}, "a whole number above 0")
-MINUTES = Kind({"type": "number", "exclusiveMinimum": 0}, "a number of minutes above 0")
-PARAMS = Kind({"type": "object"}, "a mapping of names to values")
-
-
-def one_of(*names: str) -> Kind:
-    *first, last = names
-    words = f"one of {', '.join(names)}" if len(first) > 1 else f"{first[0]} or {last}"
-    return Kind({"type": "string", "enum": list(names)}, words)
-
-
-def _key(kind: Kind, default: Any = MISSING, ours: bool = False) -> Any:
-    """A key of a block. default: of those that do not say it; ours: not for a user's own."""
-    return field(default=default, metadata={"kind": kind, "ours": ours})
+_NUMBER: dict[str, Any] = {"type": "number"}
+_AMOUNT = or_null(Kind(_NUMBER | {"minimum": 0}))
+_RANGE = Kind({"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2})
+# what a family of data sets is filled in with
+_WHOLE_OR_PARAMETER = Kind({"type": ["integer", "string", "null"], "minimum": 1})
+SEEDS = several(whole(0, 2**32 - 1), 1, unique=True)
+_NAMES = several(TEXT, 1, unique=True)
+_METHODS = Kind(
+    {
+        "oneOf": [
+            _NAMES.schema,
+            {
+                "type": "object",
+                "minProperties": 1,
+                "additionalProperties": {"oneOf": [SEEDS.schema, {"type": "null"}]},
+            },
+        ]
+    }
+)
 
 
 @dataclass(frozen=True)
-class Method:
+class Status(Keys):
+    """status.json: how a run ended, what it cost and what it was; the defaults before it began."""
+
+    status: str = key(one_of("ok", "timeout", "out-of-memory", "error", "invalid"), "")
+    reason: str = key(TEXT, "")
+    log_tail: list[str] = key(several(TEXT), [])
+    dataset: str = key(TEXT, "")
+    method: str = key(TEXT, "")
+    seed: int = key(whole(0), 0)
+    params: dict[str, Any] = key(MAPPING, {})
+    n_clusters: int = key(whole(0), 0)
+    clusters_found: int | None = key(or_null(whole(0)), None)
+    noise_share: float | None = key(_AMOUNT, None)
+    facts: dict[str, Any] = key(MAPPING, {})
+    wall_seconds: float | None = key(_AMOUNT, None)
+    cpu_seconds: float | None = key(_AMOUNT, None)
+    peak_memory_mb: float | None = key(_AMOUNT, None)
+    peak_gpu_memory_mb: float | None = key(_AMOUNT, None)
+    energy_j: float | None = key(_AMOUNT, None)
+    device: str = key(TEXT, "cpu")
+    threads: int = key(whole(0), 1)
+    started: str = key(TEXT, "")
+    machine: dict[str, Any] = key(MAPPING, {})
+    packages: dict[str, str] = key(named(TEXT), {})
+    code_sha256: str | None = key(or_null(TEXT), None)
+    features_sha256: str | None = key(or_null(TEXT), None)
+    version: str = key(TEXT, "")
+
+
+@dataclass(frozen=True)
+class Method(Keys):
     """What the block of a method may say, built in or a user's own, and what holds where it does
     not. The comments of methods.yaml say what each key means; None: nothing is said.
     """
 
-    title: str = _key(TEXT)
-    module: str | None = _key(TEXT, None)
-    command: str | None = _key(TEXT, None)
-    format: str | None = _key(one_of("csv", "mtx"), None)
-    extends: str | None = _key(TEXT, None)
-    environment: str = _key(TEXT, "base")
-    input: str = _key(one_of("scaled", "transformed", "counts"), "scaled")
-    uses_n_clusters: bool = _key(FLAG, True)
-    uses_prior: bool = _key(FLAG, False)
-    stochastic: bool = _key(FLAG, True)
-    gpu: bool = _key(FLAG, False)
-    threads: int = _key(WHOLE, 1)
-    mem_mb: int = _key(WHOLE, 8000)
-    runtime: float = _key(MINUTES, 60)
-    params: Mapping[str, Any] = field(
-        default_factory=dict, metadata={"kind": PARAMS, "ours": False}
-    )
-    reference: str = _key(TEXT, "Own method.")
-    published_as: str | None = _key(TEXT, None, ours=True)
-    embedding: bool | None = _key(FLAG, None, ours=True)
-    control: bool | None = _key(FLAG, None, ours=True)
+    title: str = key(TEXT)
+    module: str | None = key(TEXT, None)
+    command: str | None = key(TEXT, None)
+    format: str | None = key(one_of("csv", "mtx"), None)
+    extends: str | None = key(TEXT, None)
+    environment: str = key(TEXT, "base")
+    input: str = key(one_of("scaled", "transformed", "counts"), "scaled")
+    uses_n_clusters: bool = key(FLAG, True)
+    uses_prior: bool = key(FLAG, False)
+    stochastic: bool = key(FLAG, True)
+    gpu: bool = key(FLAG, False)
+    threads: int = key(WHOLE, 1)
+    mem_mb: int = key(WHOLE, 8000)
+    runtime: float = key(MINUTES, 60)
+    params: Mapping[str, Any] = key(MAPPING, {})
+    reference: str = key(TEXT, "Own method.")
+    published_as: str | None = key(TEXT, None, ours=True)
+    embedding: bool | None = key(FLAG, None, ours=True)
+    control: bool | None = key(FLAG, None, ours=True)
 
     # said of one block, and not of those that extend it
     NOT_TAKEN_OVER = ("title", "published_as", "extends")
 
-    @classmethod
-    def kinds(cls, own: bool) -> dict[str, Kind]:
-        """Key → what fits it, of a user's own method or of one that is built in."""
-        return {f.name: f.metadata["kind"] for f in fields(cls) if not (own and f.metadata["ours"])}
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """What holds of a method whose block says nothing of it."""
-        said = {f.name: f.default for f in fields(cls) if f.default not in (MISSING, None)}
-        return said | {"params": {}}
-
-    @classmethod
-    def schema(cls) -> dict[str, Any]:
-        """JSON schema of a whole file of blocks, as people write them: name → block."""
-        defaults = cls.defaults()
-        keys = {
-            name: {**kind.schema} | ({"default": defaults[name]} if name in defaults else {})
-            for name, kind in cls.kinds(own=False).items()
-        }
-        block = {"type": "object", "additionalProperties": False, "properties": keys}
-        start = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "methods.yaml"}
-        told = "Written by `python -m moesimvae.nouns workflow/schemas`."
-        return start | {
-            "description": told,
-            "type": "object",
-            "additionalProperties": block | {"required": ["title"]},
-        }
-
 
 @dataclass(frozen=True)
-class Metric:
-    """What of a metric's block decides how its values compare.
+class Metric(Keys):
+    """What the block of a metric says; better, range and label_free decide how values compare.
 
     better: "higher" | "lower" | "none" (a description, not a score); range: lowest and highest.
+    The comments of metrics.yaml say what the other keys mean.
     """
 
-    better: str = "none"
-    range: tuple[float, float] = (-math.inf, math.inf)
-    label_free: bool = False
-
-    @classmethod
-    def of(cls, block: Mapping[str, Any]) -> Metric:
-        known = {f.name: block[f.name] for f in fields(cls) if f.name in block}
-        return cls(**known)
+    better: str = key(one_of("higher", "lower", "none"), "none", must=True)
+    range: tuple[float, float] = key(_RANGE, (-math.inf, math.inf), must=True)
+    label_free: bool = key(FLAG, False)
+    title: str = key(TEXT, "", must=True)
+    definition: str = key(TEXT, "", must=True)
+    chance_corrected: bool = key(FLAG, False, must=True)
+    reference: str = key(TEXT, "", must=True)
 
     @property
     def sign(self) -> int:
@@ -228,8 +224,298 @@ class Metric:
         return sorted(values, key=lambda name: -self.sign * values[name])
 
 
+UNKNOWN = "unknown"  # a hash that nobody has published
+
+
+@dataclass(frozen=True)
+class Hashes(Keys):
+    """Of the content of a file, by kind."""
+
+    sha256: str | None = key(TEXT, None)
+    md5: str | None = key(TEXT, None)
+    git_blob_sha1: str | None = key(TEXT, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile(Keys):
+    """A file of a data set, by its content: of a .gz, unpacked.
+
+    In a family of wells its name is that of its block, and its source that of the family.
+    """
+
+    name: str = key(TEXT, "")
+    sources: list[str] = key(several(TEXT), [], "Tried in order, after the mirror folder.")
+    hash: str | dict[str, str] | None = key(
+        Kind({"anyOf": [{"const": UNKNOWN}, Hashes.schema() | {"minProperties": 1}]})
+    )
+    bytes: int | None = key(whole(0), None)
+
+
+@dataclass(frozen=True)
+class Split(Keys):
+    """The share of the cells that is held out, and the seed that draws them."""
+
+    test: float = key(Kind(_NUMBER | {"exclusiveMinimum": 0, "exclusiveMaximum": 1}))
+    seed: int = key(whole(0, 2**32 - 1))
+
+
+@dataclass(frozen=True)
+class DataSet(Keys):
+    """What the block of a data set says; the comments of datasets.yaml say what each key means.
+
+    None: nothing is said. With `wells` or `grid` it is a family, a data set for each.
+    """
+
+    title: str = key(NAME)
+    reader: str = key(NAME)
+    n_clusters: int | str | None = key(_WHOLE_OR_PARAMETER)
+    scored: str = key(NAME)
+    simulated: bool = key(FLAG)
+    partial: bool = key(FLAG)
+    licence: str = key(NAME)
+    citation: str = key(NAME)
+    note: str = key(TEXT, "")
+    cells: int | str | None = key(_WHOLE_OR_PARAMETER, None)
+    simulate: dict[str, Any] | None = key(MAPPING, None)
+    cytometry: dict[str, Any] | None = key(MAPPING, None)
+    counts: dict[str, Any] | None = key(MAPPING, None)
+    split: dict[str, Any] | None = key(part(Split), None)
+    signature: dict[str, str] | None = key(named(TEXT), None)
+    paper: dict[str, str] | None = key(named(TEXT), None)
+    files: dict[str, Any] = key(named(part(RawFile)), {})
+    folder: str | None = key(NAME, None)
+    instead: dict[str, Any] | None = key(or_null(MAPPING), None)
+    expects: dict[str, int] = key(named(whole(0)), {})
+    preprocessing: list[dict[str, Any]] = key(
+        several(Kind({"type": "object", "required": ["step"]})), []
+    )
+    wells: dict[str, str] | None = key(named(TEXT), None)
+    grid: dict[str, list[Any]] | None = key(
+        Kind({"type": "object", "maxProperties": 1, "additionalProperties": {"type": "array"}}),
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class Experiment(Keys):
+    """Data sets × methods × seeds, and how they are scored and shown; a block in config.yaml."""
+
+    title: str = key(NAME)
+    datasets: list[str] = key(_NAMES)
+    methods: list[str] | dict[str, list[int] | None] = key(
+        _METHODS, told="Names, or names with seeds of their own."
+    )
+    seeds: list[int] = key(SEEDS, [0, 1, 2])
+    metrics: list[str] = key(
+        _NAMES,
+        [
+            *("nmi_arithmetic", "accuracy_hungarian", "ari", "ami", "f_flowcap"),
+            "f1_mean_hungarian",
+        ],
+    )
+    published: str | None = key(
+        or_null(TEXT), None, "File of workflow/published/ whose numbers stand beside ours."
+    )
+    screening: dict[str, dict[str, list[Any]]] = key(
+        named(named(Kind({"type": "array", "minItems": 1, "uniqueItems": True}), 1)),
+        {},
+        "Grids run beside the methods: method, then parameter, then the values tried; every "
+        "combination is one run, with the first seed.",
+    )
+    showcase: str = key(TEXT, "moe_sim_vae", "Method whose latent space and loss curves are drawn.")
+    on_request: bool = key(FLAG, False, "Made when named, not as a part of `all`.")
+
+    # what the workflow calls its own targets and folders
+    NOT_A_NAME = (
+        *("all", "data", "figure2", "generation", "logs", "own", "projections", "repeats", "runs"),
+        *("supplement", "verdict"),
+    )
+
+
+@dataclass(frozen=True)
+class Limits(Keys):
+    """What no run may take more of, whatever its method's block asks for."""
+
+    runtime: float = key(MINUTES, 180, "Minutes.")
+    mem_mb: int = key(whole(256), 16000, "Memory of a run's processes, MB.")
+
+
+@dataclass(frozen=True)
+class Generation(Keys):
+    """What trained models generate, and how it is studied."""
+
+    dataset: str = key(TEXT, "mnist", "Images whose generation is studied.")
+    runs: dict[str, list[int]] = key(
+        named(SEEDS),
+        {"moe_sim_vae": [0], "moe_sim_vae_paper": [0], "vade": [0, 1, 2]},
+        "Figure 2, S3 to S6 Figures: method, then seeds.",
+    )
+    similarity: dict[str, list[int]] = key(
+        named(SEEDS),
+        {"moe_sim_vae_no_refinement": [0], "moe_sim_vae_no_similarity": [0]},
+        "S2 Figure: methods with and without a similarity, then seeds.",
+    )
+    cells: list[str] = key(
+        several(TEXT, unique=True),
+        ["simulated_cytof", "simulated_scrna"],
+        "Data sets of cells whose generation is studied with the default method.",
+    )
+    images: int = key(whole(10), 10000, "Generated from every component for every threshold.")
+    thresholds: list[float] = key(
+        several(Kind(_NUMBER | {"minimum": 0, "exclusiveMaximum": 1}), 1, unique=True),
+        [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999],
+        "Of the posterior, for methods that accept draws by it.",
+    )
+    epochs: int = key(whole(1), 3, "Of the independent judge's training.")
+
+
+# of a user's own values
+TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
+
+
+@dataclass(frozen=True)
+class Configuration(Keys):
+    """config.yaml: the whole benchmark, and the user's own cells where there are any."""
+
+    results: str = key(NAME, "results", "Folder that the workflow writes into.")
+    downloads: str = key(
+        NAME,
+        "resources",
+        "Folder that keeps downloaded files; deleting the results leaves it alone.",
+    )
+    mirror: str | None = key(
+        or_null(NAME),
+        None,
+        "Folder (or URL) searched for a data set's files before its official sources.",
+    )
+    bodenmiller: str | None = key(
+        or_null(NAME),
+        None,
+        "Folder of <inhibitor>_<population>_<well>.fcs files; null: the public control wells.",
+    )
+    data: str | None = key(
+        or_null(NAME),
+        None,
+        "Your own cells, for the target `own`: h5ad, csv, tsv (also .gz), FCS, npz, 10x (.h5 or "
+        "folder).",
+    )
+    label: str | None = key(
+        or_null(NAME),
+        None,
+        "Of your own cells: the column that tells the group of each cell; null: no accuracy is "
+        "told.",
+    )
+    clusters: int | None = key(
+        or_null(whole(2, 10000)),
+        None,
+        "Of your own cells: how many clusters to ask for; null: estimated, without labels.",
+    )
+    methods: list[str] = key(
+        _NAMES,
+        ["moe_sim_vae", "kmeans", "gmm", "flowsom", "louvain", "hdbscan"],
+        "What your own cells are clustered by.",
+    )
+    seeds: list[int] = key(SEEDS, [0, 1, 2], "Of the runs on your own cells.")
+    transform: str = key(
+        one_of(*TRANSFORMS), "auto", "Of your own cells: auto, arcsinh, counts, log1p or none."
+    )
+    cofactor: float | None = key(
+        or_null(Kind(_NUMBER | {"exclusiveMinimum": 0})),
+        None,
+        "Of arcsinh(x / cofactor) of your own cells; null: 5, or 150 for FCS of a flow cytometer.",
+    )
+    features: list[str] = key(
+        several(TEXT),
+        [],
+        "Names or patterns of the features of your own cells to take; empty: all.",
+    )
+    drop: list[str] = key(
+        several(TEXT), [], "Names or patterns of the features of your own cells to leave out."
+    )
+    layer: str = key(TEXT, "", "Of your own h5ad, instead of X.")
+    use_rep: str = key(TEXT, "", "Key of obsm of your own h5ad, instead of X.")
+    genes: int | None = key(
+        or_null(whole(2)),
+        2000,
+        "Of your own cells with more features: how many of largest variance to keep, unless values "
+        "are below 0; null: all.",
+    )
+    min_counts: int = key(
+        whole(0), 0, "Of your own cells: those with fewer counts over all features are left out."
+    )
+    genome: str = key(TEXT, "", "Of your own 10x counts of several genomes: the one to take.")
+    transpose: bool | None = key(
+        or_null(FLAG),
+        None,
+        "Of your own cells: true, they are the file's columns; null: its rows, unless these look "
+        "like genes.",
+    )
+    own_methods: str | None = key(
+        or_null(NAME),
+        None,
+        "Folder with your own methods, which run in every experiment (docs/own_method.md).",
+    )
+    rerun_failed: bool = key(
+        FLAG,
+        False,
+        "Forget the runs that ended without labels (DNF), so that they are tried again.",
+    )
+    rerun_stale: bool = key(
+        FLAG,
+        False,
+        "Forget the runs that other code made than their methods have now, so that they are made "
+        "again.",
+    )
+    screening: bool = key(
+        FLAG, True, "Run the grids that experiments declare; false leaves them all out."
+    )
+    limits: dict[str, float] = key(
+        part(Limits), {}, "No run may take more than this, whatever its method's block asks for."
+    )
+    interpreters: dict[str, str] = key(
+        named(TEXT),
+        {},
+        "Python of each environment that is not the workflow's own (without --use-conda).",
+    )
+    parameters: dict[str, dict[str, dict[str, Any]]] = key(
+        named(named(MAPPING)),
+        {},
+        "Method parameters for one data set: data set, then method, then parameter.",
+    )
+    n_clusters: dict[str, int] = key(
+        named(whole(1)),
+        {},
+        "Number of clusters asked for, by data set, in place of the registry's.",
+    )
+    generation: dict[str, Any] = key(
+        part(Generation), {}, "Figure 2 and the supplement's studies of generated images and cells."
+    )
+    experiments: dict[str, dict[str, Any]] = key(
+        named(part(Experiment), but=Experiment.NOT_A_NAME),
+        {},
+        "Data sets × methods × seeds, by name; each becomes results/<name>/.",
+    )
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Name of a file, without .yaml → JSON schema of it as people write it."""
+    registries = {"methods": Method, "datasets": DataSet, "metrics": Metric}
+    files = {name: named(part(noun)).schema for name, noun in registries.items()}
+    return {
+        name: {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": f"{name}.yaml",
+            "description": "Written by `python -m moesimvae.nouns workflow/schemas`.",
+            **schema,
+        }
+        for name, schema in {"config": Configuration.schema(), **files}.items()
+    }
+
+
 def write_schemas(folder: str | Path) -> None:
-    write_text(Path(folder, "methods.schema.json"), json.dumps(Method.schema(), indent=2) + "\n")
+    for name, schema in schemas().items():
+        text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        write_text(Path(folder, f"{name}.schema.json"), text)
 
 
 if __name__ == "__main__":

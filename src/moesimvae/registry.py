@@ -7,18 +7,23 @@ files lie beside the file with the block (`docs/own_method.md`).
 """
 
 import hashlib
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from moesimvae.errors import UserError
+from moesimvae.names import near_or_all
 from moesimvae.nouns import Method
 
 Block = dict[str, Any]
 
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
+
+# the module whose presets a block's params may name: {preset: paper}
+PRESETS_OF = "moe_sim_vae"
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # What a command may have in braces, besides the names of its params.
@@ -58,24 +63,46 @@ def _load(path: Path) -> dict[str, Block]:
 
 
 def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()) -> Block:
-    """A block with what it takes over from the one that it extends, if it does."""
+    """A block with what it takes over from a preset and from the block that it extends, if any."""
     block = blocks[name]
     if "extends" not in block:
-        return block
+        return block | _params(f"{path}: '{name}'", {}, block)
     base = str(block["extends"])
     others = [other for other in blocks if other not in (name, *below)]
     if base not in others:
         raise UserError(
             f"{path}: '{name}' extends '{base}', which is no other block there that stands for "
-            f"itself; did you mean {_near(base, others)}?"
+            f"itself; did you mean {near_or_all(base, others)}?"
         )
     taken = _extended(base, blocks, path, (*below, name))
     taken = {key: value for key, value in taken.items() if key not in Method.NOT_TAKEN_OVER}
     own = {key: value for key, value in block.items() if key != "extends"}
-    params = [part["params"] for part in (taken, own) if "params" in part]
-    if len(params) == 2 and all(isinstance(part, dict) for part in params):
-        own["params"] = params[0] | params[1]
-    return taken | own
+    return taken | own | _params(f"{path}: '{name}'", taken, own)
+
+
+def _params(where: str, taken: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """{"params": what holds where a block says `own` and takes over `taken`}; {} where nothing."""
+    given, params = taken.get("params", {}), own.get("params")
+    if not isinstance(given, dict) or not isinstance(params, dict):
+        return {}
+    preset = {}
+    if "preset" in params and (taken | own).get("module") == PRESETS_OF:
+        preset = _preset(where, params["preset"])
+        params = {key: value for key, value in params.items() if key != "preset"}
+    return {"params": given | preset | params}
+
+
+def _preset(where: str, name: object) -> dict[str, Any]:
+    """A preset of MoESimVAE as YAML would have it."""
+    from moesimvae.model.presets import PRESETS  # plain data: no library is imported
+
+    if name not in PRESETS:
+        raise UserError(
+            f"{where} has the preset '{name}', which is unknown; did you mean "
+            f"{near_or_all(name, PRESETS)}?"
+        )
+    preset = PRESETS[str(name)].items()
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in preset}
 
 
 def _with_defaults(block: Block) -> Block:
@@ -123,7 +150,7 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
     for key, value in block.items():
         if key not in kinds:
             raise UserError(
-                f"{where} has an unknown key '{key}'; did you mean {_near(str(key), kinds)}?"
+                f"{where} has an unknown key '{key}'; did you mean {near_or_all(key, kinds)}?"
             )
         if not kinds[key].fits(value):
             raise UserError(f"{where} has {key}: {value!r}; give {kinds[key].words}.")
@@ -170,16 +197,37 @@ def _hash(files: Iterable[Path]) -> str:
 def block(blocks: dict[str, Block], name: str, kind: str) -> Block:
     """The block called `name`; UserError with the nearest known names when there is none."""
     if name not in blocks:
-        raise UserError(f"unknown {kind} '{name}'; did you mean one of: {_near(name, blocks)}?")
+        raise UserError(
+            f"unknown {kind} '{name}'; did you mean one of: {near_or_all(name, blocks)}?"
+        )
     return blocks[name]
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    """The known names that are like this one, or else all."""
-    from difflib import get_close_matches
+def call(
+    functions: Mapping[str, Callable[..., Any]],
+    kind: str,
+    settings: Mapping[str, Any],
+    *arguments: Any,
+) -> Any:
+    """Call the function named by `settings[kind]` with `arguments`, then the other settings.
 
-    known = sorted(known)
-    return ", ".join(get_close_matches(name, known, n=3) or known)
+    Raises UserError when there is no such function or it does not take these settings.
+    """
+    parameters = dict(settings)
+    name = parameters.pop(kind, None)
+    if name not in functions:
+        raise UserError(
+            f"unknown {kind} '{name}' in the data set's registry block; give one of: "
+            f"{', '.join(sorted(functions))}."
+        )
+    try:
+        inspect.signature(functions[name]).bind(*arguments, **parameters)
+    except TypeError as error:
+        raise UserError(
+            f"the {kind} '{name}' in the data set's registry block cannot take the parameters "
+            f"{parameters} ({error}); compare them with its description."
+        ) from error
+    return functions[name](*arguments, **parameters)
 
 
 def in_words(settings: Block) -> str:

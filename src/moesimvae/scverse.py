@@ -103,10 +103,10 @@ def described(model: MoESimVAE, preset: str) -> dict[str, Any]:
 
 def known_groups(values: Sequence[Any]) -> np.ndarray:
     """Groups as integers (n_cells,), numbered in their sorted order; −1 where missing or ""."""
-    values = pd.Series(np.asarray(values, dtype=object))
-    known = values.notna() & (values.astype(str).str.strip() != "")
-    groups = np.full(len(values), -1, dtype=np.int64)
-    groups[known] = np.unique(values[known].astype(str), return_inverse=True)[1]
+    given = pd.Series(np.asarray(values, dtype=object))
+    known = given.notna() & (given.astype(str).str.strip() != "")
+    groups = np.full(len(given), -1, dtype=np.int64)
+    groups[known] = np.unique(given[known].astype(str), return_inverse=True)[1]
     if not known.any():
         raise UserError("the prior knows the group of no cell; give at least one, or no prior.")
     return groups

@@ -6,7 +6,6 @@ Each maker gets an empty folder and does what a user would do, which must end in
 
 import gzip
 import io
-import json
 import pickle
 import struct
 import zipfile
@@ -20,7 +19,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae import config, newmethod, registry
-from moesimvae.data import content, counts, own, sets
+from moesimvae.data import catalogue, counts, own_cells, raw_file
 from moesimvae.data.cells import column_as_text, read_cells
 from moesimvae.data.download import fetch
 from moesimvae.data.readers import read_idx
@@ -107,7 +106,7 @@ def packed(name, data):
     def made(folder):
         with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr(name, data)
-        with content.archive(folder / "a.zip") as members:
+        with raw_file.archive(folder / "a.zip") as members:
             return members.namelist()
 
     return made
@@ -170,7 +169,6 @@ def checked(**settings):
     """A configuration as the workflow checks it, from the command line or a file."""
 
     def made(folder):
-        schema = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
         blocks = ROOT / "workflow/registry"
         given = {
             key: value.replace("FOLDER", str(folder)) if isinstance(value, str) else value
@@ -178,8 +176,7 @@ def checked(**settings):
         }
         return config.check(
             given,
-            schema=schema,
-            datasets=sets.resolve(registry.load(blocks / "datasets.yaml"), given),
+            datasets=catalogue.resolve(registry.load(blocks / "datasets.yaml"), given),
             methods=registry.load(blocks / "methods.yaml"),
             metrics=registry.load(blocks / "metrics.yaml"),
             published=["table1"],
@@ -192,7 +189,7 @@ def zip_with_broken_name(folder):
     with zipfile.ZipFile(folder / "a.zip", "w") as file:
         file.writestr("é.csv", "x")
     broken = (folder / "a.zip").read_bytes().replace("é".encode(), b"\xff\xff")
-    with content.archive(text(folder, "b.zip", broken)) as members:
+    with raw_file.archive(text(folder, "b.zip", broken)) as members:
         return members.namelist()
 
 
@@ -201,7 +198,7 @@ def named(name):
 
     def made(folder):
         (folder / name).write_text("CD3\n1\n")
-        return sets.resolve({}, {"data": str(folder / name)})
+        return catalogue.resolve({}, {"data": str(folder / name)})
 
     return made
 
@@ -234,8 +231,8 @@ def output(path, n_cells):
 def prepared(**settings):
     def made(folder):
         path = h5ad(folder, obs=pd.DataFrame({"type": ["a"] * N, "id": range(N)}).astype(str))
-        own.write_features("own", path, folder / "out", lambda values: 3, **settings)
-        return own.write_labels(path, folder / "out", settings.get("label"))
+        own_cells.write_features("own", path, folder / "out", lambda values: 3, **settings)
+        return own_cells.write_labels(path, folder / "out", settings.get("label"))
 
     return made
 
@@ -244,7 +241,7 @@ def wells(name):
     def made(folder):
         (folder / name).write_bytes(b"FCS3.0")
         block = {"wells": {"source": "-"}, "files": {}, "title": "{inhibitor} {well}"}
-        return sets.resolve({"plate": block}, {"plate": str(folder)})
+        return catalogue.resolve({"plate": block}, {"plate": str(folder)})
 
     return made
 
@@ -413,7 +410,7 @@ CASES = {
     "zip that escapes on Windows": (packed("C:\\x.csv", "x"), "a place outside of the archive"),
     "zip that explodes": (packed("x.csv", huge_member()), "more than 200 times its size"),
     "zip that is text": (
-        lambda f: content.archive(text(f, "a.zip", "hello")).__enter__(),
+        lambda f: raw_file.archive(text(f, "a.zip", "hello")).__enter__(),
         "not a readable zip",
     ),
     "zip with a name that is not UTF-8": (zip_with_broken_name, "is not a readable zip archive"),

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from moesimvae.data.catalogue import resolve
 from moesimvae.data.cells import read_cells
 from moesimvae.data.readers import read_idx
-from moesimvae.data.sets import resolve
 from moesimvae.errors import UserError
 from moesimvae.evaluation import metrics
 from moesimvae.methods import external

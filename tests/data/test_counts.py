@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moesimvae import registry
-from moesimvae.data import counts, dataset, readers, sets, signature
-from moesimvae.data.prepare import KEYS, prepare
+from moesimvae.data import catalogue, counts, dataset, readers, signature
+from moesimvae.data.prepare import prepare
 from moesimvae.data.split import same_as_paper, split, training
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256
+from moesimvae.nouns import DataSet
 from sentences import error
 
 GENES = ["Hpx", "Dntt", "ERCC-00002", "Ercc1", "Actb"]
@@ -388,7 +389,7 @@ def test_a_signature_gene_that_stands_twice_is_told():
 
 def whole(tmp_path, **settings):
     raw = archive(tmp_path / "FACS.zip")
-    described = dict.fromkeys(KEYS, "x") | block() | {"n_clusters": 2}
+    described = dict.fromkeys(DataSet.required(), "x") | block() | {"n_clusters": 2}
     described |= {
         "files": {"counts": {"name": "FACS.zip", "hash": "unknown"}},
         "split": {"test": 0.2, "seed": 123456},
@@ -486,7 +487,7 @@ def test_only_the_split_may_stand_in_obs(tmp_path):
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["tabula_muris_semisynthetic", "pbmc_facs"])
 def test_real_counts(root, shared_data, tmp_path, name):
-    blocks = sets.resolve(registry.load(root / "workflow/registry/datasets.yaml"), {})
+    blocks = catalogue.resolve(registry.load(root / "workflow/registry/datasets.yaml"), {})
     wanted = blocks[name]
     raw = {role: shared_data / name / f["name"] for role, f in wanted["files"].items()}
     # what is written is tested above: here the time goes into reading

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesimvae import registry
-from moesimvae.data import cytometry, dataset, readers, sets
+from moesimvae.data import catalogue, cytometry, dataset, readers
 from moesimvae.data.fcs import read_fcs
-from moesimvae.data.prepare import KEYS, prepare
+from moesimvae.data.prepare import prepare
 from moesimvae.errors import UserError
 from moesimvae.files import read_json
+from moesimvae.nouns import DataSet
 from sentences import error
 
 FORMATS = {"F": "f4", "D": "f8", "I": "u2"}
@@ -335,7 +336,12 @@ def test_archives_without_what_is_needed(archives, tmp_path):
 
 
 def full_block(**more):
-    return dict.fromkeys(KEYS, "x") | block(not_markers=["Time"]) | {"n_clusters": 2} | more
+    return (
+        dict.fromkeys(DataSet.required(), "x")
+        | block(not_markers=["Time"])
+        | {"n_clusters": 2}
+        | more
+    )
 
 
 def files_of(path):
@@ -411,8 +417,8 @@ def test_an_unchecked_file_of_another_kind_is_told(tmp_path):
 )
 def test_real_data_sets(root, shared_data, tmp_path, name, shape):
     blocks = registry.load(root / "workflow" / "registry" / "datasets.yaml")
-    wanted = sets.resolve(blocks, {})[name]
-    folder = shared_data / sets.folder(name, wanted)
+    wanted = catalogue.resolve(blocks, {})[name]
+    folder = shared_data / catalogue.folder(name, wanted)
     raw = {role: folder / file["name"] for role, file in wanted["files"].items()}
     prepare(wanted, name, raw, tmp_path)
     cells = dataset.load_features(tmp_path / "features.h5ad")

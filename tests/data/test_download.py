@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from moesimvae.data import content, download
+from moesimvae.data import download, raw_file
 from moesimvae.errors import UserError
 from moesimvae.files import read_json
+from moesimvae.nouns import RawFile
 
 CONTENT = random.Random(0).randbytes(1_000_000)
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -118,7 +119,7 @@ def fetch(file: dict, where: Path, **settings) -> Path:
     """Fetch with no pauses; the file must be the only thing left beside its record."""
     path = where / "raw" / file["name"]
     origin = download.fetch(file, path, progress=False, backoff=0, timeout=2, **settings)
-    assert read_json(content.source_record(path)) == {"url_or_path": origin}
+    assert read_json(raw_file.source_record(path)) == {"url_or_path": origin}
     assert {p.name for p in path.parent.iterdir()} == {path.name, path.name + ".source.json"}
     return path
 
@@ -144,7 +145,7 @@ def test_a_dead_source_is_asked_once_and_the_next_one_used(server, tmp_path, cod
     path = fetch(block(dead, good), tmp_path)
     assert path.read_bytes() == CONTENT
     assert [path for path, _ in server.requests] == ["/dead", "/good"]
-    assert read_json(content.source_record(path))["url_or_path"] == good
+    assert read_json(raw_file.source_record(path))["url_or_path"] == good
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
@@ -354,7 +355,7 @@ def test_a_file_in_the_mirror_is_used_without_asking_a_server(server, tmp_path, 
     file = block(server.serve("/file", whole()))
     path = fetch(file, tmp_path, mirror=tmp_path / "mirror", folder="sample")
     assert path.read_bytes() == CONTENT
-    assert read_json(content.source_record(path))["url_or_path"] == str(there)
+    assert read_json(raw_file.source_record(path))["url_or_path"] == str(there)
     assert server.requests == []
 
 
@@ -404,10 +405,12 @@ def test_every_kind_of_hash(tmp_path, packed):
     path = tmp_path / "hello"
     path.write_bytes(gzip.compress(b"hello\n") if packed else b"hello\n")
     file = {"name": "hello", "hash": hashes, "bytes": 6}
-    assert content.problem(path, file) is None
+    assert raw_file.problem(path, RawFile.of(file)) is None
     for kind, found in hashes.items():
         wrong = {"name": "hello", "hash": {kind: "0" * 40}, "bytes": 6}
-        assert content.problem(path, wrong).startswith(f"has {kind} {found} instead of 000")
+        assert raw_file.problem(path, RawFile.of(wrong)).startswith(
+            f"has {kind} {found} instead of 000"
+        )
 
 
 @pytest.mark.parametrize("hashes", [None, {}, {"crc32": "00"}, "abc"])

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from moesimvae.data import guess
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import read_cells
-from moesimvae.data.own import as_config
+from moesimvae.data.own_cells import as_config
 from sentences import error
 
 PANEL = ["CD3", "CD8", "CD16", "CD45RA", "CD45", "CD14", "CD19", "CD20", "HLA-DR", "CCR7", "IgD"]

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from moesimvae.data.cells import read_cells
 from moesimvae.data.orientation import genes_in_rows
-from moesimvae.data.own import write_features, write_labels
+from moesimvae.data.own_cells import write_features, write_labels
 from sentences import error
 
 BASES = np.array(list("ACGT"))

@@ -14,11 +14,12 @@ import pytest
 import scipy.sparse as sp
 
 from moesimvae import registry
-from moesimvae.data import dataset, readers, sets
+from moesimvae.data import catalogue, dataset, readers
 from moesimvae.data.download import fetch
-from moesimvae.data.prepare import KEYS, prepare
+from moesimvae.data.prepare import prepare
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256
+from moesimvae.nouns import DataSet
 
 EMBEDDED = ["digits", "simulated_gaussians", "simulated_cytof", "simulated_scrna"]
 
@@ -75,8 +76,8 @@ def test_every_embedded_set_is_prepared_twice_the_same(blocks, tmp_path, name):
 
 def test_every_block_of_the_registry_is_complete(blocks):
     lengths = {"sha256": 64, "git_blob_sha1": 40}
-    for name, block in sets.resolve(blocks, {}).items():
-        assert not set(KEYS) - set(block), name
+    for name, block in catalogue.resolve(blocks, {}).items():
+        assert not set(DataSet.required()) - set(block), name
         assert block["simulated"] == bool(re.search("simulated|synthetic", name)), name
         assert block["simulated"] == bool(re.search("imulated|semi-synthetic", block["title"]))
         assert block["partial"] == bool(re.search(" subset| sample", block["title"])), name
@@ -128,7 +129,11 @@ def images(tmp_path):
         raw[role].write_bytes(gzip.compress(content))
         hashes = {"sha256": hashlib.sha256(content).hexdigest()}
         files[role] = {"name": raw[role].name, "hash": hashes, "bytes": len(content)}
-    settings = dict.fromkeys(KEYS, "x") | {"reader": "idx", "files": files, "n_clusters": 2}
+    settings = dict.fromkeys(DataSet.required(), "x") | {
+        "reader": "idx",
+        "files": files,
+        "n_clusters": 2,
+    }
     return settings | {"preprocessing": [{"step": "divide", "by": 255}]}, raw
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from moesimvae import alone
+from moesimvae import workflow_lock
 from moesimvae.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import faults
 
-HOLD = "import sys, time; from moesimvae import alone; alone.hold(sys.argv[1]); time.sleep(60)"
+HOLD = "from moesimvae.workflow_lock import hold; import sys, time; hold(sys.argv[1]); "
+HOLD += "time.sleep(60)"
 
 
 @pytest.fixture
@@ -98,33 +99,32 @@ def wait_until(true, seconds=30):
 def test_a_folder_is_held_until_its_process_ends_however(holder, tmp_path):
     who = rf"another workflow is at work in .* \(process {holder.pid} on .* since .*\)"
     with pytest.raises(UserError, match=who):
-        alone.hold(tmp_path)
+        workflow_lock.hold(tmp_path)
     with pytest.raises(UserError, match=who):
-        alone.check_free(tmp_path)
+        workflow_lock.check_free(tmp_path)
     holder.kill()
     holder.wait()
-    alone.check_free(tmp_path)
-    alone.hold(tmp_path)
+    workflow_lock.check_free(tmp_path)
+    workflow_lock.hold(tmp_path)
 
 
 def test_nobody_is_at_work_in_a_folder_that_is_not_there(tmp_path):
-    alone.check_free(tmp_path / "nowhere")
+    workflow_lock.check_free(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write into .*file/results: Not a directory; make"):
-        alone.hold(tmp_path / "file" / "results")
+        workflow_lock.hold(tmp_path / "file" / "results")
 
 
 def test_jobs_of_a_killed_workflow_are_ended_and_no_others(tmp_path):
     sleep = ["sleep", "60"]
-    ours = subprocess.Popen(sleep, env=os.environ | alone.marked(tmp_path))
-    others = subprocess.Popen(sleep, env=os.environ | alone.marked(tmp_path / "else"))
-    program = (
-        "import sys; from moesimvae import alone; print(alone.end_jobs_of_killed(sys.argv[1]))"
-    )
+    ours = subprocess.Popen(sleep, env=os.environ | workflow_lock.marked(tmp_path))
+    others = subprocess.Popen(sleep, env=os.environ | workflow_lock.marked(tmp_path / "else"))
+    program = "import sys; from moesimvae.workflow_lock import end_jobs_of_killed as end; "
+    program += "print(end(sys.argv[1]))"
     printed = subprocess.check_output([sys.executable, "-c", program, str(tmp_path)], text=True)
     assert printed == "1\n"
     assert ours.wait(10) == -signal.SIGKILL
@@ -140,9 +140,9 @@ def test_files_from_the_future_are_dated_back_in_their_order(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
         os.utime(path, (now + 3600 * hours,) * 2)
-    assert alone.date_back([tmp_path, tmp_path / "nowhere"]) == 2
+    assert workflow_lock.date_back([tmp_path, tmp_path / "nowhere"]) == 2
     dated = {path.name: path.stat().st_mtime for path in (tmp_path / "runs").iterdir()}
     assert dated["old"] == pytest.approx(now - 3600, abs=1)
     assert dated["second"] == pytest.approx(now, abs=60)
     assert dated["second"] - dated["first"] == pytest.approx(3600, abs=1)
-    assert alone.date_back([tmp_path]) == 0
+    assert workflow_lock.date_back([tmp_path]) == 0

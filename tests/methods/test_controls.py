@@ -1,3 +1,4 @@
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 from moesimvae.files import read_json
 from moesimvae.methods import runner
 from moesimvae.methods.controls import random_labels, write_controls
+from moesimvae.nouns import Status
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def test_controls_are_runs_like_any_other(labels_path, tmp_path):
     for run in runs:
         status = read_json(out / run / "status.json")
         assert list(status) == list(runner.blank_status("", "", 0, {}, 0, 0))
+        jsonschema.validate(status, Status.schema())
         assert (status["status"], status["dataset"]) == ("ok", "toy")
         assert pd.read_parquet(out / run / "labels.parquet")["cell"].tolist()[-1] == "cell399"
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import anndata
+import jsonschema
 import numpy as np
 import pandas as pd
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
 from moesimvae.methods import runner
+from moesimvae.nouns import Status
 
 HERE = Path(__file__).parent
 BLOCK = {"module": "lab.broken", "environment": "base", "input": "scaled", "gpu": False}
@@ -112,6 +114,7 @@ def test_a_good_run_leaves_everything_the_contract_names(run, out, features):
     assert status["packages"]["numpy"] == np.__version__
     assert {"cpu", "cores", "memory_mb", "platform", "python"} == set(status["machine"])
     assert list(status) == list(runner.blank_status("", "", 0, {}, 0, 0))
+    jsonschema.validate(status, Status.schema())
 
 
 def test_transformed_values_are_handed_over_where_there_are_some(run, features, tmp_path):

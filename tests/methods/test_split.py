@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from moesimvae.errors import UserError
 from moesimvae.files import read_json
 from moesimvae.methods import runner, scvi_leiden, worker
-from moesimvae.methods.further_cells import by_nearest_cells, majority_of_nearest
+from moesimvae.methods.label_transfer import by_nearest_cells, majority_of_nearest
 
 HERE = Path(__file__).parent
 N_CELLS, N_FEATURES = 80, 60

@@ -70,7 +70,8 @@ def test_each_screened_method_has_a_row_for_each_choice_and_its_settings_have_no
     table = compare(made)
     assert not any("_s0" in method for method in table["method"])
     assert "silhouette" not in set(table["metric"])
-    chosen = selection.select(comparison.read_many(made.scores), made.experiment["variants"])
+    scores, variants = comparison.read_many(made.scores), made.experiment["variants"]
+    chosen = selection.select(scores, variants, made.metrics)
     chosen = chosen.set_index(["method", "choice"])["variant"]
     best = row(table, "kmeans_oracle", "test")
     assert chosen["kmeans", "oracle"] == "kmeans_s02"
@@ -288,7 +289,7 @@ def report(tmp_path_factory):
     run_script(
         "screening", root,
         {"screening": folder / "screening.csv", "selection": folder / "selection.csv"},
-        variants, scores=mixed.scores, runs=mixed.runs,
+        variants, scores=mixed.scores, runs=mixed.runs, metrics=root / "metrics.yaml",
     )  # fmt: skip
     (root / "remark.txt").write_text(REMARK)
     output = {kind: folder / f"table.{kind}" for kind in ("csv", "tex", "md", "html")}

@@ -1,6 +1,9 @@
 # From official sources or a mirror to features.h5ad, with the labels kept apart.
 
 
+include: "helpers/data.smk"
+
+
 rule download:
     """One file of a data set: mirror first, then its sources in order, content checked."""
     output:

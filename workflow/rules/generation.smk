@@ -2,6 +2,9 @@
 # Labels enter to name clusters, and to train the classifier that judges images.
 
 
+include: "helpers/generation.smk"
+
+
 rule judge:
     """A classifier trained on real images, that knows nothing of any model."""
     input:

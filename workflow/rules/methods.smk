@@ -1,6 +1,9 @@
 # Features in, labels or a reason out. No job here has labels among its inputs but the controls.
 
 
+include: "helpers/methods.smk"
+
+
 rule cluster:
     """One run: data set × method × seed."""
     input:

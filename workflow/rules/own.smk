@@ -1,5 +1,9 @@
 # The user's own cells: a data set that no registry knows, named on the command line.
 
+
+include: "helpers/own.smk"
+
+
 if OWN:
 
     rule prepare_own:

@@ -1,4 +1,9 @@
 # Every table and figure is a view of the long tables of scores and runs.
+
+
+include: "helpers/report.smk"
+
+
 rule project:
     """Two-dimensional view of a run's latent space."""
     input:
@@ -59,7 +64,7 @@ rule signature:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
     script:
         "../../scripts/signature.py"
 
@@ -105,7 +110,7 @@ rule table:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
     script:
         "../../scripts/table.py"
 
@@ -136,9 +141,7 @@ rule figures:
     conda:
         "../../envs/base.yaml"
     params:
-        showcase=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)[
-            "showcase"
-        ],
+        showcase=lambda wildcards: experiment_of(wildcards)["showcase"],
     script:
         "../../scripts/figures.py"
 
@@ -173,7 +176,7 @@ rule page:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
         clustered=first_runs,
     script:
         "../../scripts/page.py"

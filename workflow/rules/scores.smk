@@ -1,6 +1,9 @@
 # Labels meet the truth here and nowhere before.
 
 
+include: "helpers/scores.smk"
+
+
 rule score:
     """Every run of an experiment on one data set, as long tables: scores, populations, runs."""
     input:
@@ -28,6 +31,7 @@ rule screening:
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),
+        metrics=REGISTRY / "metrics.yaml",
     output:
         screening=f"{RESULTS}/{{experiment}}/screening.csv",
         selection=f"{RESULTS}/{{experiment}}/selection.csv",
@@ -37,8 +41,6 @@ rule screening:
         "../../envs/base.yaml"
     params:
         metrics=metrics_scored,
-        variants=lambda wildcards: BENCHMARK.experiment(wildcards.experiment)[
-            "variants"
-        ],
+        variants=lambda wildcards: experiment_of(wildcards)["variants"],
     script:
         "../../scripts/screening.py"

@@ -1,6 +1,9 @@
 # What can be relied on, and what of the paper came out: views of tables that exist.
 
 
+include: "helpers/verdict.smk"
+
+
 localrules:
     verdict,
 
@@ -21,7 +24,7 @@ rule significance:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
     script:
         "../../scripts/significance.py"
 
@@ -47,7 +50,7 @@ rule quality:
     conda:
         "../../envs/base.yaml"
     params:
-        experiment=lambda wildcards: BENCHMARK.experiment(wildcards.experiment),
+        experiment=experiment_of,
         codes=current_codes,
         repeats=repeats,
     script:

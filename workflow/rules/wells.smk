@@ -2,6 +2,9 @@
 # `group-components: wells=10` makes one job of ten. On one machine, groups mean nothing.
 
 
+include: "helpers/wells.smk"
+
+
 use rule prepare as prepare_well with:
     wildcard_constraints:
         dataset="|".join(WELLS),

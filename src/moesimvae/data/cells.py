@@ -19,8 +19,11 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
 
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import anndata
 import h5py
@@ -29,13 +32,13 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5, tenx, writable
-from moesimvae.data.content import archive
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of, is_tenx_parts
-from moesimvae.data.named import listed, near, require_unique
 from moesimvae.data.orientation import OF_GENES, genes_in_rows
+from moesimvae.data.raw_file import archive
 from moesimvae.data.table import read_table
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import hint, listed, require_unique
 
 BACKED_BYTES = 4 << 30
 
@@ -57,10 +60,6 @@ class CellFile:
     compensation: str = ""
     version: str = ""
     notes: tuple[str, ...] = ()
-
-    @property
-    def spillover(self) -> bool:
-        return bool(self.compensation)
 
 
 def read_cells(
@@ -91,12 +90,13 @@ def read_cells(
     elif kind == "table":
         cells, first, notes = read_table(path)
         file = CellFile(path, kind, cells, notes=notes)
+    elif kind == "10x":
+        with _readable(f"{path} holds no counts as Cell Ranger writes them", "export them again"):
+            read = tenx.read_folder if is_tenx_parts(path) else tenx.read_h5
+            cells, said = read(path, genome)
+        file = CellFile(path, kind, cells, notes=tuple(said))
     else:
-        if kind == "10x":
-            cells, notes = _tenx(path, genome)
-        else:
-            cells, notes = _npz(path), []
-        file = CellFile(path, kind, cells, notes=tuple(notes))
+        file = CellFile(path, kind, _npz(path))
     file = _oriented(file, transpose, first)
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
@@ -104,6 +104,17 @@ def read_cells(
         how = f", in anndata by {kind}_names_make_unique()" * (file.kind == "h5ad")
         require_unique(getattr(file.cells, f"{kind}_names"), f"{path}: the {what} name", how)
     return file
+
+
+@contextmanager
+def _readable(wrong: str, advice: str) -> Iterator[None]:
+    """One sentence for what h5py, anndata, NumPy and scipy raise of damaged files: all kinds."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{wrong} ({first_line(error)}); {advice}.") from error
 
 
 def _oriented(file: CellFile, transpose: bool | None, first: str) -> CellFile:
@@ -145,7 +156,7 @@ def _transposed(file: CellFile) -> anndata.AnnData:
                 f"{path} has columns that would be no cells when transposed ({listed(odd)}: text, "
                 "or what tells of genes); take them out, or mend the numbers in them."
             )
-    matrix = cells.X if cells.X is None else cells.X.T
+    matrix: Any = cells.X if cells.X is None else cells.X.T
     return anndata.AnnData(
         matrix.tocsr() if sp.issparse(matrix) else matrix,
         obs=cells.var,
@@ -167,7 +178,7 @@ def find_column(file: CellFile, name: str, what: str) -> int:
         if len(found) == 1:
             return int(found[0])
     raise UserError(
-        f"{file.path} has no {what} '{name}'; {near(name, [*cells.var_names, *cells.obs])}."
+        f"{file.path} has no {what} '{name}'; {hint(name, [*cells.var_names, *cells.obs])}."
     )
 
 
@@ -192,7 +203,7 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
         )
     else:
         raise UserError(
-            f"{file.path} has no column '{name}' in obs; {near(name, list(file.cells.obs))}."
+            f"{file.path} has no column '{name}' in obs; {hint(name, list(file.cells.obs))}."
         )
     gated = np.isfinite(values)
     if (values[gated] != np.round(values[gated])).any():
@@ -207,7 +218,7 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
 
 
 def _h5ad(path: Path, on_disk: bool) -> CellFile:
-    try:
+    with _readable(f"{path} is not a readable h5ad file", "write it again"):
         hdf5.require_plain(path, on_disk)
         if on_disk:
             with h5py.File(path) as stored:
@@ -218,12 +229,6 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         else:
             cells = anndata.read_h5ad(path)
             cells.obs, cells.var = (writable.plain_frame(table) for table in (cells.obs, cells.var))
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file h5py and anndata raise all kinds
-        raise UserError(
-            f"{path} is not a readable h5ad file ({first_line(error)}); write it again."
-        ) from error
     for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
     kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
@@ -247,21 +252,17 @@ def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def _npz(path: Path) -> anndata.AnnData:
-    try:
-        with archive(path), np.load(path, allow_pickle=False) as stored:
-            if {"format", "shape"} <= set(stored.files):  # as scipy.sparse.save_npz writes it
-                matrix = sp.csr_matrix(sp.load_npz(path))
-                hdf5.require_whole(path, "X", matrix)
-                matrix = matrix.astype(np.float32)
-                return anndata.AnnData(matrix, *map(_numbered, matrix.shape))
-            arrays = {name: stored[name] for name in stored.files}
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file NumPy raises all kinds
-        raise UserError(
-            f"{path} is not a readable npz file ({first_line(error)}); write it again, without "
-            "objects."
-        ) from error
+    with (
+        _readable(f"{path} is not a readable npz file", "write it again, without objects"),
+        archive(path),
+        np.load(path, allow_pickle=False) as stored,
+    ):
+        if {"format", "shape"} <= set(stored.files):  # as scipy.sparse.save_npz writes it
+            matrix = sp.csr_matrix(sp.load_npz(path))
+            hdf5.require_whole(path, "X", matrix)
+            matrix = matrix.astype(np.float32)
+            return anndata.AnnData(matrix, *map(_numbered, matrix.shape))
+        arrays = {name: stored[name] for name in stored.files}
     return _of_arrays(path, arrays)
 
 
@@ -292,21 +293,6 @@ def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> anndata.AnnData:
 
 def _numbered(n: int) -> pd.DataFrame:
     return pd.DataFrame(index=pd.RangeIndex(n).astype(str))
-
-
-# ---------------------------------------------------------------------- 10x
-
-
-def _tenx(path: Path, genome: str) -> tuple[anndata.AnnData, list[str]]:
-    try:
-        return (tenx.read_folder if is_tenx_parts(path) else tenx.read_h5)(path, genome)
-    except UserError:
-        raise
-    except Exception as error:  # of a damaged file h5py and scipy raise all kinds
-        raise UserError(
-            f"{path} holds no counts as Cell Ranger writes them ({first_line(error)}); export them "
-            "again."
-        ) from error
 
 
 # ---------------------------------------------------------------------- FCS

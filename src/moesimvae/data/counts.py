@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, cast
 
 import anndata
 import numpy as np
@@ -24,13 +24,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data.cells import read_cells
-from moesimvae.data.content import archive
-from moesimvae.data.named import listed, near, require_unique
+from moesimvae.data.dataset import Cells, Raw, labelled
+from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import hint, listed, require_unique
 from moesimvae.registry import Block
-
-Raw = Mapping[str, str | Path]
-Cells = tuple[anndata.AnnData, pd.DataFrame]
 
 ROWS = 256  # genes that are read at a time
 DIGITS = 15  # of a whole number that float64 holds exactly
@@ -105,7 +103,7 @@ def _settings(block: Block, needed: Sequence[str], further: Sequence[str]) -> di
 
 def _require_column(name: str, table: pd.DataFrame, what: str) -> None:
     if name not in table:
-        raise UserError(f"{what} '{name}'; {near(name, list(table.columns))}.")
+        raise UserError(f"{what} '{name}'; {hint(name, list(table.columns))}.")
 
 
 # ---------------------------------------------------------------------- the archive
@@ -122,7 +120,7 @@ def _members(
         if (many := found.count(wanted)) != 1:
             raise UserError(
                 f"{path} holds {'no' if many == 0 else many} {wanted}, expected one with the "
-                f"counts of {population}; {near(wanted, found) if many == 0 else 'fetch it again'}."
+                f"counts of {population}; {hint(wanted, found) if many == 0 else 'fetch it again'}."
             )
         tables.append(members.getinfo(wanted))
     locked = [info.filename for info in tables if info.flag_bits & 1]
@@ -136,9 +134,9 @@ def _members(
     return tables
 
 
-def _table(stream: BinaryIO, where: str) -> tuple[np.ndarray, pd.Index, sp.csr_matrix]:
+def _table(stream: IO[bytes], where: str) -> tuple[np.ndarray, pd.Index, sp.csr_matrix]:
     """Names of the cells, of the genes, and counts (n_cells, n_genes), from rows of genes."""
-    lines = io.BufferedReader(stream, 1 << 20)
+    lines = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
     try:
         first = lines.readline().decode("utf-8-sig")
         head = next(csv.reader([first]), [])
@@ -256,11 +254,8 @@ def _data_set(
     cells = anndata.AnnData(counts, obs=pd.DataFrame(index=names), var=var[~spike_ins])
     facts = {"spike_ins": int(spike_ins.sum()), "empty_cells": int(empty.sum())}
     cells.uns["counts"] = json.dumps(facts)
-    label = label.astype(object)
-    return cells, pd.DataFrame(
-        {"cell": names, "label": label, "scored": label != "", "split": "all"}
-    )
+    return cells, labelled(names, label)
 
 
 def _starts(names: Iterable[str], start: str | None) -> np.ndarray:
-    return np.array([bool(start) and name.startswith(start) for name in names], dtype=bool)
+    return np.array([start is not None and name.startswith(start) for name in names], dtype=bool)

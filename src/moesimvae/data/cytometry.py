@@ -23,14 +23,12 @@ import numpy as np
 import pandas as pd
 
 from moesimvae.data.cells import CellFile, column_as_text, find_column, from_fcs, read_cells
-from moesimvae.data.content import archive
+from moesimvae.data.dataset import Cells, Raw, labelled
 from moesimvae.data.fcs import read_fcs
-from moesimvae.data.named import listed, near
+from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError
+from moesimvae.names import hint, listed
 from moesimvae.registry import Block
-
-Raw = Mapping[str, str | Path]
-Cells = tuple[anndata.AnnData, pd.DataFrame]
 
 INSTRUMENTS = ("mass", "fluorescence")
 UNGATED = ("", "0", "nan", "na", "unassigned", "ungated")
@@ -158,7 +156,7 @@ def _known(found: Any, known: list[str], where: str) -> None:
         if name not in known:
             raise UserError(
                 f"{where} the population '{name}', which is none of the {len(known)} of the "
-                f"registry block; {near(name, known).replace('it has', 'these are')}."
+                f"registry block; {hint(name, known).replace('it has', 'these are')}."
             )
 
 
@@ -232,11 +230,8 @@ def _data_set(
     if "channel" in files[0].cells.var:
         var["channel"] = files[0].cells.var["channel"].to_numpy()[columns]
     cells = anndata.AnnData(values, obs=pd.DataFrame(index=pd.Index(ids)), var=var)
-    cells.uns |= {"instrument": panel.instrument, "panel": json.dumps(_facts(files, cells))}
-    labels = labels.astype(object)
-    return cells, pd.DataFrame(
-        {"cell": ids, "label": labels, "scored": labels != "", "split": "all"}
-    )
+    cells.uns |= {"instrument": panel.instrument, "panel": json.dumps(panel_facts(files, cells))}
+    return cells, labelled(cells.obs_names, labels)
 
 
 def _same_panel(files: list[CellFile]) -> None:
@@ -270,7 +265,7 @@ def _require_values(values: np.ndarray, names: list[str], files: list[CellFile])
         )
 
 
-def _facts(files: list[CellFile], cells: anndata.AnnData) -> dict[str, Any]:
+def panel_facts(files: list[CellFile], cells: anndata.AnnData) -> dict[str, Any]:
     """What the files say of themselves, and what was made of their channels."""
     constant = cells.X.min(axis=0) == cells.X.max(axis=0)
     return {

@@ -12,16 +12,43 @@ labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata
+import numpy as np
 import pandas as pd
 
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.errors import UserError, first_line
 
+# what a reader or a simulator gives: cells without a label anywhere, and the table of labels
+Cells = tuple[anndata.AnnData, pd.DataFrame]
+Raw = Mapping[str, str | Path]  # role → path of a raw file
+
 FEATURES, LABELS, FACTS = "features.h5ad", "labels.parquet", "dataset.json"
 LABEL_COLUMNS = ["cell", "label", "scored", "split"]
+
+
+def labelled(cells: pd.Index, labels: np.ndarray) -> pd.DataFrame:
+    """The table of labels of cells without a split: "" is none, and those are not scored."""
+    labels = labels.astype(object)
+    return pd.DataFrame({"cell": cells, "label": labels, "scored": labels != "", "split": "all"})
+
+
+@contextmanager
+def _prepared(path: str | Path, kind: str) -> Iterator[None]:
+    """A sentence for a file that is not there or cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; prepare the data set first.") from error
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} is not a readable {kind} file ({first_line(error)}); prepare the data set "
+            "again."
+        ) from error
 
 
 def load_features(path: str | Path) -> anndata.AnnData:
@@ -29,14 +56,8 @@ def load_features(path: str | Path) -> anndata.AnnData:
 
     The one column that obs may have is the split.
     """
-    try:
+    with _prepared(path, "h5ad"):
         cells = anndata.read_h5ad(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; prepare the data set first.") from error
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable h5ad file ({first_line(error)}); prepare the data set again."
-        ) from error
     if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
             f"{path} has the column '{others[0]}' in obs, expected none but '{SPLIT}': labels stay "
@@ -47,15 +68,8 @@ def load_features(path: str | Path) -> anndata.AnnData:
 
 def load_labels(path: str | Path) -> pd.DataFrame:
     """The table of a labels.parquet: cell, label, scored, split; UserError when it is none."""
-    try:
+    with _prepared(path, "parquet"):
         labels = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist; prepare the data set first.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} is not a readable parquet file ({first_line(error)}); prepare the data set "
-            "again."
-        ) from error
     if list(labels.columns) != LABEL_COLUMNS:
         raise UserError(
             f"{path} has the columns {', '.join(labels.columns)}, expected "

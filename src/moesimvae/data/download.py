@@ -1,6 +1,6 @@
 """Fetching raw files: the mirror folder first, then each source in order, always checked.
 
-A file block of `workflow/registry/datasets.yaml` says what is expected (see `content`). What was
+A file block of `workflow/registry/datasets.yaml` says what is expected (see `raw_file`). What was
 fetched and from where is written beside the file as `<file>.source.json`.
 """
 
@@ -9,20 +9,21 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import requests
 import urllib3
 from tqdm import tqdm
 
 from moesimvae import files
-from moesimvae.data import content
+from moesimvae.data import raw_file
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
+from moesimvae.nouns import RawFile
 
 _PIECE = 1 << 16
 _MARGIN = 64 << 20  # bytes left free on the disk beside the file itself
@@ -49,7 +50,7 @@ class _Manner:
 
 
 def fetch(
-    file: Block,
+    file: Mapping[str, Any],
     destination: str | Path,
     mirror: str | Path | None = None,
     folder: str | None = None,
@@ -60,7 +61,7 @@ def fetch(
 ) -> str:
     """Bring one raw file to `destination` and return the path or URL that it came from.
 
-    file: {name, sources: [url, …], hash: {kind: value}, bytes}; hash and bytes are the content's.
+    file: a block as `RawFile` has it.
     mirror: a folder, or the http(s) address of one, asked before the sources; the file is looked
         for as <mirror>/<folder>/<name>, then as <mirror>/<name>.
     retries: further tries of one source after a broken transfer or a server error, with pauses of
@@ -71,59 +72,59 @@ def fetch(
     The file appears under its name only when its content is the expected one. Raises UserError,
     with every source tried and its reason, when none gives it, or when the disk is full.
     """
-    destination = Path(destination)
-    content.expected_hashes(file)
-    if not file.get("sources") and mirror is None:
+    wanted, destination = RawFile.of(file), Path(destination)
+    raw_file.expected_hashes(wanted)
+    if not wanted.sources and mirror is None:
         raise UserError(
-            f"{file['name']} is published nowhere in this form; put it into a folder as "
-            f"FOLDER/{folder + '/' if folder else ''}{file['name']} and give that folder: "
+            f"{wanted.name} is published nowhere in this form; put it into a folder as "
+            f"FOLDER/{folder + '/' if folder else ''}{wanted.name} and give that folder: "
             "`--config mirror=FOLDER`."
         )
     manner = _Manner(progress, retries, timeout, backoff)
-    places = [f"{folder}/{file['name']}"] * bool(folder) + [file["name"]]
+    places = [f"{folder}/{wanted.name}"] * bool(folder) + [wanted.name]
     reasons = []
-    with _disk_errors(file, destination):
+    with _disk_errors(wanted, destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(file, destination, file.get("bytes") or 0)
-        for origin in _origins(file, mirror, places):
+        _check_space(wanted, destination, wanted.bytes or 0)
+        for origin in _origins(wanted, mirror, places):
             try:
                 if _is_url(origin):
-                    _download(file, origin, destination, manner)
+                    _download(wanted, origin, destination, manner)
                 else:
-                    _copy(file, origin, destination)
+                    _copy(wanted, origin, destination)
             except _Dead as reason:
                 reasons.append(f"{origin}: {reason}")
-                print(f"{file['name']} is not taken from {origin}: {reason}.", file=sys.stderr)
+                print(f"{wanted.name} is not taken from {origin}: {reason}.", file=sys.stderr)
                 continue
             _forget_partial(destination)
-            files.write_json(content.source_record(destination), {"url_or_path": origin})
+            files.write_json(raw_file.source_record(destination), {"url_or_path": origin})
             return origin
     raise UserError(
-        f"cannot get {file['name']} ({'; '.join(reasons)}); check the network, or put the file "
+        f"cannot get {wanted.name} ({'; '.join(reasons)}); check the network, or put the file "
         f"into a folder as FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
     )
 
 
-def _origins(file: Block, mirror: str | Path | None, places: list[str]) -> Iterator[str]:
+def _origins(file: RawFile, mirror: str | Path | None, places: list[str]) -> Iterator[str]:
     """Paths and addresses in the order in which they are tried."""
     if mirror and _is_url(str(mirror)):
         yield from (f"{str(mirror).rstrip('/')}/{place}" for place in places)
     elif mirror:
         found = [Path(mirror) / place for place in places if (Path(mirror) / place).is_file()]
         yield from map(str, found or [Path(mirror) / places[0]])
-    yield from file.get("sources", [])
+    yield from file.sources
 
 
 def _is_url(address: str) -> bool:
     return "://" in address
 
 
-def _copy(file: Block, origin: str, destination: Path) -> None:
+def _copy(file: RawFile, origin: str, destination: Path) -> None:
     """Copy a mirror's file, if it is the expected one."""
     if not Path(origin).is_file():
         raise _Dead("no such file in the mirror folder")
     try:
-        if problem := content.problem(origin, file):
+        if problem := raw_file.problem(origin, file):
             raise _Dead(f"it {problem}")
     except PermissionError as error:
         raise _Dead("it may not be read") from error
@@ -131,7 +132,7 @@ def _copy(file: Block, origin: str, destination: Path) -> None:
         shutil.copyfile(origin, temporary)
 
 
-def _download(file: Block, url: str, destination: Path, manner: _Manner) -> None:
+def _download(file: RawFile, url: str, destination: Path, manner: _Manner) -> None:
     """Download from one address with retries; the file is at `destination` afterwards."""
     partial = _partial(destination)
     for attempt in range(manner.retries + 1):
@@ -142,7 +143,7 @@ def _download(file: Block, url: str, destination: Path, manner: _Manner) -> None
                 raise _Dead(f"{reason}, {attempt + 1} times") from reason
             time.sleep(manner.backoff * 2**attempt)
             continue
-        problem = content.problem(partial, file)
+        problem = raw_file.problem(partial, file)
         if problem is None:
             os.replace(partial, destination)
             return
@@ -152,7 +153,7 @@ def _download(file: Block, url: str, destination: Path, manner: _Manner) -> None
     raise _Dead(f"what it sent in parts {problem}")
 
 
-def _transfer(file: Block, url: str, destination: Path, manner: _Manner) -> bool:
+def _transfer(file: RawFile, url: str, destination: Path, manner: _Manner) -> bool:
     """One attempt at filling the partial file; True when it continued an earlier one."""
     partial, validator = _partial(destination), _validator(destination)
     start, known = _resumable(url, partial, validator)
@@ -175,7 +176,7 @@ def _transfer(file: Block, url: str, destination: Path, manner: _Manner) -> bool
         if not start:
             partial.unlink(missing_ok=True)
             files.write_json(validator, {"url": url, "tag": _tag(answer), "total": total})
-        _check_space(file, destination, (total or file.get("bytes") or 0) - start)
+        _check_space(file, destination, (total or file.bytes or 0) - start)
         with open(partial, "ab" if start else "wb") as out:
             _pour(answer, out, file, start, total, manner)
     return start > 0
@@ -187,7 +188,7 @@ def _leaves_https(addresses: list[str]) -> bool:
     return any(one and not next_one for one, next_one in pairwise(secure))
 
 
-def _pour(answer, out, file: Block, start: int, total: int | None, manner: _Manner) -> None:
+def _pour(answer, out, file: RawFile, start: int, total: int | None, manner: _Manner) -> None:
     """Write the body to `out`, as sent (a server's own gzip wrapper stays), with progress."""
     most = _most_bytes(file)
     at = start
@@ -204,9 +205,9 @@ def _pour(answer, out, file: Block, start: int, total: int | None, manner: _Mann
         raise _Broken(f"the transfer broke off after {at:,} of {total:,} bytes")
 
 
-def _most_bytes(file: Block) -> int | None:
+def _most_bytes(file: RawFile) -> int | None:
     """More than this is not the expected file: gzip adds at most 0.1 % and a header."""
-    size = file.get("bytes")
+    size = file.bytes
     return None if size is None else size + size // 1000 + (1 << 16)
 
 
@@ -278,27 +279,27 @@ def _network_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(file: Block, destination: Path) -> Iterator[None]:
+def _disk_errors(file: RawFile, destination: Path) -> Iterator[None]:
     """Turn errors of the local disk into one sentence."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"the disk of {destination.parent} became full while {file['name']} was written; "
+                f"the disk of {destination.parent} became full while {file.name} was written; "
                 "free some space and run again (what was downloaded is continued)."
             ) from error
         raise UserError(
-            f"{file['name']} cannot be written to {destination.parent} ({error.strerror}); give a "
+            f"{file.name} cannot be written to {destination.parent} ({error.strerror}); give a "
             "folder that can be written to."
         ) from error
 
 
-def _check_space(file: Block, destination: Path, needed: int) -> None:
+def _check_space(file: RawFile, destination: Path, needed: int) -> None:
     free = shutil.disk_usage(destination.parent).free
     if free < needed + _MARGIN:
         raise UserError(
-            f"{file['name']} needs {(needed + _MARGIN) / 1e6:,.0f} MB in {destination.parent}, "
+            f"{file.name} needs {(needed + _MARGIN) / 1e6:,.0f} MB in {destination.parent}, "
             f"where {free / 1e6:,.0f} MB are free; free some space and run again."
         )
 
@@ -318,15 +319,13 @@ def _validator(destination: Path) -> Path:
 
 @contextmanager
 def _progress(
-    file: Block, start: int, total: int | None, manner: _Manner
+    file: RawFile, start: int, total: int | None, manner: _Manner
 ) -> Iterator[Callable[[int], None]]:
     """A function to call with each number of bytes: a bar on a terminal, else a few lines."""
-    if not manner.progress:
-        yield lambda count: None
-        return
     terminal = sys.stderr.isatty()
     with tqdm(
-        desc=file["name"],
+        desc=file.name,
+        disable=not manner.progress,
         total=total,
         initial=start,
         unit="B",

@@ -54,7 +54,7 @@ def read_fcs(source: str | Path | BinaryIO, name: str | Path = "") -> Fcs:
     Raises UserError for a file that is no FCS file, is truncated or damaged, holds several data
     sets, or can be read in more than one way.
     """
-    name = name or source
+    name = name or str(source)
     try:
         segments = read_segments(_content(source))
     except SeveralDataSets as error:

@@ -8,12 +8,14 @@ tests hold this reader to flowio on every file that both can read.
 Spidlen et al. (2010), Data File Standard for Flow Cytometry, version FCS 3.1; (2021), FCS 3.2.
 """
 
+import mmap
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+Content = bytes | memoryview | mmap.mmap
 VERSIONS = ("2.0", "3.0", "3.1", "3.2")
 HEADER_BYTES = 58
 PADDING = b" \0"
@@ -64,7 +66,7 @@ class SeveralDataSets(ValueError):
     """The file holds more than one data set."""
 
 
-def read_segments(content: bytes | memoryview) -> Segments:
+def read_segments(content: Content) -> Segments:
     """The first data set of a file.
 
     Raises SeveralDataSets, and ValueError that says in words why the file cannot be read.
@@ -93,14 +95,14 @@ def read_segments(content: bytes | memoryview) -> Segments:
 # ---------------------------------------------------------------------- HEADER
 
 
-def _version(content: bytes | memoryview) -> str:
+def _version(content: Content) -> str:
     start = bytes(content[:6])
     if start not in [b"FCS" + version.encode() for version in VERSIONS]:
         raise ValueError(f"it starts with {start!r} instead of FCS{', FCS'.join(VERSIONS)}")
     return start[3:].decode()
 
 
-def _header(content: bytes | memoryview) -> list[int]:
+def _header(content: Content) -> list[int]:
     """First and last byte of TEXT and of DATA; 0 where the header leaves a place blank."""
     header = bytes(content[:HEADER_BYTES])
     fields = [
@@ -119,9 +121,7 @@ def _header(content: bytes | memoryview) -> list[int]:
 # ---------------------------------------------------------------------- TEXT
 
 
-def _text_bytes(
-    content: bytes | memoryview, begin: int, end: int, data_begin: int
-) -> tuple[bytes, int]:
+def _text_bytes(content: Content, begin: int, end: int, data_begin: int) -> tuple[bytes, int]:
     """TEXT and its last byte. One that stops inside of its last value goes on to the delimiter."""
     if end >= len(content):
         raise ValueError(
@@ -176,7 +176,8 @@ def _tokens(text: str) -> list[str]:
     delimiter = text[0]
     body = text[1:].removesuffix(delimiter)
     start = body.lstrip(delimiter)
-    tokens, token = [], delimiter * ((len(body) - len(start)) // 2)
+    tokens: list[str] = []
+    token = delimiter * ((len(body) - len(start)) // 2)
     sign = re.escape(delimiter)
     for piece, delimiters in re.findall(f"([^{sign}]+)({sign}*)", start):
         token += piece
@@ -194,9 +195,7 @@ def _tokens(text: str) -> list[str]:
     return [*tokens, token]
 
 
-def _with_supplement(
-    content: bytes | memoryview, keywords: dict[str, str], text_begin: int
-) -> dict[str, str]:
+def _with_supplement(content: Content, keywords: dict[str, str], text_begin: int) -> dict[str, str]:
     """With what a supplemental TEXT has besides; the primary one has every required keyword."""
     begin, end = _offset(keywords, "BEGINSTEXT"), _offset(keywords, "ENDSTEXT")
     if not HEADER_BYTES <= begin < end < len(content) or begin == text_begin:
@@ -225,7 +224,7 @@ def _offset(keywords: dict[str, str], name: str) -> int:
     return int(number) if number is not None and number > 0 else 0
 
 
-def _require_one_data_set(content: bytes | memoryview, keywords: dict[str, str]) -> None:
+def _require_one_data_set(content: Content, keywords: dict[str, str]) -> None:
     following = _offset(keywords, "NEXTDATA")
     if following and bytes(content[following : following + 3]) == b"FCS":
         raise SeveralDataSets("it holds more than one data set")
@@ -276,12 +275,13 @@ def _amplification(text: str, i: int) -> tuple[float, float]:
     parts = [_number(part) for part in re.split(r"[,;\s]+", text.strip()) if part]
     if all(part == 0 for part in parts):
         return 0.0, 0.0
-    if len(parts) != 2 or None in parts or parts[0] < 0:
-        raise ValueError(
-            f"channel {i} is neither linear (0,0) nor has it decades and a value at 0 (as 4,1): "
-            f"its $P{i}E is {text!r}"
-        )
-    return float(parts[0]), float(parts[1] or 1)
+    match parts:
+        case [float(decades), float(log0)] if decades >= 0:
+            return decades, log0 or 1.0
+    raise ValueError(
+        f"channel {i} is neither linear (0,0) nor has it decades and a value at 0 (as 4,1): "
+        f"its $P{i}E is {text!r}"
+    )
 
 
 # ---------------------------------------------------------------------- DATA
@@ -303,7 +303,7 @@ class Layout:
     def event_bytes(self) -> int:
         return sum(channel.bits for channel in self.channels) // 8
 
-    def decode(self, content: bytes | memoryview, begin: int, n: int, masked: bool = True):
+    def decode(self, content: Content, begin: int, n: int, masked: bool = True):
         """(n, n_channels) values as stored: float32, or float64 where there is anything else."""
         raw = np.frombuffer(content, np.uint8, n * self.event_bytes, begin)
         raw = raw.reshape(n, self.event_bytes)
@@ -396,7 +396,7 @@ class Place:
 
 
 def _found(
-    content: bytes | memoryview,
+    content: Content,
     places: list[Place],
     layout: Layout,
     keywords: dict[str, str],
@@ -433,7 +433,7 @@ def _found(
 
 
 def _events(
-    content: bytes | memoryview,
+    content: Content,
     place: Place,
     event_bytes: int,
     told: int | None,
@@ -471,7 +471,7 @@ def _events(
 
 
 def _possible(
-    content: bytes | memoryview, fitting: dict[int, int], layout: Layout, given: Iterable[Place]
+    content: Content, fitting: dict[int, int], layout: Layout, given: Iterable[Place]
 ) -> int:
     """The beginning at which the bytes are values."""
     if len(fitting) == 1:
@@ -498,7 +498,7 @@ def _possible(
     )
 
 
-def _impossible(content: bytes | memoryview, begin: int, n: int, layout: Layout) -> float:
+def _impossible(content: Content, begin: int, n: int, layout: Layout) -> float:
     """The share of values, of those looked at, that no instrument writes."""
     half = min(n, LOOKED_AT)
     starts = {0, n - half}
@@ -520,7 +520,7 @@ def _impossible(content: bytes | memoryview, begin: int, n: int, layout: Layout)
     return wrong / counted if counted else 0.0
 
 
-def _require_possible(content: bytes | memoryview, begin: int, n: int, layout: Layout) -> None:
+def _require_possible(content: Content, begin: int, n: int, layout: Layout) -> None:
     """ValueError for values that are none as they are told to be stored, but are in another way."""
     share = _impossible(content, begin, n, layout)
     if share < IMPOSSIBLE_SHARE:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from moesimvae.errors import UserError
+from moesimvae.names import listed
 
 SUFFIXES = {
     ".h5ad": "h5ad",
@@ -80,20 +81,19 @@ def tenx_parts(path: str | Path) -> dict[str, Path]:
         prefixes = [p for p in prefixes if _first(folder, p, TENX["cells"])] or prefixes[:1]
     prefixes = [""] if "" in prefixes else prefixes
     if len(prefixes) > 1:
-        names = ", ".join(prefix.rstrip("_.-") for prefix in prefixes[:8])
-        more = f" and {len(prefixes) - 8} more" * (len(prefixes) > 8)
+        samples = [prefix.rstrip("_.-") for prefix in prefixes]
         raise UserError(
-            f"the folder {folder} holds the counts of several samples ({names}{more}); name one as "
-            f"{folder / prefixes[0].rstrip('_.-')}."
+            f"the folder {folder} holds the counts of several samples ({listed(samples)}); name "
+            f"one as {folder / samples[0]}."
         )
     prefix = prefixes[0] if prefixes else ""
     found = {"matrix": path} if path.is_file() else {}
-    for part, names in TENX.items():
-        if part not in found and (there := _first(folder, prefix, names)) is not None:
+    for part, ends in TENX.items():
+        if part not in found and (there := _first(folder, prefix, ends)) is not None:
             found[part] = there
         elif part not in found:
             raise UserError(
-                f"the folder {folder} holds no {prefix}{names[0]} (or .gz), which a 10x folder "
+                f"the folder {folder} holds no {prefix}{ends[0]} (or .gz), which a 10x folder "
                 "has; give such a folder, or one file."
             )
     return found

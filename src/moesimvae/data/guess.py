@@ -107,12 +107,11 @@ def _exp10m1(values: np.ndarray) -> np.ndarray:
 def _logarithm(part: Any, power: Any) -> bool:
     """Whether values are logarithms: undone, all cells have one sum, or all values are whole."""
     part = part[:1000]
-    undone = part.copy() if sp.issparse(part) else np.asarray(part)
-    if sp.issparse(undone):
-        undone.data = power(undone.data.astype(np.float64))
-        values = undone.data
+    if sp.issparse(part):
+        undone: Any = part.astype(np.float64)
+        values = undone.data = power(undone.data)
     else:
-        undone = power(undone.astype(np.float64))
+        undone = power(np.asarray(part, dtype=np.float64))
         values = undone[undone != 0]
     if not np.isfinite(values).all() or not len(values):
         return False

@@ -4,7 +4,9 @@ Nothing in HDF5 as h5py reads it is run as code. But a file may point at other f
 values than any memory holds in a few bytes, and hold sparse matrices whose indices lie outside.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import psutil
@@ -46,7 +48,7 @@ def require_plain(path: str | Path, on_disk: bool = False) -> None:
         )
 
 
-def _items(path: str | Path, group: h5py.Group):
+def _items(path: str | Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
     """(name, group or dataset) below a group; links that leave the file are refused."""
     for name in group:
         link = group.get(name, getlink=True)
@@ -63,7 +65,7 @@ def _items(path: str | Path, group: h5py.Group):
             yield from _items(path, item)
 
 
-def require_whole(path: str | Path, name: str, matrix: object) -> None:
+def require_whole(path: str | Path, name: str, matrix: Any) -> None:
     """UserError for a sparse matrix whose indices do not fit it; compiled code trusts them."""
     if not sp.issparse(matrix) or matrix.format not in ("csr", "csc"):
         return

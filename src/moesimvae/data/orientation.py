@@ -8,41 +8,25 @@ import numpy as np
 LOOKED_AT = 2000  # names
 # what a first column of genes is called: lower case, letters and digits alone
 GENE_COLUMNS = frozenset(
-    {
+    (
         *("gene", "genes", "geneid", "geneids", "genename", "genenames", "genesymbol", "symbol"),
         *("genesymbols", "symbols", "hgnc", "hgncsymbol", "mgisymbol", "ensembl", "ensemblid"),
         *("ensemblgene", "ensemblgeneid", "ensg", "entrez", "entrezid", "entrezgene", "featureid"),
         *("feature", "features", "featurename", "transcript", "transcriptid", "probe", "probeid"),
-        *(
-            "probeset",
-            "probesetid",
-            "idref",
-            "protein",
-            "proteins",
-            "marker",
-            "markers",
-            "geneshort",
-        ),
-        *("antibody", "antibodies", "externalgenename", "geneshortname", "approvedsymbol", "adt"),
-        *("trackingid", "accession", "refseq", "locus", "locustag", "target", "analyte"),
-    }
+        *("probeset", "probesetid", "idref", "protein", "proteins", "marker", "markers"),
+        *("geneshort", "antibody", "antibodies", "externalgenename", "geneshortname"),
+        *("approvedsymbol", "adt", "trackingid", "accession", "refseq", "locus", "locustag"),
+        *("target", "analyte"),
+    )
 )
 # columns that tell something of genes, beside those of the cells
 OF_GENES = frozenset(
-    {
+    (
         *("length", "genelength", "start", "end", "strand", "chr", "chrom", "chromosome", "width"),
-        *(
-            "entrez",
-            "entrezid",
-            "entrezgene",
-            "geneid",
-            "txlength",
-            "exonlength",
-            "gc",
-            "gccontent",
-        ),
-        *("effectivelength", "startposition", "endposition", "chromosomename", "baselength"),
-    }
+        *("entrez", "entrezid", "entrezgene", "geneid", "txlength", "exonlength", "gc"),
+        *("gccontent", "effectivelength", "startposition", "endposition", "chromosomename"),
+        "baselength",
+    )
 )
 _GENE = re.compile(
     r"ENS[A-Z]{0,4}[GT]\d{6,}(\.\d+)?([_|-].+)?|(hg19|hg38|grch3[78]|mm10|mm9|grcm3[89])_+.+"

@@ -12,19 +12,17 @@ import scipy.sparse as sp
 from anndata import AnnData
 
 from moesimvae import files
-from moesimvae.data import content, readers, signature
+from moesimvae.data import raw_file, readers, signature
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import TEST, TRAIN, same_as_paper, split
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
-
-KEYS = ("title", "reader", "n_clusters", "scored", "simulated", "partial", "licence", "citation")
+from moesimvae.nouns import DataSet, RawFile
 
 
 def prepare(
-    block: Block, name: str, raw_files: Mapping[str, str | Path], out_dir: str | Path
+    block: dict[str, Any], name: str, raw_files: Mapping[str, str | Path], out_dir: str | Path
 ) -> dict[str, Any]:
     """Write features.h5ad, labels.parquet and dataset.json (see `dataset`); return the facts.
 
@@ -36,30 +34,34 @@ def prepare(
     unknown reader or step, cells other than the block `expects`, a signature gene or group that is
     not there, and prepared values that are not finite or not in [0, 1].
     """
-    if missing := [key for key in KEYS if key not in block]:
+    if missing := [key for key in DataSet.required() if key not in block]:
         raise UserError(
             f"the registry block of the data set {name} lacks {', '.join(missing)}; the head "
             "of datasets.yaml says what belongs there."
         )
+    wanted = DataSet.of(block)
     sources = [
-        _source(role, file, raw_files.get(role), name) for role, file in _files(block).items()
+        _source(role, RawFile.of(file), raw_files.get(role), name)
+        for role, file in (wanted.files or {}).items()
     ]
     cells, labels = readers.read(block, raw_files)
-    _count(name, block.get("expects") or {}, cells, labels)
+    _count(name, wanted.expects or {}, cells, labels)
     check_cells(name, cells, labels)
-    if "split" in block:
-        labels["split"] = split(cells.n_obs, **block["split"])
+    if wanted.split is not None:
+        labels["split"] = split(cells.n_obs, **wanted.split)
         cells.obs[SPLIT] = pd.Categorical(labels["split"], [TEST, TRAIN])
-    genes = block.get("signature") or {}
+    genes = wanted.signature or {}
     signature.require_groups(genes, labels, f"the data set {name}")
     above = signature.above_average(cells, genes, f"the data set {name}") if genes else None
-    steps = block.get("preprocessing", [])
-    cells = preprocess(cells, steps)
+    cells = preprocess(cells, wanted.preprocessing)
     check_values(name, cells)
     if above is not None:
         signature.attach(cells, above, genes)
-    cells.uns |= {"dataset": name, "preprocessing": json.dumps(steps)}
-    return write(out_dir, cells, labels, _facts(block, name, cells, labels, sources))
+    cells.uns |= {"dataset": name, "preprocessing": json.dumps(wanted.preprocessing)}
+    facts = _facts(wanted, name, cells, labels, sources)
+    if "well" in block:  # wells of one inhibitor are drawn together
+        facts |= {"family": block["family"], "group": block["inhibitor"], "well": block["well"]}
+    return write(out_dir, cells, labels, facts)
 
 
 def write(
@@ -81,23 +83,19 @@ def write(
     return facts
 
 
-def _files(block: Block) -> dict[str, Block]:
-    return block.get("files") or {}
-
-
-def _source(role: str, file: Block, path: str | Path | None, name: str) -> dict[str, Any]:
+def _source(role: str, file: RawFile, path: str | Path | None, name: str) -> dict[str, Any]:
     """Check one raw file's content and say what it is and where it came from."""
     if path is None or not Path(path).is_file():
         raise UserError(
-            f"the data set {name} needs {file['name']} for the role {role}, found "
+            f"the data set {name} needs {file.name} for the role {role}, found "
             f"{path or 'no path'}; download it first."
         )
-    if problem := content.problem(path, file):
+    if problem := raw_file.problem(path, file):
         raise UserError(f"{path} {problem}; delete it and fetch or export it again.")
-    size, hashes = content.measure(path, ("sha256",), file.get("bytes"))
-    record = content.source_record(path)
+    size, hashes = raw_file.measure(path, ("sha256",), file.bytes)
+    record = raw_file.source_record(path)
     origin = files.read_json(record)["url_or_path"] if record.is_file() else str(path)
-    return {"file": file["name"], "url_or_path": origin, **hashes, "bytes": size}
+    return {"file": file.name, "url_or_path": origin, **hashes, "bytes": size}
 
 
 def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.DataFrame) -> None:
@@ -151,36 +149,34 @@ def check_values(name: str, cells: AnnData) -> None:
 
 
 def _facts(
-    block: Block, name: str, cells: AnnData, labels: pd.DataFrame, sources: list[dict[str, Any]]
+    wanted: DataSet, name: str, cells: AnnData, labels: pd.DataFrame, sources: list[dict[str, Any]]
 ) -> dict[str, Any]:
     facts = {
         "name": name,
-        "title": block["title"],
+        "title": wanted.title,
         "n_cells": cells.n_obs,
         "n_features": cells.n_vars,
-        "n_clusters": block["n_clusters"],
+        "n_clusters": wanted.n_clusters,
         "n_scored": int(labels["scored"].sum()),
         "n_populations": int(labels.loc[labels["scored"], "label"].nunique()),
-        "scored": block["scored"],
-        "simulated": block["simulated"],
-        "partial": block["partial"],
-        "note": block.get("note", ""),
-        "citation": block["citation"],
-        "licence": block["licence"],
+        "scored": wanted.scored,
+        "simulated": wanted.simulated,
+        "partial": wanted.partial,
+        "note": wanted.note,
+        "citation": wanted.citation,
+        "licence": wanted.licence,
         "sources": sources,
     }
-    if "simulate" in block:
-        facts["simulate"] = block["simulate"]
+    if wanted.simulate is not None:
+        facts["simulate"] = wanted.simulate
     if "instrument" in cells.uns:
         facts |= {"instrument": cells.uns["instrument"], "panel": json.loads(cells.uns["panel"])}
     if "counts" in cells.uns:
         facts["counts"] = json.loads(cells.uns["counts"])
-    if "split" in block:
+    if wanted.split is not None:
         facts |= {f"n_{part}": int((labels["split"] == part).sum()) for part in (TRAIN, TEST)}
-    if "signature" in block:
-        facts["signature"] = block["signature"]
-    if "paper" in block:
-        facts["paper"] = same_as_paper(labels, block["paper"])
-    if "well" in block:  # wells of one inhibitor are drawn together
-        facts |= {"family": block["family"], "group": block["inhibitor"], "well": block["well"]}
+    if wanted.signature is not None:
+        facts["signature"] = wanted.signature
+    if wanted.paper is not None:
+        facts["paper"] = same_as_paper(labels, wanted.paper)
     return facts

@@ -14,12 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 from anndata import AnnData
 
-from moesimvae.data import named
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import training
 from moesimvae.errors import UserError
+from moesimvae.registry import call
 
-Matrix = np.ndarray | sp.csr_matrix
 # stored values of a sparse matrix that are worked on at a time, in float64 (some 100 MB)
 PIECE = 1 << 22
 
@@ -30,7 +29,7 @@ def preprocess(cells: AnnData, steps: Iterable[dict[str, Any]]) -> AnnData:
     Raises UserError for an unknown step and for parameters that a step does not take.
     """
     for settings in steps:
-        cells = named.call(STEPS, "step", settings, cells)
+        cells = call(STEPS, "step", settings, cells)
     cells.X = cells.X.astype(np.float32, copy=False)
     return cells
 
@@ -178,7 +177,7 @@ def _each_value(cells: AnnData, function: Callable[[np.ndarray], np.ndarray]) ->
     return cells
 
 
-def _training_pieces(cells: AnnData) -> Iterator[Matrix]:
+def _training_pieces(cells: AnnData) -> Iterator[Any]:
     """X of the training cells, a sparse one some rows at a time: another copy costs too much."""
     fitted = training(cells)
     if not sp.issparse(cells.X):
@@ -219,14 +218,6 @@ def _columns(values: Any) -> np.ndarray:
 STEPS: dict[str, Callable[..., AnnData]] = {
     step.__name__: step
     for step in (
-        arcsinh,
-        divide,
-        gene_filter,
-        keep,
-        library_size,
-        log1p,
-        minmax,
-        pca,
-        select_features,
+        *(arcsinh, divide, gene_filter, keep, library_size, log1p, minmax, pca, select_features),
     )
 }

@@ -7,7 +7,7 @@ A reader takes a data set's registry block and its raw files by role, and return
 """
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,13 +15,11 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data import counts, cytometry, named, simulate
-from moesimvae.data.content import opened
+from moesimvae.data import counts, cytometry, simulate
+from moesimvae.data.dataset import Cells, Raw, labelled
+from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
-
-Raw = Mapping[str, str | Path]
-Cells = tuple[anndata.AnnData, pd.DataFrame]
+from moesimvae.registry import Block, call
 
 _UNSIGNED_BYTE = 0x08
 _PIECE = 1 << 20
@@ -29,7 +27,7 @@ _PIECE = 1 << 20
 
 def read(block: Block, raw_files: Raw) -> Cells:
     """Read a data set with the reader that its block names; UserError when there is no such one."""
-    return named.call(READERS, "reader", {"reader": block.get("reader")}, block, raw_files)
+    return call(READERS, "reader", {"reader": block.get("reader")}, block, raw_files)
 
 
 def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
@@ -121,15 +119,12 @@ def _images(images: np.ndarray, digits: np.ndarray, cell: list[str]) -> Cells:
         var=pd.DataFrame(index=pd.Index(pixels)),
         uns={"image_shape": [rows, columns]},
     )
-    labels = pd.DataFrame(
-        {"cell": cell, "label": digits.astype(str), "scored": True, "split": "all"}
-    )
-    return cells, labels
+    return cells, labelled(cells.obs_names, digits.astype(str))
 
 
 def simulated(block: Block, raw_files: Raw) -> Cells:
     """Cells from the simulator that the block's `simulate` names, with its parameters."""
-    return named.call(simulate.SIMULATORS, "simulator", block["simulate"])
+    return call(simulate.SIMULATORS, "simulator", block["simulate"])
 
 
 READERS: dict[str, Callable[[Block, Raw], Cells]] = {

@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,15 @@ from moesimvae import files
 from moesimvae.data import guess
 from moesimvae.data.cells import CellFile
 from moesimvae.data.fcs import is_scatter
-from moesimvae.data.named import listed
 from moesimvae.data.numerals import no_numbers, written
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.suspects import codes, earlier
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import listed, near
+from moesimvae.nouns import TRANSFORMS
 
 FILE = "preprocessing.json"
 FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
-TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
 COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
 LIBRARY_SIZE = 10_000
 # arcsinh(262144) is 13.2, and the logarithms and displays in use stay below; mass cytometry's raw
@@ -48,22 +47,12 @@ PANEL = 500
 
 # channels of cytometry that say where, when or which, not what a cell expresses
 NOT_MARKERS = (
-    *("time", "event*length", "cell*length", "center", "offset", "width", "residual"),
-    *(
-        "dna",
-        "dna[!a-z]*",
-        "*_dna*",
-        "*ir_dna*",
-        "bc[0-9]*",
-        "*_bc[0-9]*",
-        "barcode*",
-        "bead*",
-        "*_bead*",
-    ),
-    *("viability", "live*dead*", "cisplatin*", "*_cisplatin*", "*_viability"),
-    *("id", "event_id", "cell_id", "unnamed:*"),
-    *("event", "event_n*", "event#", "file", "file_n*", "fileno", "sample", "sample_id"),
-    *("cluster", "cluster_id", "individual", "label", "population", "population_id"),
+    *("time", "event*length", "cell*length", "center", "offset", "width", "residual", "dna"),
+    *("dna[!a-z]*", "*_dna*", "*ir_dna*", "bc[0-9]*", "*_bc[0-9]*", "barcode*", "bead*"),
+    *("*_bead*", "viability", "live*dead*", "cisplatin*", "*_cisplatin*", "*_viability", "id"),
+    *("event_id", "cell_id", "unnamed:*", "event", "event_n*", "event#", "file", "file_n*"),
+    *("fileno", "sample", "sample_id", "cluster", "cluster_id", "individual", "label"),
+    *("population", "population_id"),
 )
 
 
@@ -163,7 +152,7 @@ def choose(
 
 def _require_points(file: CellFile, names: Sequence[str]) -> None:
     """UserError where columns of text hold numbers that are written in another way."""
-    odd = {}
+    odd: dict[tuple[str, str], list[str]] = {}
     for name in names:
         column = file.cells.obs[name].astype(str)
         found = written(column[no_numbers(column)].unique())
@@ -191,9 +180,9 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
             else [name for name in names if fnmatchcase(name, pattern)]
         )
         if not these:
-            near = get_close_matches(pattern, names, n=3) or names[:5]
+            others = near(pattern, names) or names[:5]
             raise UserError(
-                f"{file.path} has no feature '{pattern}'; did you mean one of: {', '.join(near)}?"
+                f"{file.path} has no feature '{pattern}'; did you mean one of: {', '.join(others)}?"
             )
         found += these
     return found
@@ -236,7 +225,7 @@ def _rising(values: np.ndarray) -> list[int]:
         return []
     with np.errstate(invalid="ignore"):  # of what is not finite
         perhaps = np.flatnonzero(rises(values[:COUNTING]))
-        return [i for i in perhaps if rises(values[:, [i]]).all()]
+        return [int(i) for i in perhaps if rises(values[:, [i]]).all()]
 
 
 def _no_marker(name: str) -> bool:
@@ -269,7 +258,9 @@ def make(
     """
     why = ""
     if transform == "auto":
-        transform, cofactor, why = _automatic(file, features, cofactor, layer, use_rep, said)
+        transform, usual, why = _automatic(file, features, cofactor, layer, use_rep, said)
+        why = f" (automatic: {why})"
+        cofactor = usual if cofactor is None else cofactor
     if cofactor is not None and transform != "arcsinh":
         raise UserError(
             f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
@@ -304,32 +295,32 @@ def _automatic(
     use_rep: str,
     said: Callable[[str, Sequence[str]], str],
 ) -> tuple[str, float | None, str]:
-    markers = _markers(file, features) if file.kind == "fcs" and cofactor is None else None
-    tops = np.inf if markers is None else np.quantile(markers, 0.999, axis=0)
-    low = np.mean(tops <= MOST_TRANSFORMED) * (markers is None or (markers % 1 != 0).any())
-    none = said("transform", ["none"])
-    if low == 1:
-        why = (
-            f" (automatic: no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed "
-            f"already; if they are not, ask for {said('transform', ['arcsinh'])})"
-        )
-        return "none", None, why
-    if file.kind == "fcs" and file.fluorescence:
-        cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
-        hint = (
-            f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
-            f"already, ask for {none}"
-        ) * bool(np.max(tops) <= MOST_DISPLAYED)
-        return "arcsinh", cofactor, f" (automatic: FCS of a flow cytometer, so fluorescence{hint})"
+    """The transform, the cofactor that goes with it where it is another than the usual one, why."""
+    arcsinh, counts, none = (said("transform", [name]) for name in ("arcsinh", "counts", "none"))
     if file.kind == "fcs":
-        hint = (
+        markers = _markers(file, features) if cofactor is None else None
+        tops = np.inf if markers is None else np.quantile(markers, 0.999, axis=0)
+        low = np.mean(tops <= MOST_TRANSFORMED) * (markers is None or (markers % 1 != 0).any())
+        if low == 1:
+            why = (
+                f"no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed already; "
+                f"if they are not, ask for {arcsinh}"
+            )
+            return "none", None, why
+        if file.fluorescence:
+            other = (
+                f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
+                f"already, ask for {none}"
+            ) * bool(np.max(tops) <= MOST_DISPLAYED)
+            why = f"FCS of a flow cytometer, so fluorescence{other}"
+            return "arcsinh", COFACTOR_FLUORESCENCE, why
+        other = (
             f"; {low:.0%} of the markers do not go beyond {MOST_TRANSFORMED}: if they are "
             f"transformed already, ask for {none}"
         ) * bool(low >= 0.5)
-        why = f" (automatic: FCS without scatter channels, so mass cytometry{hint})"
-        return "arcsinh", cofactor, why
+        return "arcsinh", None, f"FCS without scatter channels, so mass cytometry{other}"
     if use_rep:
-        return "none", cofactor, " (automatic: values are taken as they are)"
+        return "none", None, "values are taken as they are"
     with _source(file, layer, "") as matrix:
         rows = max(1000, PIECE_VALUES // max(1, file.cells.n_vars))
         part = matrix[: min(rows, LOOKED_AT)]
@@ -338,28 +329,25 @@ def _automatic(
     if file.cells.n_vars <= guess.ANTIBODIES and (columns >= 0).all():
         part = part[:, columns]  # a clock or a label that is left out says nothing of the rest
     look = guess.look(part)
-    arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
     if look is None or not look.counts or file.kind not in ("h5ad", "10x"):
-        hint = _hint(look, kind, names, said)
-        return "none", cofactor, f" (automatic: values are taken as they are{hint})"
-    if file.kind == "h5ad" and kind == "fluorescence" and look.most >= guess.CHANNELS:
-        cofactor = COFACTOR_FLUORESCENCE if cofactor is None else cofactor
-        why = f"whole numbers with {listed(names)}, so fluorescence; of molecules ask for {counts}"
-        return "arcsinh", cofactor, f" (automatic: {why})"
+        return "none", None, f"values are taken as they are{_hint(look, kind, names, said)}"
     if file.kind == "h5ad" and kind == "fluorescence":
-        why = f"whole numbers below {guess.CHANNELS:,} with {listed(names)}, so channels of a scale"
-        return "none", cofactor, f" (automatic: {why}; of molecules ask for {counts})"
+        if look.most >= guess.CHANNELS:
+            so = f"whole numbers with {listed(names)}, so fluorescence"
+            return "arcsinh", COFACTOR_FLUORESCENCE, f"{so}; of molecules ask for {counts}"
+        so = f"whole numbers below {guess.CHANNELS:,} with {listed(names)}, so channels of a scale"
+        return "none", None, f"{so}; of molecules ask for {counts}"
     dense = kind == "proteins" and not sp.issparse(part)
     if file.kind == "h5ad" and (kind == "cytometry" or dense):
         why = (
             f"whole numbers of a panel of {file.cells.n_vars} features such as {listed(names)}, so "
             f"mass cytometry; of sequenced molecules, as in CITE-seq, ask for {counts}"
         )
-        return "arcsinh", cofactor, f" (automatic: {why})"
+        return "arcsinh", None, why
     panel = f" such as {listed(names)}" * bool(kind)
-    other = f"; of a cytometer's panel{panel} ask for {arcsinh}"
     few = bool(kind) or file.cells.n_vars <= guess.PANEL
-    return "counts", cofactor, f" (automatic: non-negative integers, so counts{other * few})"
+    other = f"; of a cytometer's panel{panel} ask for {arcsinh}" * few
+    return "counts", None, f"non-negative integers, so counts{other}"
 
 
 def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
@@ -477,7 +465,7 @@ def require_differences(cells: anndata.AnnData, path: str | Path) -> None:
     """UserError where no feature tells one cell from another."""
     matrix = cells.X
     if sp.issparse(matrix):
-        same = np.all(matrix.max(axis=0).toarray() == matrix.min(axis=0).toarray())
+        same = bool((matrix.max(axis=0).toarray() == matrix.min(axis=0).toarray()).all())
     else:
         same = all(np.all(matrix[i] == matrix[0]) for i in range(1, len(matrix)))
     if same:

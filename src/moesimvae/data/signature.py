@@ -14,9 +14,9 @@ import pandas as pd
 import scipy.sparse as sp
 from anndata import AnnData
 
-from moesimvae.data.named import listed, near
 from moesimvae.data.split import training
 from moesimvae.errors import UserError
+from moesimvae.names import hint, listed
 
 KEY = "signature"
 MEAN = "mean"
@@ -84,7 +84,7 @@ def require_groups(genes: Mapping[str, str], labels: pd.DataFrame, where: str) -
         if group not in known:
             raise UserError(
                 f"the signature of {where} names the group '{group}', which is no label of its "
-                f"cells; {near(group, known)}."
+                f"cells; {hint(group, known)}."
             )
 
 
@@ -107,5 +107,5 @@ def _column(cells: AnnData, gene: str, where: str) -> int:
             )
     raise UserError(
         f"{where} has no gene '{gene}', a signature gene of its registry block; "
-        f"{near(gene, list(candidates[-1]))}."
+        f"{hint(gene, list(candidates[-1]))}."
     )

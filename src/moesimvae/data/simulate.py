@@ -7,14 +7,15 @@ Every simulator returns raw values and, apart from them, the labels:
     labels: DataFrame with the columns cell, label ("" = none), scored, split, in the same order.
 """
 
+from collections.abc import Callable
+
 import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from moesimvae.data.dataset import Cells, labelled
 from moesimvae.errors import UserError
-
-Cells = tuple[anndata.AnnData, pd.DataFrame]
 
 
 def gaussians(
@@ -44,7 +45,8 @@ def gaussians(
         + 0.5 * random.standard_normal((n_cells, n_features))
     )
     labels = np.array([f"component_{k + 1}" for k in range(n_components)])[component]
-    return _cells(values, "feature"), _labels(labels)
+    cells = _cells(values, "feature")
+    return cells, labelled(cells.obs_names, labels)
 
 
 def cytof(
@@ -95,7 +97,7 @@ def cytof(
     order = random.permutation(n_cells)
     cells = _cells(counts[order], "marker")
     cells.layers["counts"] = sp.csr_matrix(cells.X)
-    return cells, _labels(labels[order])
+    return cells, labelled(cells.obs_names, labels[order])
 
 
 def scrna(
@@ -144,7 +146,7 @@ def scrna(
     cells = _cells(counts, "gene")
     cells.layers["counts"] = sp.csr_matrix(cells.X)
     cells.X = cells.layers["counts"].copy()
-    return cells, _labels(labels)
+    return cells, labelled(cells.obs_names, labels)
 
 
 def _shares(n: int, smallest_over_largest: float) -> np.ndarray:
@@ -195,19 +197,12 @@ def _cells(values: np.ndarray, feature: str) -> anndata.AnnData:
     )
 
 
-def _labels(labels: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "cell": _names("cell", len(labels)),
-            "label": labels.astype(object),
-            "scored": labels != "",
-            "split": "all",
-        }
-    )
-
-
 def _names(kind: str, n: int) -> list[str]:
     return [f"{kind}_{i:0{len(str(n - 1))}d}" for i in range(n)]
 
 
-SIMULATORS = {"gaussians": gaussians, "cytof": cytof, "scrna": scrna}
+SIMULATORS: dict[str, Callable[..., Cells]] = {
+    "gaussians": gaussians,
+    "cytof": cytof,
+    "scrna": scrna,
+}

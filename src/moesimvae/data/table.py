@@ -21,28 +21,19 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae.data.content import opened
-from moesimvae.data.named import require_unique
 from moesimvae.data.numerals import NUMBER, no_numbers
 from moesimvae.data.orientation import GENE_COLUMNS
+from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import require_unique
 
 SEPARATORS = "\t;,"  # of two that part the line of names alike, the first
 # lower case, letters and digits alone; what genes are called by tells them in rows (`orientation`)
 CELL_COLUMNS = frozenset(
-    {
-        *(
-            "barcode",
-            "barcodes",
-            "cell",
-            "cells",
-            "cellbarcode",
-            "cellbarcodes",
-            "cellid",
-            "cellids",
-        ),
-        *("cellname", "cellnames", "index", "id", "eventid", "unnamed0"),
-    }
+    (
+        *("barcode", "barcodes", "cell", "cells", "cellbarcode", "cellbarcodes", "cellid"),
+        *("cellids", "cellname", "cellnames", "index", "id", "eventid", "unnamed0"),
+    )
 )
 # what programs call the numbers of lines, beside which there is no column of the other name
 LINE_NUMBERS = {
@@ -88,7 +79,8 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
             f"{path} is not a table of cells ({first_line(error)}); mend that line."
         ) from error
     names = pd.Index(layout.names, dtype=object)
-    cell, first, notes = pd.RangeIndex(len(table)).astype(str), "", ()
+    notes: tuple[str, ...] = ()
+    cell, first = pd.RangeIndex(len(table)).astype(str), ""
     if _first_names_cells(path, layout, table[0]):
         first, names = layout.names[0], names[1:]
         column = table.pop(0)

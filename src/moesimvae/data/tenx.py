@@ -9,6 +9,7 @@ import io
 import re
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import anndata
 import h5py
@@ -18,8 +19,8 @@ import scipy.io
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5
-from moesimvae.data.content import is_gzip, opened
 from moesimvae.data.formats import tenx_parts
+from moesimvae.data.raw_file import is_gzip, opened
 from moesimvae.errors import UserError
 
 GENES = "Gene Expression"
@@ -149,7 +150,7 @@ def _genomes(ids: list[str]) -> list[str]:
     return [match[1] if match else "" for match in found]
 
 
-def _head(stream: io.BufferedIOBase) -> bytes:
+def _head(stream: BinaryIO) -> bytes:
     """The lines of a matrix market file up to the one with its size, which is the last of them."""
     lines = [stream.readline(1 << 16)]
     while not lines[-1][:1].isdigit() and lines[-1] and len(lines) < 1000:

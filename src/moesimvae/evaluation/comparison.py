@@ -17,8 +17,8 @@ import pandas as pd
 from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
-
-Block = dict[str, Any]
+from moesimvae.nouns import Method, Metric
+from moesimvae.registry import Block
 
 DIGITS = 3
 FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table
@@ -101,7 +101,7 @@ def compare(
         for row in _run_rows((dataset, split, method), seeds, methods[method], names, found, values)
     ]
     if experiment.get("variants"):
-        selected = selection.select(scores, experiment["variants"])
+        selected = selection.select(scores, experiment["variants"], metrics)
         rows += [
             row
             for dataset in experiment["datasets"]
@@ -258,7 +258,7 @@ def _run_rows(
         "wall_seconds": _mean(run.get("wall_seconds") for run in costs),
         "peak_memory_mb": _mean(run.get("peak_memory_mb") for run in costs),
         "device": joined(run.get("device") for run in by_seed.values()),
-        "deterministic": not block.get("stochastic", True),
+        "deterministic": not Method.of(block).stochastic,
         "uses_prior": bool(block.get("uses_prior")) and not block.get("control"),
         "note": block.get("note", ""),
         "citation": block.get("reference", ""),
@@ -377,10 +377,10 @@ def _ranks(table: pd.DataFrame, metrics: dict[str, Block]) -> pd.Series:
         & ~table["uses_prior"]
     ]  # fmt: skip
     for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
-        better = metrics[metric]["better"]
-        if better in ("higher", "lower") and len(rows) > 1:
-            shown = rows["mean"].round(DIGITS)  # what looks equal is equal
-            ranks[rows.index] = shown.rank(method="min", ascending=better == "lower").astype(int)
+        sign = Metric.of(metrics[metric]).sign
+        if sign and len(rows) > 1:
+            shown = -sign * rows["mean"].round(DIGITS)  # what looks equal is equal
+            ranks[rows.index] = shown.rank(method="min").astype(int)
     return ranks
 
 

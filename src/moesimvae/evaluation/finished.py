@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from moesimvae.evaluation import comparison, quality
 from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 
 def read_results(

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,9 +36,8 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
-from moesimvae.nouns import Metric, Run
-
-Block = dict[str, Any]
+from moesimvae.nouns import Method, Metric, Run
+from moesimvae.registry import Block
 
 GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
 LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # the worst first
@@ -144,7 +142,7 @@ def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) 
     alone = [
         method
         for method, seeds in experiment["methods"].items()
-        if methods[method].get("stochastic", True) and len(seeds) == 1
+        if Method.of(methods[method]).stochastic and len(seeds) == 1
     ]
     if alone:
         found = f"a single seed, so nothing is known of the spread: {', '.join(alone)}"

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from moesimvae.errors import UserError
+from moesimvae.nouns import Metric
 from moesimvae.registry import CRITERIA
 
 SELECTION_COLUMNS = [
@@ -27,11 +28,16 @@ RUN_COLUMNS = [
 SCREENING_COLUMNS = ["dataset", "method", "variant", "settings", "chosen", *RUN_COLUMNS]
 
 
-def select(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+def select(
+    scores: pd.DataFrame,
+    blocks: Mapping[str, dict[str, Any]],
+    metrics: Mapping[str, dict[str, Any]],
+) -> pd.DataFrame:
     """The variants chosen, one row for each data set, screened method and choice.
 
     scores: the long table of scores, of one or more data sets; other methods' rows do no harm.
-    blocks: name → block; those without the key `screens` are no variants.
+    blocks: name → block; those without the key `screens` are no variants. metrics: name → block,
+    which says what is best.
 
     Returns SELECTION_COLUMNS: the variant, its settings (JSON), the metric it was chosen by and its
     mean there: of the test cells for the oracle and of the training cells for the label-free
@@ -50,8 +56,9 @@ def select(scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]]) -> pd.Dat
         for method, (choice, criterion) in product(screened, CRITERIA.items()):
             of_method = [name for name, b in variants.items() if b["screens"] == method]
             value = means[choice]
-            finished = [name for name in of_method if pd.notna(value.get(name))]
-            best = max(finished, key=value.get, default="")  # the first of equal ones
+            finished = {name: value[name] for name in of_method if pd.notna(value.get(name))}
+            ranked = Metric.of(metrics[criterion]).best_first(finished)
+            best = ranked[0] if ranked else ""
             rows.append(
                 {
                     "dataset": dataset,
@@ -71,21 +78,22 @@ def screening(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
     blocks: Mapping[str, dict[str, Any]],
-    metrics: Sequence[str],
+    metrics: Mapping[str, dict[str, Any]],
+    shown: Sequence[str],
 ) -> pd.DataFrame:
     """Every variant of every grid, failed ones too: one row for each data set and variant.
 
-    scores, runs: the long tables; blocks: as `select` takes them. Returns SCREENING_COLUMNS and,
-    for each metric and split that has scores, a column `<metric>_<split>`; `chosen` names the
-    choices that fell on the variant.
+    scores, runs: the long tables; blocks, metrics: as `select` takes them. Returns
+    SCREENING_COLUMNS and, for each metric `shown` and each split that has scores, a column
+    `<metric>_<split>`; `chosen` names the choices that fell on the variant.
     """
-    selected = select(scores, blocks)
+    selected = select(scores, blocks, metrics)
     chosen = selected.groupby(["dataset", "variant"])["choice"].agg("; ".join)
     key = ["dataset", "method", "seed", "metric", "split"]
     values = scores.set_index(key)["value"].to_dict()
     columns = [
         (metric, split)
-        for metric in metrics
+        for metric in shown
         for split in sorted(scores.loc[scores["metric"] == metric, "split"].unique())
     ]
     rows = []

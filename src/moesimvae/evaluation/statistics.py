@@ -11,16 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import Metric
-
-Block = dict[str, Any]
+from moesimvae.nouns import Method, Metric
+from moesimvae.registry import Block
 
 ALPHA = 0.05
 # The smallest p of a two-sided signed-rank test on n data sets is 2^(1-n): 0.0625 for 5, 0.031
@@ -265,7 +263,7 @@ def significance(
         rows += [common | row for row in _across(of_metric, names, better)]
         for (dataset, split), part in of_metric.groupby(["dataset", "split"], sort=False):
             where = common | {"level": WITHIN, "dataset": dataset, "split": split}
-            rows += [where | row for row in _within(part, names, methods)]
+            rows += [where | row for row in _within(part, names, methods, better)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -346,11 +344,11 @@ def _hopeless(n_datasets: int, n_pairs: int) -> str:
 
 
 def _within(
-    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block]
+    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block], better: str
 ) -> list[Block]:
+    """One row for each pair of methods, the one with the better mean first."""
     values = {m: g.set_index("seed")["value"] for m, g in scores.groupby("method", sort=False)}
-    present = [m for m in names if m in values]
-    order = sorted(present, key=lambda m: -values[m].mean())
+    order = Metric(better).best_first({m: values[m].mean() for m in names if m in values})
     return [
         {"method_a": a, "method_b": b} | _pair(values[a], values[b], methods[a], methods[b])
         for a, b in combinations(order, 2)
@@ -358,7 +356,7 @@ def _within(
 
 
 def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
-    fixed_a, fixed_b = (not block.get("stochastic", True) for block in (block_a, block_b))
+    fixed_a, fixed_b = (not Method.of(block).stochastic for block in (block_a, block_b))
     if fixed_a and fixed_b:
         one, other = a.iloc[:1].to_numpy(), b.iloc[:1].to_numpy()
         note = "both are deterministic: the difference has no spread"
@@ -398,10 +396,9 @@ def ranks_of(part: pd.DataFrame) -> dict[str, float]:
     )
 
 
-def best_of(part: pd.DataFrame, better: str) -> str:
-    """The method with the best mean; pairs stand with the larger mean first."""
-    names = list(dict.fromkeys([*part["method_a"], *part["method_b"]]))
-    return names[0] if better == "higher" else names[-1]
+def best_of(part: pd.DataFrame) -> str:
+    """The method with the best mean, which stands first in the pairs within one data set."""
+    return str(part["method_a"].iloc[0])
 
 
 def against(part: pd.DataFrame, first: str) -> pd.DataFrame:

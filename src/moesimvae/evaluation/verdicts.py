@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,8 +33,7 @@ from scipy import stats
 
 from moesimvae.errors import UserError
 from moesimvae.nouns import Metric
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 MIN_SEEDS = 3  # fewer give an interval so wide that everything lies within it
 CONFIDENCE = 0.95
@@ -242,7 +240,7 @@ def verdicts(
         else:
             rows += _of_number(row, rule, results, comparison, methods, metrics)
     for row, rule in derived:
-        row.update(_derived(row, rule, rows))
+        row.update(_derived(row, rule, rows, _metric(rule["of"], comparison, metrics)))
     for row in rows:
         notes = [n["note"] for n in comparison["notes"].values() if _about(n, row)]
         row["reason"] = " ".join(_sentence(part) for part in [row["reason"], *notes])
@@ -308,7 +306,7 @@ def _of_number(
     if other_unit:
         return [row | {"verdict": NOT_COMPARABLE, "reason": other_unit}]
     ours = str(rule.get("ours", row["metric"]))
-    better = str(rule.get("better", metrics.get(ours, {}).get("better", "none")))
+    better = _metric(row["metric"], comparison, metrics).better
     row = row | {"ours": ours}
     candidates = _methods_of(row, comparison, methods, results)
     if not candidates:
@@ -324,6 +322,13 @@ def _of_number(
     missing = [r for r in found if r["role"] == PAPER]
     known = [r for r in missing if not r["reason"].startswith(NOBODY)]
     return [(known or missing)[0], *ran]
+
+
+def _metric(name: str, comparison: Block, metrics: Mapping[str, Block]) -> Metric:
+    """A published metric as comparison.yaml says which values are better, or as ours says it."""
+    rule = comparison["metrics"][name]
+    ours = metrics.get(rule.get("ours", name), {})
+    return Metric(rule.get("better", ours.get("better", "none")))
 
 
 def _methods_of(
@@ -433,25 +438,29 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _derived(row: Block, rule: Block, rows: list[Block]) -> Block:
-    """A number that follows from the others of one table: a lead over the second, a rank."""
+def _derived(row: Block, rule: Block, rows: list[Block], metric: Metric) -> Block:
+    """A number that follows from the others of one table: a lead over the second, a rank.
+
+    metric: what the others are of.
+    """
     of = [r for r in rows if r["table"] == rule["table"] and r["metric"] == rule["of"]]
     judged = [r for r in of if r["role"] == PAPER and r.get("verdict") in VERDICTS[:3]]
     name = row["published_method"]
-    mine = [r["mean"] for r in judged if r["published_method"] == name]
+    signed = metric.sign or 1  # values times this are the better the larger they are
+    mine = [signed * r["mean"] for r in judged if r["published_method"] == name]
     others = {
-        "margin": [r["mean"] for r in judged if r["published_method"] != name],
-        "rank": [r["published"] for r in of if r["published_method"] != name],
+        "margin": [signed * r["mean"] for r in judged if r["published_method"] != name],
+        "rank": [signed * r["published"] for r in of if r["published_method"] != name],
     }[rule["derive"]]
     if not mine or not others:
         return {
             "verdict": NOT_RUN,
             "reason": f"follows from {rule['table']}, which is not run here",
         }
-    best, lower = max(mine), Metric(rule["better"]).sign < 0
-    value = 1 + sum(o > best for o in others) if rule["derive"] == "rank" else best - max(others)
+    best, ranked = max(mine), rule["derive"] == "rank"
+    value = 1 + sum(other > best for other in others) if ranked else best - max(others)
     judged_here = judge(row["published"], [value], row["tolerance"], rule["better"])
-    place = "the published values" if lower else "what was run here"
+    place = "the published values" if ranked else "what was run here"
     return {
         **{"ours": rule["of"], "mean": float(value), "n": 1, "n_planned": 1},
         **{"difference": float(value - row["published"]), "verdict": judged_here.verdict},

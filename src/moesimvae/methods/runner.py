@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from moesimvae.closure import code_sha256
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
 from moesimvae.methods import energy
-from moesimvae.nouns import RUNS, made_with
+from moesimvae.nouns import RUNS, Status, made_with
 
 LOG_LINES = 20
 SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
@@ -240,38 +240,24 @@ def blank_status(
     dataset: str, method: str, seed: int, params: dict[str, Any], n_clusters: int, threads: int
 ) -> dict[str, Any]:
     """status.json before the run: every key of contract 3, in its order."""
-    return {
-        "status": "",
-        "reason": "",
-        "log_tail": [],
-        "dataset": dataset,
-        "method": method,
-        "seed": seed,
-        "params": params,
-        "n_clusters": n_clusters,
-        "clusters_found": None,
-        "noise_share": None,
-        "facts": {},
-        "wall_seconds": None,
-        "cpu_seconds": None,
-        "peak_memory_mb": None,
-        "peak_gpu_memory_mb": None,
-        "energy_j": None,
-        "device": "cpu",
-        "threads": threads,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {
+    status = Status(
+        dataset=dataset,
+        method=method,
+        seed=seed,
+        params=params,
+        n_clusters=n_clusters,
+        threads=threads,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine={
             "cpu": cpu_name(),
             "cores": os.cpu_count(),
             "memory_mb": round(psutil.virtual_memory().total / MB),
             "platform": platform.platform(),
             "python": platform.python_version(),
         },
-        "packages": {},
-        "code_sha256": None,
-        "features_sha256": None,
-        "version": moesimvae.__version__,
-    }
+        version=moesimvae.__version__,
+    )
+    return asdict(status)
 
 
 def cpu_name() -> str:

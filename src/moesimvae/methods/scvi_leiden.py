@@ -12,8 +12,8 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from moesimvae.errors import UserError
-from moesimvae.methods.further_cells import majority_of_nearest
 from moesimvae.methods.interface import Clustering
+from moesimvae.methods.label_transfer import majority_of_nearest
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -28,8 +28,8 @@ import numpy as np
 from moesimvae.errors import UserError
 from moesimvae.files import write_json
 from moesimvae.layers import TRANSFORMED
-from moesimvae.methods.further_cells import NEIGHBOURS, by_nearest_cells
 from moesimvae.methods.interface import Clustering, Invalid
+from moesimvae.methods.label_transfer import NEIGHBOURS, by_nearest_cells
 
 if TYPE_CHECKING:
     from anndata import AnnData

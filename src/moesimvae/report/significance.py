@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import statistics
+from moesimvae.nouns import Metric
 from moesimvae.report import IN_DETAIL
 from moesimvae.report.style import QUIET, WIDTH, Picture, styled
 from moesimvae.report.tables import markdown
@@ -122,9 +123,9 @@ def _differences_picture(
     titles: Mapping[str, str],
     metrics: Mapping[str, Block],
 ) -> Picture:
-    metric, better = part["metric"].iloc[0], part["better"].iloc[0]
-    first = statistics.best_of(part, better)
-    mine = statistics.against(part, first).sort_values("difference", ascending=better == "lower")
+    metric, first = part["metric"].iloc[0], statistics.best_of(part)
+    lower_first = Metric.of(metrics[metric]).sign < 0
+    mine = statistics.against(part, first).sort_values("difference", ascending=lower_first)
     what = metrics[metric]["title"]
     title = f"{where}: {what}, difference to {titles.get(first, first)}"
     some = mine["low"].notna().any()
@@ -198,7 +199,7 @@ def to_markdown(
     for (dataset, split, metric), part in within.groupby(
         ["dataset", "split", "metric"], sort=False
     ):
-        first = statistics.best_of(part, part["better"].iloc[0])
+        first = statistics.best_of(part)
         cells = "" if split == "all" else f", {split} cells"
         lines += ["", f"### {dataset}{cells}: {metrics[metric]['title']}", ""]
         lines += [f"Best mean: {titles.get(first, first)}.", ""]

@@ -100,6 +100,6 @@ def components(features: str | Path) -> pd.DataFrame:
     table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})
     table.attrs = {
         "explained": [float(share) for share in pca.explained_variance_ratio_],
-        "values": VALUES.get(layer, "scaled values"),
+        "values": VALUES.get(layer or "", "scaled values"),
     }
     return table

@@ -12,6 +12,7 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Metric
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.tables import Cell, Column, Row, Table, note
 
@@ -191,11 +192,9 @@ def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> l
     """Methods by their mean of `metric` (over data sets), best first, those without one last."""
     rows = table[table["metric"] == metric]
     means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
-    sign = 1 if metrics[metric]["better"] == "lower" else -1
-    order = means.assign(key=sign * means["mean"]).sort_values(
-        ["key", "title"], na_position="last", kind="stable"
-    )
-    return list(order["method"])
+    values = means.sort_values("title").set_index("method")["mean"]
+    ranked = Metric.of(metrics[metric]).best_first(values.dropna().to_dict())
+    return [*ranked, *values[values.isna()].index]
 
 
 def _run_row(

@@ -21,8 +21,8 @@ import scipy.sparse as sp
 from moesimvae import files
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import CellFile, column_as_text, read_cells
-from moesimvae.data.cytometry import UNGATED
-from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS
+from moesimvae.data.cytometry import UNGATED, panel_facts
+from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS, labelled
 from moesimvae.data.formats import files_of, format_of
 from moesimvae.data.prepare import check_values
 from moesimvae.data.preprocessing import preprocess
@@ -93,7 +93,7 @@ def write_features(
     said += file.notes
     if empty := recipes.empty_barcodes(file, recipe, as_config):
         said.append(empty)
-    if file.spillover:
+    if file.compensation:
         said.append("the file's compensation matrix is not applied")
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
@@ -131,9 +131,7 @@ def write_labels(
     if len(names) < file.cells.n_obs:  # some are left out by their counts
         file = replace(file, cells=file.cells[names].copy())
     groups = _groups(file, label)
-    labels = pd.DataFrame(
-        {"cell": file.cells.obs_names, "label": groups, "scored": groups != "", "split": "all"}
-    )
+    labels = labelled(file.cells.obs_names, groups)
     with files.atomic(out_dir / LABELS) as temporary:
         labels[LABEL_COLUMNS].to_parquet(temporary, index=False)
     scored = labels["scored"]
@@ -193,7 +191,8 @@ def _transformed(
     steps.append({"step": "keep", "layer": _kept(recipe)})
     if file.kind == "fcs":
         instrument = "fluorescence" if file.fluorescence else "mass"
-        cells.uns |= {"instrument": instrument, "panel": json.dumps(_panel(file, cells))}
+        panel = {key: value for key, value in panel_facts([file], cells).items() if key != "notes"}
+        cells.uns |= {"instrument": instrument, "panel": json.dumps(panel)}
     return preprocess(cells, steps), [*recipe.steps, *steps]
 
 
@@ -220,17 +219,6 @@ def _number(estimate: Callable[..., int], values: Any, path: str | Path) -> int:
             "--config clusters=NUMBER."
         )
     return number
-
-
-def _panel(file: CellFile, cells: anndata.AnnData) -> dict[str, Any]:
-    taken = set(cells.var_names)
-    return {
-        "files": 1,
-        "fcs_versions": [file.version],
-        "compensation": [file.compensation] if file.compensation else [],
-        "left_out": [name for name in file.cells.var_names if name not in taken],
-        "constant_markers": list(cells.var_names[np.ptp(cells.X, axis=0) == 0]),
-    }
 
 
 def _facts(name: str, file: CellFile, cells: anndata.AnnData, n_clusters: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from moesimvae.data import sets
+from moesimvae.data import catalogue
 from moesimvae.data.cells import read_cells
-from moesimvae.data.own import write_features, write_labels
+from moesimvae.data.own_cells import write_features, write_labels
 from moesimvae.errors import UserError
 
 N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
@@ -302,7 +302,7 @@ def test_samples_of_geo(packed, tmp_path):
         read_cells(folder)
     for name in ("GSM1_a", "GSM1_a_", "GSM2", f"GSM2.matrix.mtx{end}"):
         np.testing.assert_array_equal(read_cells(folder / name).cells.X.toarray(), COUNTS)
-    ((_, block),) = sets.resolve({}, {"data": str(folder / "GSM2")}).items()
+    ((_, block),) = catalogue.resolve({}, {"data": str(folder / "GSM2")}).items()
     assert {path.rsplit("/", 1)[1].split(".")[0] for path in block["reads"]} == {"GSM2"}
     facts, _, _ = prepared(folder / "GSM2", tmp_path / "out")
     assert len(facts["sources"]) == 3
@@ -355,12 +355,12 @@ def test_other_kinds_of_features_of_10x_are_left_out(tmp_path):
 def test_a_file_becomes_a_data_set_with_a_harmless_name(tmp_path):
     path = tmp_path / "My cells; $(rm -rf) 'é\".csv"
     path.write_text("CD3\n1\n")
-    ((name, block),) = sets.resolve({}, {"data": str(path)}).items()
+    ((name, block),) = catalogue.resolve({}, {"data": str(path)}).items()
     assert re.fullmatch("own_my_cells_rm_rf_[0-9a-f]{6}", name)
     assert block["title"] == path.name
     other = tmp_path / "é.csv"
     other.write_text("CD3\n1\n")
-    assert re.fullmatch("own_cells_[0-9a-f]{6}", *sets.resolve({}, {"data": str(other)}))
+    assert re.fullmatch("own_cells_[0-9a-f]{6}", *catalogue.resolve({}, {"data": str(other)}))
 
 
 def test_files_of_one_name_are_data_sets_of_their_own(tmp_path, monkeypatch):
@@ -370,10 +370,10 @@ def test_files_of_one_name_are_data_sets_of_their_own(tmp_path, monkeypatch):
         for file in ("cells.csv", "cells.tsv", "sample/cells.csv"):
             (folder / file).write_text("CD3\n1\n")
             monkeypatch.chdir(folder)
-            found += sets.resolve({}, {"data": file})
-            assert [*sets.resolve({}, {"data": str(folder / file)})] == found[-1:]
+            found += catalogue.resolve({}, {"data": file})
+            assert [*catalogue.resolve({}, {"data": str(folder / file)})] == found[-1:]
             monkeypatch.chdir("/")
-            assert [*sets.resolve({}, {"data": str(folder / file)})] != found[-1:]
+            assert [*catalogue.resolve({}, {"data": str(folder / file)})] != found[-1:]
         return found
 
     before = names(tmp_path / "before")

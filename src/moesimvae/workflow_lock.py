@@ -8,13 +8,15 @@ import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 from moesimvae.errors import UserError
 
 MARK = "MOESIMVAE_WORKFLOW"  # environment variable of every job: the folder it writes into
-_HELD = []  # open files: the system lets go of their locks when this process ends, however it ends
+# open files: the system lets go of their locks when this process ends, however it ends
+_HELD: list[IO[str]] = []
 
 
 def hold(folder: Path) -> None:

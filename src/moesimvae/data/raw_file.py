@@ -1,12 +1,9 @@
 """What a raw file holds once unpacked, and whether that is what the registry promises.
 
 Hashes and sizes in the registry are those of the *content*: for a gzip file the unpacked bytes,
-since two servers may pack the same bytes differently. A file block is plain data:
-
-    {name: …, sources: [url, …], hash: {sha256: …}, bytes: …}
-
-Where nobody has published a hash, `hash: unknown` says so; then only the kind of the file is looked
-at here, and `prepare` counts what it holds.
+since two servers may pack the same bytes differently. Where nobody has published a hash,
+`hash: unknown` says so; then only the kind of the file is looked at here, and `prepare` counts what
+it holds.
 """
 
 import gzip
@@ -17,13 +14,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from moesimvae.errors import UserError
-from moesimvae.registry import Block
+from moesimvae.nouns import UNKNOWN, Hashes, RawFile
 
-HASH_KINDS = ("sha256", "md5", "git_blob_sha1")
-UNKNOWN = "unknown"
 # how files of a kind begin: a server that answers with a page of text is found out by it
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
@@ -60,7 +55,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
     try:
         if is_gzip(path):
             with _Gzip(path) as stream:
-                yield stream
+                yield cast(BinaryIO, stream)
         else:
             with open(path, "rb") as stream:
                 yield stream
@@ -138,18 +133,18 @@ def _require_harmless(path: str | Path, members: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def expected_hashes(file: Block) -> dict[str, str]:
+def expected_hashes(file: RawFile) -> dict[str, str]:
     """The file block's `hash` mapping, empty for `unknown`.
 
     Raises UserError when it is missing or of an unknown kind.
     """
-    hashes = file.get("hash")
+    hashes = file.hash
     if hashes == UNKNOWN:
         return {}
-    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(HASH_KINDS):
+    if not hashes or not isinstance(hashes, dict) or set(hashes) - set(Hashes.kinds()):
         raise UserError(
-            f"the registry block of the file {file['name']} has hash: {hashes}; expected a mapping "
-            f"with one or more of {', '.join(HASH_KINDS)}, or {UNKNOWN}."
+            f"the registry block of the file {file.name} has hash: {hashes}; expected a mapping "
+            f"with one or more of {', '.join(Hashes.kinds())}, or {UNKNOWN}."
         )
     return {kind: str(value).lower() for kind, value in hashes.items()}
 
@@ -181,19 +176,19 @@ def measure(
     return size, {kind: hasher.hexdigest() for kind, hasher in hashers.items()}
 
 
-def problem(path: str | Path, file: Block) -> str | None:
+def problem(path: str | Path, file: RawFile) -> str | None:
     """What is wrong with the content of `path`, as words to follow the file's name, or None.
 
     Raises UserError when the file block itself cannot be used: an unknown hash kind, or no `bytes`
     for a gzip file (the guard against a decompression bomb needs it).
     """
-    expected, size = expected_hashes(file), file.get("bytes")
-    if not expected and (reason := _another_kind(path, file["name"])):
+    expected, size = expected_hashes(file), file.bytes
+    if not expected and (reason := _another_kind(path, file.name)):
         return reason
     packed = is_gzip(path)
     if packed and size is None:
         raise UserError(
-            f"the registry block of the file {file['name']} has no bytes; a gzip file needs the "
+            f"the registry block of the file {file.name} has no bytes; a gzip file needs the "
             "size of its unpacked content there."
         )
     try:

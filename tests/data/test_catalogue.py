@@ -3,7 +3,7 @@
 import pytest
 
 from moesimvae import registry
-from moesimvae.data import sets
+from moesimvae.data import catalogue
 from moesimvae.errors import UserError
 
 FAMILY = {
@@ -27,13 +27,13 @@ def folder_of(path, *names):
 
 def refused(*arguments):
     with pytest.raises(UserError) as caught:
-        sets.resolve(*arguments)
+        catalogue.resolve(*arguments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_every_inhibitor_and_well_is_a_data_set():
-    blocks = sets.resolve({"before": {"title": "x"}, "b": FAMILY, "after": {}}, {"b": None})
+    blocks = catalogue.resolve({"before": {"title": "x"}, "b": FAMILY, "after": {}}, {"b": None})
     assert list(blocks) == ["before", "b_gdc_0941_a09", "b_staurosporine_h05", "after"]
     well = blocks["b_staurosporine_h05"]
     assert well["title"] == "B Staurosporine H05"
@@ -64,7 +64,7 @@ def test_every_value_of_a_grid_is_a_data_set():
         "grid": {"n_components": [2, 5]},
         "n_clusters": "n_components",
     }
-    blocks = sets.resolve({"s": block, "t": block | {"n_clusters": 40}}, {})
+    blocks = catalogue.resolve({"s": block, "t": block | {"n_clusters": 40}}, {})
     assert list(blocks) == ["s_2", "s_5", "t_2", "t_5"]
     assert [b["n_clusters"] for b in blocks.values()] == [2, 5, 40, 40]
     assert blocks["s_5"]["title"] == "5 Gaussians"
@@ -76,7 +76,7 @@ def test_every_value_of_a_grid_is_a_data_set():
 def test_a_folder_takes_the_place_of_the_known_files(tmp_path):
     names = ["My_drug_cd8+_C11.fcs", "My_drug_nk_C11.FCS", "other_nk_C1.fcs"]
     place = folder_of(tmp_path / "export", *names, "readme.txt", "._hidden_nk_C1.fcs")
-    blocks = sets.resolve({"b": FAMILY}, {"b": place})
+    blocks = catalogue.resolve({"b": FAMILY}, {"b": place})
     assert list(blocks) == ["b_my_drug_c11", "b_other_c1"]
     well = blocks["b_my_drug_c11"]
     assert well["local"] == place
@@ -109,15 +109,15 @@ def test_files_in_place_of_others_where_the_user_has_them_all(tmp_path):
     own = {key: value for key, value in block.items() if key != "instead"}
     config = {"mirror": str(tmp_path), "downloads": str(tmp_path / "resources")}
     folder_of(tmp_path, "one.fcs")
-    assert sets.resolve({"s": block}, config) == {"s": own}
+    assert catalogue.resolve({"s": block}, config) == {"s": own}
     folder_of(tmp_path / "f", "two.fcs")
-    assert sets.resolve({"s": block}, config) == {"s": own | other}
-    assert sets.resolve({"s": block}, {"mirror": "https://example.org"}) == {"s": own}
-    assert sets.resolve({"s": block | {"instead": None}}, config) == {"s": own}
+    assert catalogue.resolve({"s": block}, config) == {"s": own | other}
+    assert catalogue.resolve({"s": block}, {"mirror": "https://example.org"}) == {"s": own}
+    assert catalogue.resolve({"s": block | {"instead": None}}, config) == {"s": own}
 
 
 def test_the_public_wells_are_four_of_fourteen_populations(root):
-    blocks = sets.resolve(registry.load(root / "workflow/registry/datasets.yaml"), {})
+    blocks = catalogue.resolve(registry.load(root / "workflow/registry/datasets.yaml"), {})
     wells = [block for block in blocks.values() if block.get("family") == "bodenmiller"]
     assert [well["well"] for well in wells] == ["H01", "H05", "H08", "H12"]
     assert [len(well["files"]) for well in wells] == [14] * 4

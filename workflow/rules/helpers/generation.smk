@@ -1,0 +1,44 @@
+# The runs whose generation is studied, and what is made of them.
+
+
+GENERATION = BENCHMARK.config["generation"]
+
+
+def generation_runs(kinds):
+    """The runs that the configuration lists under `kinds`."""
+    runs = [
+        Run(GENERATION["dataset"], method, seed)
+        for kind in kinds
+        for method, seeds in GENERATION[kind].items()
+        for seed in seeds
+    ]
+    return list(dict.fromkeys(runs))
+
+
+def generation_paths(folder, kinds, ending=""):
+    """What is named after each of these runs in a folder of the results."""
+    return [run.named(f"{RESULTS}/{folder}", ending) for run in generation_runs(kinds)]
+
+
+def generated_cells():
+    """Where the cells that the default method generates for each data set lie."""
+    names = GENERATION["cells"]
+    runs = [Run(name, "moe_sim_vae", 0) for name in names]
+    return [run.named(f"{RESULTS}/generation/cells") for run in runs]
+
+
+def figure2_outputs():
+    return [f"{RESULTS}/figure2/figures", f"{RESULTS}/figure2/table.csv"]
+
+
+def supplement_outputs():
+    files = [
+        "figures",
+        "generation.csv",
+        "mmd.csv",
+        "quality.csv",
+        "cells.csv",
+        "measured.csv",
+        "summary.md",
+    ]
+    return [f"{RESULTS}/supplement/{file}" for file in files]

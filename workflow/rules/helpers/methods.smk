@@ -1,0 +1,49 @@
+# What a run is given: block, threads, environment.
+
+
+def method_block(wildcards):
+    """What of a method's block decides its labels; changing the rest runs nothing again."""
+    keys = ("module", "input", "gpu")
+    block = METHODS[wildcards.method]
+    if "files_sha256" in block:  # the user's own: what its files hold counts, too
+        keys += tuple(
+            k for k in ("files_sha256", "command", "folder", "format") if k in block
+        )
+    # only where it is so: without this key a method does not see the prior
+    prior = {"uses_prior": True} if block["uses_prior"] else {}
+    # of one lock, all environments are the same: moving a method between them runs nothing again
+    lock = family(wildcards.method) if own_lock(wildcards.method) else "base"
+    return {key: block[key] for key in keys} | {"environment": lock} | prior
+
+
+def method_threads(wildcards):
+    """A method's own number; 1 on a small data set, so that short runs go side by side."""
+    small = DATASETS[wildcards.dataset].get("cells", 10_000) < 10_000
+    return 1 if small else METHODS[wildcards.method]["threads"]
+
+
+def family(method):
+    """The family of methods that a method's environment is for."""
+    return METHODS[method]["environment"]
+
+
+def own_lock(method):
+    """Whether a method needs other packages than requirements.lock has."""
+    return (ROOT / "envs" / f"{family(method)}.lock").exists()
+
+
+def environment(wildcards):
+    """Conda environment file of a method's family."""
+    return str(ROOT / "envs" / f"{family(wildcards.method)}.yaml")
+
+
+def interpreter(wildcards):
+    """Python for a method that does not run in the workflow's own; None: the job's Python.
+
+    With conda, the job itself already runs in the right environment.
+    """
+    name = family(wildcards.method)
+    if WITH_CONDA:
+        return None
+    own = str(ROOT / f".venv-{name}/bin/python") if own_lock(wildcards.method) else None
+    return BENCHMARK.config["interpreters"].get(name, own)
