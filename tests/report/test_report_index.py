@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 import synthetic_results as synthetic
+from PIL import Image
 from test_report_page import Named, data_of, without_libraries
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import index as index_page
-from moesimvae.report import leaderboard
+from moesimvae.report.pages import index as index_page
+from moesimvae.report.pages import leaderboard
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def results(tmp_path_factory):
     picture = {"file": "f.png", "dataset": "mnist", "title": "Digits",
                "caption": "Digits & <more>.", "alt": "Ten rows of digits."}  # fmt: skip
     (study / "figures.json").write_text(json.dumps([picture]))
-    index_page.page.Image.new("RGB", (40, 20), "white").save(study / "f.png")
+    Image.new("RGB", (40, 20), "white").save(study / "f.png")
     return made
 
 

@@ -9,7 +9,7 @@ import pytest
 import synthetic_results as synthetic
 
 from moesimvae.evaluation import comparison
-from moesimvae.report.tables import html, latex, markdown, overview, sections
+from moesimvae.report.tables import dataset, html, latex, markdown, overview
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
 FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
@@ -119,9 +119,9 @@ def test_a_single_data_set_needs_no_overview_but_a_remark_is_never_lost(made):
     facts = comparison.read_facts(made.datasets)
     assert overview.overviews(one, made.metrics, facts) == []
     assert overview.overviews(one, made.metrics, facts, REMARK) == []
-    first, *others = sections.sections(one, made.metrics, facts, remark=REMARK)
+    first, *others = dataset.sections(one, made.metrics, facts, remark=REMARK)
     assert first.legend["quality"].endswith(f"Note: {REMARK}")
-    both = sections.sections(compare(made), made.metrics, facts, remark=REMARK)
+    both = dataset.sections(compare(made), made.metrics, facts, remark=REMARK)
     assert not any(REMARK in said for part in (*others, *both) for said in part.legend.values())
 
 

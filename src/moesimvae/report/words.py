@@ -1,19 +1,22 @@
 """How the report calls and rounds things, decided once: metrics, data sets, cells, numbers."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation.comparison import DIGITS
+from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL
 
-Block = dict[str, Any]
-
 BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
+# what the Gaussian of a cluster is, in tables and captions
+GAUSSIANS = {
+    "standard": "z ~ N(μ, I)",
+    "fitted": "z ~ N(m, Σ) of its codes",
+    "component": "its own mixture",
+}
 SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
 
 
@@ -76,14 +79,27 @@ def caveats(datasets: Iterable[Block]) -> str:
     return said
 
 
-def machine_of(statuses: Iterable[Block]) -> str:
-    """What runs ran on, in words, from their status.json; each different machine once."""
+def machine_of(machines: Iterable[Block]) -> str:
+    """What runs ran on, in words, from the `machine` of status.json; each different one once."""
     return "; ".join(
         dict.fromkeys(
             f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1000:.0f} GB, {m['platform']}, "
             f"Python {m['python']}"
-            for m in (status["machine"] for status in statuses)
+            for m in machines
         )
+    )
+
+
+def slug(text: str, joint: str = "-") -> str:
+    """Text as it can stand in the name of a file or an anchor."""
+    return re.sub(r"[^A-Za-z0-9]+", joint, text)
+
+
+def judge_of(facts: Block) -> str:
+    """One clause on the classifier that judges what is generated, from its judge.json."""
+    return (
+        f"a convolutional network trained on {facts['train_images']:,} real images, right on "
+        f"{100 * facts['test_accuracy']:.2f} % of {facts['test_images']:,} others"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -11,6 +11,10 @@ from itertools import groupby
 class Cell:
     """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
     notes: numbers of its footnotes; run: path of a run that it comes from.
+
+    On a page also: code: its name in the configuration, before what stands below; href: where it
+    leads; hidden: what is read out after it; hint: what is shown when one points at it; kind:
+    "text" for prose, a verdict, a level; more: further cells in its place.
     """
 
     text: str = ""
@@ -18,6 +22,12 @@ class Cell:
     rank: int = 0
     notes: tuple[int, ...] = ()
     run: str = ""
+    code: str = ""
+    href: str = ""
+    hidden: str = ""
+    hint: str = ""
+    kind: str = ""
+    more: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,12 +51,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A title and a cell for each column; `failed` stands across what a run would fill."""
+    """A title and a cell for each column; `failed` stands across what a run would fill.
+
+    kind: what sets it apart, such as "chosen"; head: its title where that is more than text.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     marks: str = ""
     failed: Cell | None = None
+    kind: str = ""
+    head: Cell | None = None
 
     @property
     def first(self) -> str:
@@ -98,6 +113,27 @@ class Table:
         ]
         some = {"columns": [self.columns[i] for i in kept], "groups": groups}
         return replace(self, **some | changed)
+
+
+def plain(
+    heading: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object] | Row],
+    numbers: Sequence[int] = (),
+    caption: str = "",
+    key: str = "",
+) -> Table:
+    """A table without groups. heads: the title of the rows' titles, then the columns' titles;
+    rows: title, then cells; numbers: which of the heads stand above numbers.
+    """
+    made = []
+    for row in rows:
+        if not isinstance(row, Row):
+            head, *cells = (cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
+            row = Row(head.text, tuple(cells), head=head)  # noqa: PLW2901
+        made.append(row)
+    columns = [Column(Cell(head), number=i in numbers) for i, head in enumerate(heads)][1:]
+    return Table(key, heading, caption, columns, [("", made)], rows=heads[0])
 
 
 def note(notes: list[str], text: str) -> int:

@@ -1,20 +1,17 @@
 """The comparison across data sets: methods by data sets, and every data set by every method."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.tables import Cell, Column, Row, Table, latex
-from moesimvae.report.tables.sections import (
+from moesimvae.report.tables.dataset import (
     KINDS,
     PRIOR,
-    best_first,
     marks,
     marks_legend,
     quoted_cell,
@@ -22,7 +19,6 @@ from moesimvae.report.tables.sections import (
 )
 from moesimvae.report.words import BOUND, fixed, joined
 
-Block = dict[str, Any]
 Groups = list[tuple[str, list[Row]]]
 
 COLUMNS = 8  # that a page is wide
@@ -93,7 +89,9 @@ def _side_by_side(
             rows = _published_rows(quoted, keys, notes)
         else:
             mine = own[own["kind"] == kind]
-            rows = [_run_row(runs, m, keys, notes) for m in best_first(mine, first, metrics)]
+            rows = [
+                _run_row(runs, m, keys, notes) for m in comparison.best_first(mine, first, metrics)
+            ]
         if rows:
             groups.append((heading, rows))
     return groups
@@ -154,7 +152,7 @@ def _pooled(
     for kind, heading in KINDS:
         mine = own[own["kind"] == kind]
         rows = []
-        for method in best_first(mine, first, metrics):
+        for method in comparison.best_first(mine, first, metrics):
             of_method = mine[mine["method"] == method]
             cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
             one = of_method.iloc[0]
@@ -238,7 +236,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, Block], name: str) 
     table = Table("", "", caption, [Column(Cell("n")), *heads], named)
     longest = max((len(row.title) for rows in groups.values() for row in rows), default=0)
     columns = f"{'l' if longest <= MOST_LETTERS else 'p{3.6cm}'}l{'r' * len(names)}"
-    long = latex.long(table, f"{latex.label(name)}-by-dataset", columns, gap=True)
+    long = latex.long(table, f"{words.slug(name)}-by-dataset", columns, gap=True)
     return f"% \\usepackage{{booktabs,longtable}}\n{long}"
 
 

@@ -1,19 +1,16 @@
-"""The verdicts as Markdown, LaTeX and one page that needs no network; nothing is computed here."""
+"""The verdicts on the paper's numbers, and the checks of experiments, as tables."""
 
-from __future__ import annotations
-
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
 
 import pandas as pd
 
 from moesimvae.evaluation import quality, verdicts
+from moesimvae.nouns import Run
+from moesimvae.registry import Block
 from moesimvae.report import words
-from moesimvae.report.render import render
-from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown
-
-Block = dict[str, Any]
+from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown, plain
 
 TABLES = {
     "table1": "Table 1: MNIST",
@@ -97,24 +94,69 @@ def _count(row: Block) -> str:
     return words.of_planned(n, n if pd.isna(planned) else planned) if n else ""
 
 
-def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Block]:
-    """For each table of the paper: heading, rows with a number of ours, and those without one."""
-    found = []
+@dataclass
+class Group:
+    """One table of the paper: numbers that stand beside one of ours, and those without one."""
+
+    key: str
+    heading: str
+    shown: list[Block]
+    missing: list[Block]
+
+    def table(self, up: str = "../") -> Table:
+        """One row for each number beside ours; up: from the page to the results folder."""
+        heads = ("Method", "Data set", "Metric", "Published", "Ours", "n", "Tolerance", "Verdict",
+                 "Why", "Runs by seed")  # fmt: skip
+        rows = [_web_row(row, up) for row in self.shown]
+        return plain(f"verdicts, {self.heading}", heads, rows, range(3, 7))
+
+    @property
+    def without_ours(self) -> Table:
+        heads = ("Method", "Data set", "Metric", "Published", "Why")
+        rows = [
+            (row["name"], row["dataset"], Cell(row["metric"], hint=row["definition"]),
+             row["published"], Cell(row["reason"], kind="why"))
+            for row in self.missing
+        ]  # fmt: skip
+        return plain(f"not run here, {self.heading}", heads, rows, (3,))
+
+
+def _web_row(row: Block, up: str) -> Row:
+    ran_on = f"run on {row['ran_on']}" if row["ran_on"] not in ("", row["dataset"]) else ""
+    cells = f"{row['split']} cells" if row["split"] not in ("", "all") else ""
+    runs = [
+        Cell(str(Run.of(run).seed), href=f"{up}{quote(run)}/status.json", hidden=f", {run}")
+        for run in row["runs"]
+    ]
+    return Row(
+        row["name"],
+        (
+            Cell(row["dataset"], more=tuple(Cell(below=t) for t in (ran_on, cells) if t)),
+            Cell(row["metric"], hint=row["definition"]),
+            Cell(row["published"]),
+            Cell(row["mean"], row["interval"]),
+            Cell(row["n"]),
+            Cell(row["tolerance"], hint=row["tolerance_reason"] if row["tolerance"] else ""),
+            Cell(f"{row['sign']} {row['verdict']}", row["arrow"],
+                 kind=f"verdict {row['verdict'].replace(' ', '-')}"),
+            Cell(row["reason"], kind="why"),
+            Cell(more=tuple(runs), kind="seeds"),
+        ),
+        kind="beyond" if row["beyond"] else "",
+        head=Cell(row["name"], f"here {row['here']}" if row["here"] else ""),
+    )  # fmt: skip
+
+
+def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Group]:
+    """For each table of the paper its numbers; table: from `verdicts.verdicts`."""
+    made = []
     for name, part in table.groupby("table", sort=False):
-        told = [_row(row, metrics) for row in part.to_dict("records")]
-        found.append(
-            {
-                "key": name,
-                "heading": TABLES.get(name, name),
-                "shown": [r for r in told if _shown(r)],
-                "missing": [r for r in told if not _shown(r)],
-            }
-        )
-    return found
-
-
-def _shown(row: Block) -> bool:
-    return row["verdict"] != verdicts.NOT_RUN and row["role"] != verdicts.SETTING
+        group = Group(str(name), TABLES.get(str(name), str(name)), [], [])
+        for row in part.to_dict("records"):
+            shown = row["verdict"] != verdicts.NOT_RUN and row["role"] != verdicts.SETTING
+            (group.shown if shown else group.missing).append(_row(row, metrics))
+        made.append(group)
+    return made
 
 
 def headline(table: pd.DataFrame) -> str:
@@ -124,44 +166,53 @@ def headline(table: pd.DataFrame) -> str:
     return f"Of {found['results']} printed results: {', '.join(said)}."
 
 
-def page(
-    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
-) -> str:
-    """One self-contained page. table: from `verdicts.verdicts`; checks: experiment → table of
-    `quality.check`. Links to run folders are relative to results/verdict/."""
-    return render(
-        "verdict.html.j2",
-        headline=headline(table),
-        counts=counts(table),
-        verdicts=verdicts.VERDICTS,
-        signs=SIGNS,
-        meaning=MEANING,
-        intervals=INTERVALS,
-        groups=groups(table, metrics),
-        checks=[checked(name, part) for name, part in checks.items()],
-        marks=MARKS,
+def counts(table: pd.DataFrame, signs: bool = True) -> Table:
+    """How many numbers of each table of the paper have which verdict."""
+    names = [f"{SIGNS[v]} {v}" if signs else v for v in verdicts.VERDICTS]
+    heads = ("Where it is printed" if signs else "", *names, "results")
+    rows = [
+        (TABLES.get(str(name), str(name)), *(row[v] for v in (*verdicts.VERDICTS, "results")))
+        for name, row in verdicts.summary(table).iterrows()
+    ]
+    return plain("verdicts by table of the paper", heads, rows, range(1, len(heads)))
+
+
+@dataclass
+class Checked:
+    """What of an experiment's checks fired, what is green, and what was not checked."""
+
+    experiment: str
+    level: str
+    wrong: list[Block]
+    right: list[str]
+    unchecked: list[str]
+
+    @property
+    def table(self) -> Table:
+        heads = ("Check", "Level", "Data set", "Method", "Found", "Rule")
+        rows = [
+            (row["check"], Cell(_level(row["level"]), kind=row["level"]), row["dataset"],
+             row["method"], *(Cell(row[key], kind="text") for key in ("found", "rule")))
+            for row in self.wrong
+        ]  # fmt: skip
+        return plain(f"quality of {self.experiment}", heads, rows)
+
+
+def checked(experiment: str, part: pd.DataFrame) -> Checked:
+    """part: from `quality.check`."""
+    told = part.where(part.notna(), "").to_dict("records")
+    by_level = {level: [r for r in told if r["level"] == level] for level in quality.LEVELS}
+    return Checked(
+        experiment,
+        quality.overall(part),
+        [row for row in told if row["level"] in (quality.RED, quality.AMBER)],
+        [row["check"] for row in by_level[quality.GREEN]],
+        [row["check"] for row in by_level[quality.UNCHECKED]],
     )
 
 
-def counts(table: pd.DataFrame) -> list[Block]:
-    """How many numbers of each table of the paper have which verdict."""
-    return [
-        {"heading": TABLES.get(name, name), **row.to_dict()}
-        for name, row in verdicts.summary(table).iterrows()
-    ]
-
-
-def checked(experiment: str, part: pd.DataFrame) -> Block:
-    """What of an experiment's checks fired, what is green, and what was not checked."""
-    told = part.where(part.notna(), "").to_dict("records")
-    wrong = [row for row in told if row["level"] in (quality.RED, quality.AMBER)]
-    return {
-        "experiment": experiment,
-        "level": quality.overall(part),
-        "wrong": wrong,
-        "right": [r["check"] for r in told if r["level"] == quality.GREEN],
-        "unchecked": [r["check"] for r in told if r["level"] == quality.UNCHECKED],
-    }
+def _level(level: str) -> str:
+    return f"{MARKS[level]} {level}"
 
 
 # --- Markdown and LaTeX -------------------------------------------------------------------------
@@ -170,41 +221,42 @@ def checked(experiment: str, part: pd.DataFrame) -> Block:
 def to_markdown(
     table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
 ) -> str:
-    """Tables with one row for each number, what decided, and a link to the folder of its runs."""
+    """Tables with one row for each number, what decided, and a link to the folder of its runs.
+
+    checks: experiment → table of `quality.check`.
+    """
     lines = ["# Verdicts on the paper's numbers", "", headline(table), ""]
     lines += [f"- {SIGNS[v]} **{v}**: {MEANING[v]}" for v in verdicts.VERDICTS]
-    lines += ["", INTERVALS, ""]
-    columns = ("heading", *verdicts.VERDICTS, "results")
-    counted = [[row[column] for column in columns] for row in counts(table)]
-    lines += _grid(["", *columns[1:]], counted, range(1, len(columns)))
-    head = ["Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance"]
+    lines += ["", INTERVALS, "", *markdown.lines(counts(table, signs=False))]
+    heads = ("Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance",
+             "Verdict", "Why", "Runs")  # fmt: skip
     for part in groups(table, metrics):
-        lines += ["", f"## {part['heading']}", ""]
-        if part["shown"]:
-            rows = map(_md_row, part["shown"])
-            lines += _grid([*head, "Verdict", "Why", "Runs"], rows, range(3, 8))
-        if part["missing"]:
+        lines += ["", f"## {part.heading}", ""]
+        if part.shown:
+            rows = [_markdown_row(row) for row in part.shown]
+            lines += markdown.lines(plain("", heads, rows, range(3, 8)))
+        if part.missing:
             lines += ["", "Not run here, or no result:", ""]
-            lines += [f"- {text}" for text in _missing(part["missing"])]
+            lines += [f"- {text}" for text in _missing(part.missing)]
     if checks:
         lines += ["", "## Quality control", ""]
-        for name, part in checks.items():
-            lines += [quality_markdown(name, part, level=3)]
+        for name, some in checks.items():
+            lines += [quality_markdown(name, some, level=3)]
     return "\n".join(lines) + "\n"
 
 
-def _md_row(row: Block) -> list[str]:
-    folder = row["runs"][0].rsplit("/", 1)[0] if row["runs"] else ""
-    name = _name(row)
+def _markdown_row(row: Block) -> Row:
+    runs = [Run.of(run) for run in row["runs"]]
+    folder = runs[0].path.removesuffix(f"/seed{runs[0].seed}") if runs else ""
     other = row["ran_on"] not in ("", row["dataset"])
-    return [
-        f"*{name}*" if row["beyond"] else name,
+    texts = (
         f"{row['dataset']}; run on {row['ran_on']}" if other else row["dataset"],
         *(row[key] for key in ("metric", "published", "mean", "interval", "n", "tolerance")),
         " ".join(filter(None, [row["sign"], row["verdict"], row["arrow"]])),
         row["reason"],
-        f"[runs](../{folder})" if folder else "",
-    ]
+    )
+    link = Cell("runs", href=f"../{folder}") if folder else Cell()
+    return Row(_name(row), (*map(Cell, texts), link), kind="beyond" if row["beyond"] else "")
 
 
 def _missing(told: list[Block]) -> list[str]:
@@ -219,23 +271,16 @@ def _missing(told: list[Block]) -> list[str]:
 def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
     """The checks of one experiment: the verdict over all, what fired, and what did not."""
     told = checked(name, part)
-    head = f"{'#' * level} Quality control of {name}: {MARKS[told['level']]} {told['level']}"
-    lines = [head, ""]
-    if told["wrong"]:
+    lines = [f"{'#' * level} Quality control of {name}: {_level(told.level)}", ""]
+    if told.wrong:
         keys = ("check", "dataset", "method", "found", "rule")
-        rows = [[f"{MARKS[row['level']]} {row['level']}", *(row[key] for key in keys)]
-                for row in told["wrong"]]  # fmt: skip
-        lines += [*_grid(["Level", "Check", "Data set", "Method", "Found", "Rule"], rows), ""]
-    lines.append(f"Green: {', '.join(told['right']) or 'nothing'}.")
-    if told["unchecked"]:
-        lines.append(f"Not checked: {', '.join(told['unchecked'])}.")
+        heads = ("Level", *(head.replace("Dataset", "Data set") for head in map(str.title, keys)))
+        rows = [(_level(row["level"]), *(row[key] for key in keys)) for row in told.wrong]
+        lines += [*markdown.lines(plain("", heads, rows)), ""]
+    lines.append(f"Green: {', '.join(told.right) or 'nothing'}.")
+    if told.unchecked:
+        lines.append(f"Not checked: {', '.join(told.unchecked)}.")
     return "\n".join(lines) + "\n"
-
-
-def _grid(heads: list[str], rows: Iterable[Iterable[Any]], numbers: range = range(0)) -> list[str]:
-    """Lines of a Markdown table; numbers: the columns that hold some."""
-    texts = [[re.sub(r"\s+", " ", str(c)).replace("|", r"\|") for c in row] for row in rows]
-    return markdown.grid(heads, [i in numbers for i in range(len(heads))], texts)
 
 
 def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
@@ -245,21 +290,21 @@ def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
     """
     columns = r"*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}"
     parts = [
-        latex.long(_in_print(part), f"verdict-{part['key']}", columns)
+        latex.long(_in_print(part), f"verdict-{part.key}", columns)
         for part in groups(table, metrics)
-        if part["shown"]
+        if part.shown
     ]
     return "\n".join(["% \\usepackage{array,booktabs,longtable}", *parts])
 
 
-def _in_print(part: Block) -> Table:
+def _in_print(part: Group) -> Table:
     """A table of the paper, by the data sets that it was run on."""
-    caption = f"{part['heading']}: verdicts on its printed numbers. {INTERVALS}"
-    if part["missing"]:
-        names = ", ".join(dict.fromkeys(row["name"] for row in part["missing"]))
-        caption += f" Not run here, or no result: {len(part['missing'])} ({names})."
+    caption = f"{part.heading}: verdicts on its printed numbers. {INTERVALS}"
+    if part.missing:
+        names = ", ".join(dict.fromkeys(row["name"] for row in part.missing))
+        caption += f" Not run here, or no result: {len(part.missing)} ({names})."
     by_dataset: dict[str, list[Row]] = {}
-    for row in sorted(part["shown"], key=lambda row: row["ran_on"] or row["dataset"]):
+    for row in sorted(part.shown, key=lambda row: row["ran_on"] or row["dataset"]):
         own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]
         verdict = " ".join(filter(None, [row["verdict"], row["arrow"][2:]]))
         cells = (row["metric"], row["published"], own, row["n"], row["tolerance"], verdict)

@@ -1,8 +1,5 @@
 """The comparison as one table for each data set, with caption and footnotes."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,10 +9,9 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.tables import Cell, Column, Row, Table, note
-
-Block = dict[str, Any]
 
 KINDS = (
     ("method", "Run here"),
@@ -90,7 +86,7 @@ def in_print(table: Table) -> list[Table]:
     ]
     for span in others:  # beside each other they would be too small to read
         part = narrow(
-            span, key=f"{table.key}-{re.sub('[^a-z]+', '-', span.lower())}",
+            span, key=f"{table.key}-{words.slug(span.lower())}",
             caption=f"{table.heading}: {span}.", legend=legend,
         )  # fmt: skip
         part.columns = [replace(c, span=c.span and f"{HERE}: {span}") for c in part.columns]
@@ -140,14 +136,16 @@ def _section(
         else:
             mine = own[own["kind"] == kind]
             first = mine[mine["split"] == columns[0][0]] if columns else mine
-            ordered = best_first(first, own["metric"].iloc[0], metrics) if len(mine) else []
+            ordered = (
+                comparison.best_first(first, own["metric"].iloc[0], metrics) if len(mine) else []
+            )
             members = [row(m, mine[mine["method"] == m]) for m in ordered]
         if members:
             groups.append((heading, members))
 
     title = words.title_of(dataset, "all", facts)
     return Table(
-        re.sub(r"[^A-Za-z0-9]+", "-", dataset),
+        words.slug(dataset),
         title,
         _caption(title, own, facts),
         [Column(Cell("n")), *heads, *_score_columns(own, columns, metrics),
@@ -185,17 +183,6 @@ def _score_columns(
         span = f"{HERE}: {cells}" if split == splits[0] and kind == "score" else cells
         made.append(Column(head, span, kind, f"{{}}: {cells}"))
     return made
-
-
-def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
-    """Methods by their mean of `metric` (over data sets), best first, those without one last."""
-    rows = table[table["metric"] == metric]
-    means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
-    sign = 1 if metrics[metric]["better"] == "lower" else -1
-    order = means.assign(key=sign * means["mean"]).sort_values(
-        ["key", "title"], na_position="last", kind="stable"
-    )
-    return list(order["method"])
 
 
 def _run_row(

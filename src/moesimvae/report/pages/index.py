@@ -1,22 +1,22 @@
 """results/index.html: what lies in the results folder, with one leaderboard over all of it."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from moesimvae.evaluation import comparison, finished, quality, verdicts
-from moesimvae.report import page, words
-from moesimvae.report.leaderboard import leaderboard
-from moesimvae.report.render import render
-from moesimvae.report.verdicts import INTERVALS, MARKS, MEANING, SIGNS, counts, groups, headline
-from moesimvae.report.widgets import widgets
-
-Block = dict[str, Any]
+from moesimvae.evaluation import comparison, finished, quality
+from moesimvae.registry import Block
+from moesimvae.report import words
+from moesimvae.report.pages import verdicts
+from moesimvae.report.pages.experiment import CITE
+from moesimvae.report.pages.leaderboard import leaderboard
+from moesimvae.report.pages.pictures import pictures_of
+from moesimvae.report.pages.widgets import widgets
+from moesimvae.report.tables import Cell, Table, plain
+from moesimvae.report.tables.html import render
+from moesimvae.report.tables.verdicts import MARKS
 
 FEW = 4  # data sets of an experiment whose best method is named
 # Folders with pictures and numbers of their own, which no experiment's page shows.
@@ -51,8 +51,8 @@ def read(results: str | Path, titles: Mapping[str, str]) -> list[Experiment]:
             results / "data" / dataset / "dataset.json" for dataset in own
         )
         checks = folder / "quality.csv"
-        told = pd.read_csv(checks, keep_default_na=False) if checks.exists() else None
-        found.append(Experiment(name, title, table, facts, told))
+        given = pd.read_csv(checks, keep_default_na=False) if checks.exists() else None
+        found.append(Experiment(name, title, table, facts, given))
     return found
 
 
@@ -74,7 +74,7 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
         for name, title in STUDIES.items()
         if any((results / name).glob("**/figures.json"))
     }
-    pictures = page.pictures_of(
+    pictures = pictures_of(
         [path.parent for f in studies.values() for path in sorted(f.glob("**/figures.json"))],
         results,
     )
@@ -82,49 +82,51 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
     return render(
         "index.html.j2",
         **widgets(board, ()),
-        experiments=[told(e, metrics) for e in found],
+        experiments=experiments_table(found, metrics) if found else None,
         missing={n: t for n, t in titles.items() if n not in {e.name for e in found}},
         studies={
             title: [p for p in shown if p["pdf"].startswith(f"{folder.relative_to(results)}/")]
             for title, folder in studies.items()
         },
-        headline="" if table is None else headline(table),
-        counts=() if table is None else counts(table),
-        groups=() if table is None else groups(table, metrics),
-        verdicts=verdicts.VERDICTS,
-        signs=SIGNS,
-        meaning=MEANING,
-        intervals=INTERVALS,
-        marks=MARKS,
-        cite=page.CITE,
+        **verdicts.shown(table, metrics),
+        cite=CITE,
     )
 
 
-def told(experiment: Experiment, metrics: dict[str, Block]) -> Block:
-    """What the index says of an experiment in one row."""
-    table = experiment.table
+def experiments_table(found: Iterable[Experiment], metrics: Mapping[str, Block]) -> Table:
+    """Each experiment in one row."""
+    heads = ("Experiment", "Data sets", "Methods", "Runs finished", "Quality", "Best",
+             "What it is not")  # fmt: skip
+    rows = [_experiment_row(experiment, metrics) for experiment in found]
+    return plain("experiments", heads, rows, (1, 2, 3))
+
+
+def _experiment_row(experiment: Experiment, metrics: Mapping[str, Block]) -> list[Cell]:
+    table, page = experiment.table, f"{experiment.name}/report.html"
     own = comparison.of_first_split(
         table[(table["source"] == "run") & (table["kind"] != "control")]
     )
     found = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
-    ranked = [m for m in dict.fromkeys(own["metric"]) if metrics[m]["better"] != "none"]
+    ranked = comparison.ranked_metrics(own, metrics)
     first = own[(own["metric"] == ranked[0]) & (own["rank"] == 1)] if ranked else own[:0]
-    names = list(dict.fromkeys(own["dataset"]))
     best = [
-        (words.title_of(d, "all", experiment.datasets[d]), " = ".join(rows["title"]),
-         f"{rows['mean'].iloc[0]:.3f}")
+        Cell(
+            f"{' = '.join(rows['title'])} {rows['mean'].iloc[0]:.3f}",
+            f"{metrics[ranked[0]]['title']}, "
+            + words.title_of(str(d), "all", experiment.datasets[str(d)]),
+        )
         for d, rows in first.groupby("dataset", sort=False)
-    ]  # fmt: skip
-    return {
-        "name": experiment.name,
-        "title": experiment.title,
-        "datasets": len(names),
-        "methods": found["method"].nunique(),
-        "done": int(found["n"].sum()),
-        "planned": int(found["n_planned"].sum()),
-        "level": quality.overall(experiment.checks) if experiment.checks is not None else "",
-        "metric": metrics[ranked[0]]["title"] if ranked else "",
-        "best": best[:FEW],
-        "more": max(0, len(best) - FEW),
-        "caveats": words.caveats(experiment.datasets.values()).strip(),
-    }
+    ]
+    if len(best) > FEW:
+        best[FEW:] = [Cell(below=f"and {len(best) - FEW} more")]
+    level = quality.overall(experiment.checks) if experiment.checks is not None else ""
+    checks = Cell(f"{MARKS[level]} {level}", href=f"{page}#quality", kind=level) if level else None
+    return [
+        Cell(experiment.title, href=page, code=experiment.name),
+        Cell(str(own["dataset"].nunique())),
+        Cell(str(found["method"].nunique())),
+        Cell(f"{int(found['n'].sum())} of {int(found['n_planned'].sum())}"),
+        checks or Cell("not checked"),
+        Cell(more=tuple(best), kind="text"),
+        Cell(words.caveats(experiment.datasets.values()).strip(), kind="text"),
+    ]

@@ -3,20 +3,16 @@
 The page sorts and filters them in the browser with DataTables, which itables brings along.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import records, words
-from moesimvae.report.tables import sections
+from moesimvae.report.tables import dataset as tables
 from moesimvae.report.words import BOUND
-
-Block = dict[str, Any]
 
 SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
 
@@ -74,7 +70,7 @@ def _rows(
         yield {
             "experiment": experiment,
             "method": _title(first),
-            "marks": sections.marks(first) if source == "run" else "",
+            "marks": tables.marks(first) if source == "run" else "",
             "kind": "published" if source == "published" else first["kind"],
             "prior": bool(first["uses_prior"]),
             "dataset": words.title_of(dataset, "all", datasets.get(dataset)),
@@ -98,9 +94,7 @@ def _title(row: pd.Series) -> str:
 def _score(row: pd.Series) -> list[float | None] | None:
     if np.isnan(row["mean"]):
         return None
-    values = list(comparison.values(row).values()) or [row["mean"]]
-    numbers = (row["mean"], np.median(values), min(values), max(values), row["sd"])
-    return [_number(value, SHARP) for value in numbers]
+    return [_number(value, SHARP) for value in comparison.over_seeds(row)]
 
 
 def _number(value: float, digits: int) -> float | None:

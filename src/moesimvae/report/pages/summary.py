@@ -1,0 +1,115 @@
+"""What an experiment came to, in sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
+from moesimvae.report import IN_DETAIL, words
+
+
+def summary(
+    table: pd.DataFrame,
+    metrics: dict[str, Block],
+    datasets: Mapping[str, Block],
+    screened: pd.DataFrame | None = None,
+) -> list[str]:
+    """What was run, what failed and what came out, in sentences made from the tables alone."""
+    own = comparison.of_first_split(
+        table[(table["source"] == "run") & (table["kind"] != "control")]
+    )
+    finished = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
+    names = [words.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
+    where = f" ({words.joined(names)})" if len(names) <= IN_DETAIL else ""
+    done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
+    seeds = int(finished["n_planned"].max())
+    said = [
+        f"{words.counted(finished['method'].nunique(), 'method')} on "
+        f"{words.counted(len(names), 'data set')}{where}, with up to "
+        f"{words.counted(seeds, 'seed')} each; {done} of {planned} planned runs finished."
+    ]
+    lost = finished[finished["n"] < finished["n_planned"]]
+    if 0 < len(lost) <= 8:
+        titles = {name: facts["title"] for name, facts in datasets.items()}
+        said += [_lost(row, titles[row.dataset]) for row in lost.itertuples()]
+    elif len(lost):
+        said.append("Which did not finish, and why, stands below each table and under Runs.")
+    contests = own[own["kind"] == "method"].groupby(["dataset", "split"], sort=False)
+    if len(contests) <= 6:
+        said += [
+            _first_two(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
+            for (dataset, split), rows in contests
+        ]
+    else:
+        said.append("Who came first on which data set stands in the table below.")
+    if screened is not None:
+        tried = screened.drop_duplicates(["dataset", "variant"])
+        said.append(
+            f"Screened: {words.counted(tried['variant'].nunique(), 'setting')} of "
+            f"{words.counted(tried['method'].nunique(), 'method')}, one run on each data set; "
+            f"{int((tried['status'] == 'ok').sum())} of {len(tried)} runs finished. The tables "
+            "show what the true labels would choose (oracle) and what is chosen without them."
+        )
+    if own["uses_prior"].any() and len(contests) <= 6:
+        said += [
+            _with_prior(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
+            for (dataset, split), rows in contests
+        ]
+    if (own["kind"] == "oracle").any():
+        titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
+        oracles = words.joined(list(dict.fromkeys(titles)))
+        said.append(
+            f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
+        )
+    if (table["source"] == "published").any():
+        said.append("Published values are quoted for orientation; none was measured here.")
+    caveats = words.caveats(datasets.values())
+    said += [caveats.strip()] if caveats else []
+    if len(names) > IN_DETAIL:
+        said.append(
+            f"The first {IN_DETAIL} data sets have tables and pictures of their own here; all of "
+            "them stand in by_dataset.csv and in the pictures across data sets."
+        )
+    return said
+
+
+def _with_prior(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str:
+    """What prior knowledge is worth: the methods that use it, and the best that do not."""
+    metric = rows["metric"].iloc[0]
+    done = rows[(rows["metric"] == metric) & (rows["n"] > 0)].sort_values("mean", ascending=False)
+    given, blind = done[done["uses_prior"]], done[~done["uses_prior"]]
+    told = "; ".join(_result(row) for _, row in given.iterrows()) or "none finished"
+    best = f"; best without: {_result(blind.iloc[0])}" if len(blind) else ""
+    what = metrics[metric]["title"]
+    return f"{what} on {title} with prior knowledge (‡, not ranked): {told}{best}."
+
+
+def _lost(row: Any, where: str) -> str:
+    seeds = words.counted(row.n_planned, "seed")
+    missing = row.n_planned - row.n
+    return f"{row.title} did not finish on {where} with {missing} of {seeds}: {row.reason}."
+
+
+def _first_two(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str:
+    metric = rows["metric"].iloc[0]
+    what = metrics[metric]["title"]
+    ranked = rows[(rows["metric"] == metric) & rows["rank"].notna()].sort_values(
+        ["rank", "title"], kind="stable"
+    )
+    if len(ranked) < 2:
+        return f"On {title} fewer than two methods can be compared by {what}."
+    first, second = ranked.iloc[0], ranked.iloc[1]
+    said = f"Best mean {what} on {title}: {_result(first)}, then {_result(second)}"
+    if first["n"] == 1 or second["n"] == 1:
+        return f"{said}; a single run says nothing about spread."
+    if first["min"] <= second["max"] and second["min"] <= first["max"]:
+        return f"{said}; their ranges overlap, so these seeds do not settle the order."
+    few = int(min(first["n"], second["n"]))
+    return f"{said}; their ranges do not overlap, though {words.counted(few, 'seed')} are few."
+
+
+def _result(row: pd.Series) -> str:
+    spread = f", {row['min']:.3f}–{row['max']:.3f}" if row["n"] > 1 else ""
+    return f"{row['title']} {row['mean']:.3f} (n = {row['n']}{spread})"
