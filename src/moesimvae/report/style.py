@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from PIL import Image
 
@@ -40,7 +41,7 @@ DARK = [c for c in PALETTE if np.dot(to_rgb(c), (0.3, 0.59, 0.11)) < 0.68]
 UNSCORED, NOISE, CONTROL, QUIET = "#D9D9D9", "#4D4D4D", "#8C8C8C", "#6B6B6B"
 FAILED = "#8A1C1C"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
@@ -90,9 +91,11 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
-def sheet(height: float, title: str = "", size: float = 10.5) -> Figure:
-    """An empty figure as wide as a printed page; height in inches."""
-    figure = Figure((WIDTH, height), layout="constrained")
+def sheet(height: float, title: str = "", size: float = 10.5, **pads: Any) -> Figure:
+    """An empty figure as wide as a printed page; height in inches, pads as of matplotlib's
+    ConstrainedLayoutEngine.
+    """
+    figure = Figure((WIDTH, height), layout=ConstrainedLayoutEngine(**pads))
     if title:
         figure.suptitle(title, fontsize=size)
     return figure
@@ -114,8 +117,9 @@ def key(label: str, color: str = QUIET, marker: str = "o", size: float = 5, **lo
     return Line2D([], [], color=color, marker=marker, markersize=size, label=label, **look)
 
 
-MEAN = {"marker": "|", "size": 7, "markeredgewidth": 2}  # how legends show a bar at the mean
-HOLLOW = {"color": "black", "markerfacecolor": "none"}
+# of a bar at the mean, and of a published value, in a legend
+MEAN: dict[str, Any] = {"marker": "|", "size": 7, "markeredgewidth": 2}
+HOLLOW: dict[str, Any] = {"color": "black", "markerfacecolor": "none"}
 
 
 def legend_below(figure: Figure, keys: Sequence[Any], columns: int, **look: Any) -> None:
@@ -158,7 +162,8 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     said = []
     for picture in pictures:
         with mpl.rc_context(STYLE):
-            picture.figure.get_layout_engine().execute(picture.figure)
+            if layout := picture.figure.get_layout_engine():
+                layout.execute(picture.figure)
             picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
             with files.atomic(folder / f"{picture.name}.png") as path:
                 picture.figure.savefig(path, dpi=picture.dpi, metadata={"Software": None})
@@ -205,7 +210,8 @@ def colours_of(names: Iterable[Any], palette: Sequence[str] = PALETTE) -> dict[A
 
 
 def lighter(colour: str) -> str:
-    return mpl.colors.to_hex(0.45 * np.array(to_rgb(colour)) + 0.55)
+    red, green, blue = (0.45 * channel + 0.55 for channel in to_rgb(colour))
+    return mpl.colors.to_hex((red, green, blue))
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -46,7 +47,7 @@ def read_panel(features: str | Path) -> Panel | None:
         cells.file.close()
 
 
-def _dense(matrix: object) -> np.ndarray:
+def _dense(matrix: Any) -> np.ndarray:
     matrix = matrix[:]
     return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, np.float32)
 

@@ -156,10 +156,12 @@ def found_digits(confusion: pd.DataFrame) -> list[Found]:
     """
     every = []
     classes = sorted(set(confusion["asked"]) | set(confusion["found"]))
-    for key, counts in confusion.groupby(["by", "gaussian", "threshold"], sort=False):
+    keys = ["by", "gaussian", "threshold"]
+    for (by, gaussian, threshold), counts in confusion.groupby(keys, sort=False):
         wide = counts.pivot_table(index="asked", columns="found", values="n", aggfunc="sum")
         wide = wide.reindex(index=classes, columns=classes).fillna(0)
-        every.append(Found(*key, wide.div(wide.sum(axis=1).replace(0, np.nan), axis=0)))
+        shares = wide.div(wide.sum(axis=1).replace(0, np.nan), axis=0)
+        every.append(Found(by, gaussian, threshold, shares))
     return sorted(every, key=lambda found: found.by != "own")
 
 

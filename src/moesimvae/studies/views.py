@@ -181,11 +181,8 @@ def read_figure3(
     folders, and projections: files of `projection`, of which those of other data sets and methods
     are passed over; methods: the showcase method first, the one with a space of its own last.
     """
-    dataset, truth, data = (
-        Path(components).parent.name,
-        labels_of(labels),
-        pd.read_parquet(components),
-    )
+    dataset, data = Path(components).parent.name, pd.read_parquet(components)
+    truth = labels_of(labels)
     views = {Run.of(path).method: pd.read_parquet(path) for path in projections
              if Run.of(path).dataset == dataset}  # fmt: skip
     mine = {Run.of(run).method: Path(run) for run in runs if Run.of(run).dataset == dataset}

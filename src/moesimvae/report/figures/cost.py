@@ -76,5 +76,6 @@ def _rows(
     panel.vlines(means, means.index - 0.32, means.index + 0.32, colors=bars, linewidth=2)
     for status, marker in FAILURES.items():
         lost = runs["status"] == status
-        face = {"c": FAILED} if marker == "x" else {"facecolors": "none", "edgecolors": FAILED}
-        panel.scatter(runs[column][lost], y[lost], s=28, marker=marker, linewidths=1.1, **face)
+        look: dict = {"facecolors": "none", "edgecolors": FAILED}
+        look = {"c": FAILED} if marker == "x" else look
+        panel.scatter(runs[column][lost], y[lost], s=28, marker=marker, linewidths=1.1, **look)

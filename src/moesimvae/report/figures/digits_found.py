@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from moesimvae.report import style
+from moesimvae.nouns import Run
+from moesimvae.report import style, words
 from moesimvae.report.style import Picture
 from moesimvae.report.words import GAUSSIANS
 from moesimvae.studies.summaries import Found, Generation, found_digits
@@ -14,12 +15,13 @@ from moesimvae.studies.summaries import Found, Generation, found_digits
 def pictures(study: Generation) -> Iterator[Picture]:
     """For each run a panel for each Gaussian, threshold and judge."""
     for (method, seed), counts in study.confusion.groupby(["method", "seed"], sort=False):
+        run = Run(study.dataset, method, seed)
         number = "S6 Figure" if "component" in set(counts["gaussian"]) else "S5 Figure"
         panels = found_digits(counts)
         shares = ", ".join(f"{' '.join(_said(found))} {found.right:.3f}" for found in panels)
         title = f"Digits asked for and found, {study.titles[method]}, seed {seed}"
         yield Picture(
-            f"{number[:2].lower()}_confusion_{study.dataset}_{method}_seed{seed}",
+            f"{number[:2].lower()}_confusion_{words.slug(run.name, '_')}",
             study.dataset,
             title,
             f"{title} ({number}). Rows: the digit asked for; columns: the digit found, in percent "

@@ -79,8 +79,8 @@ def draw(
     legend = -(-len(set(truth) - {""}) // 3)
     across, up = (f"PC {i + 1} ({100 * e:.0f} %)" for i, e in enumerate(table.attrs["explained"]))
     height = 0.75 + rows * (side + 0.1) + 0.155 * (legend + 1)
-    figure = style.sheet(height, f"{title}\nacross: {across}, up: {up}", 10)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)
+    pads = {"w_pad": 0.03, "h_pad": 0.03, "wspace": 0.02, "hspace": 0.02}
+    figure = style.sheet(height, f"{title}\nacross: {across}, up: {up}", 10, **pads)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     behind = table.sample(min(len(table), 3000), random_state=0)
     for panel, expert in zip(panels, used, strict=False):
@@ -90,7 +90,7 @@ def draw(
         panel.set_title(_heading(expert, names, 11 + 36 // columns), fontsize=8, pad=2)
     _overlaid(panels[len(used)], table)
     panels[len(used)].set_title("all experts", fontsize=8, pad=2, weight="bold")
-    groups = sorted(set(truth) - {""}, key=lambda g: -(truth == g).sum())
+    groups = sorted(style.populations_of(truth), key=lambda g: -(truth == g).sum())
     colour = style.colours_of(groups)
     order = np.random.default_rng(0).permutation(len(table))
     shade = np.array([colour.get(t, UNSCORED) for t in truth])

@@ -90,8 +90,7 @@ def draw(shown: Figure3, titles: Mapping[str, str]) -> Figure:
     """Eleven panels and a legend in three rows of four; titles: method → what it is called."""
     colour = style.colours_of(style.populations_of(shown.truth), DARK)
     by_truth = np.array([colour.get(name, UNSCORED) for name in shown.truth])
-    figure = style.sheet(6.45)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
+    figure = style.sheet(6.45, w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
     panels = list(figure.subplots(3, 4).ravel())
     legend = panels.pop()
     shares = [f"{100 * share:.0f} %" for share in shown.explained]
@@ -149,14 +148,15 @@ def _panel(
     panel.text(0, 1.035, letter, transform=panel.transAxes, weight="bold", fontsize=12, va="bottom")
     panel.text(left, 1.035, f"{cut(head, 25)}\n{below}", transform=panel.transAxes, fontsize=7.6,
                va="bottom", linespacing=1.15)  # fmt: skip
-    if points is None or np.isnan(points).all():
+    if points is None or colours is None or np.isnan(points).all():
         panel.text(0.5, 0.5, "nothing to show", transform=panel.transAxes, ha="center",
                    color=QUIET)  # fmt: skip
         return
     drawn = np.flatnonzero(~np.isnan(points[:, 0]))
     order = np.random.default_rng(0).permutation(drawn)  # no population hides another
     size = float(np.clip(5_000 / len(order), 0.5, 8))
-    panel.scatter(*points[order].T, s=size, c=colours[order], linewidths=0, rasterized=True)
+    x, y = points[order].T
+    panel.scatter(x, y, s=size, c=colours[order], linewidths=0, rasterized=True)
 
 
 def _legend(

@@ -103,8 +103,8 @@ def draw(
 
 def _violin(panel: Axes, x: float, values: np.ndarray, slot: float, colour: str) -> None:
     if len(values) >= VIOLIN and np.ptp(values) > 0:
-        body = panel.violinplot(values, [x], widths=slot * 0.95, showextrema=False)["bodies"][0]
-        body.set(facecolor=colour, alpha=0.28, linewidth=0)
+        drawn: dict = panel.violinplot(values, [x], widths=slot * 0.95, showextrema=False)
+        drawn["bodies"][0].set(facecolor=colour, alpha=0.28, linewidth=0)
     rng = np.random.default_rng(0)
     jitter = rng.uniform(-0.2, 0.2, len(values)) * slot if len(values) > 1 else 0
     size = 10 if len(values) < 20 else 4

@@ -129,8 +129,9 @@ def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.nda
         hidden = np.quantile(np.abs(mine - place).max(axis=1), 0.8) < HIDES
         places.append(np.add(place, (0, 1.4 * HIDES)) if hidden else place)
     for name, place in zip(names, _apart(np.array(places)), strict=True):
-        panel.text(*(low + span * place), name, ha="center", va="center", fontsize=8,
-                   weight="bold", path_effects=HALO)  # fmt: skip
+        x, y = low + span * place
+        panel.text(x, y, name, ha="center", va="center", fontsize=8, weight="bold",
+                   path_effects=HALO)  # fmt: skip
 
 
 def _apart(places: np.ndarray, width: float = 0.06, height: float = 0.045) -> np.ndarray:

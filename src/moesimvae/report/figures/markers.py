@@ -50,8 +50,7 @@ def draw(
     n_rows, n_columns = table.shape
     longest = max(len(str(m)) for m in table.columns)
     height = 1.25 + np.clip(4 / n_rows, 0.15, 0.24) * n_rows + 0.065 * min(longest, 24)
-    figure = style.sheet(height, title)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = style.sheet(height, title, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     grid = figure.add_gridspec(
         2, 3, width_ratios=(0.4, max(2.0, min(4.6, 0.19 * n_columns)), 0.75),
         height_ratios=(0.35, height - 1.9),

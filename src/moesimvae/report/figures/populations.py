@@ -77,9 +77,9 @@ def draw(
     for k, method in enumerate(titles):
         mine = populations[populations["method"] == method]
         f1 = mine.groupby("population")["f1"].agg(["mean", "min", "max"]).loc[sizes.index]
-        at = y + (k - (len(titles) - 1) / 2) * offset
-        right.hlines(at, f1["min"], f1["max"], color=colours[method], linewidth=1.1, alpha=0.6)
-        right.scatter(f1["mean"], at, s=17, color=colours[method], zorder=3)
+        beside = y + (k - (len(titles) - 1) / 2) * offset
+        right.hlines(beside, f1["min"], f1["max"], color=colours[method], linewidth=1.1, alpha=0.6)
+        right.scatter(f1["mean"], beside, s=17, color=colours[method], zorder=3)
     for at in y[::2]:
         right.axhspan(at - 0.5, at + 0.5, color="#F5F5F5", zorder=-1, linewidth=0)
     right.set_xlim(-0.03, 1.03)

@@ -76,12 +76,12 @@ def draw(table: pd.DataFrame, study: Generation) -> Figure:
         axes.set_xticks(range(len(thresholds)), [f"{t:g}" for t in thresholds], rotation=90)
         axes.set_xlabel("posterior threshold φ")
         axes.grid(axis="y")
-    line = {"marker": "", "linestyle": "-"}
-    keys = [key(f"{study.titles[m]}, {GAUSSIANS[g]}", c, **line) for (m, g), c in colour.items()]
-    keys.append(key("independent classifier", **line))
+    solid: dict = {"marker": "", "linestyle": "-"}
+    keys = [key(f"{study.titles[m]}, {GAUSSIANS[g]}", c, **solid) for (m, g), c in colour.items()]
+    keys.append(key("independent classifier", **solid))
     keys.append(key("the model's own clustering", marker="", linestyle=":"))
     if study.published:
         said = ", ".join(f"{v['own']:.3f} {who}" for who, v in study.published.items())
-        keys.append(key(f"the paper: {said}", "#D5D5D5", linewidth=3, **line))
+        keys.append(key(f"the paper: {said}", "#D5D5D5", linewidth=3, **solid))
     style.legend_below(figure, keys, 2)
     return figure

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.models import ColumnDataSource, HoverTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
@@ -119,4 +120,4 @@ def plot() -> Block:
     made.axis.major_label_text_font_size = "0pt"
     made.axis.major_tick_line_color = None
     made.axis.minor_tick_line_color = None
-    return json_item(made, "space")
+    return dict(json_item(made, ID("space")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,14 @@ class Table:
             return self.caption[len(self.heading) + 1 :]
         return f" {self.caption}" if self.caption else ""
 
-    def only(self, wanted: Callable[[Column], bool], **changed: object) -> Table:
+    def only(self, wanted: Callable[[Column], bool], **changed: Any) -> Table:
         """The table with some of its columns."""
         kept = [i for i, column in enumerate(self.columns) if wanted(column)]
         groups = [
             (heading, [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows])
             for heading, rows in self.groups
         ]
-        some = {"columns": [self.columns[i] for i in kept], "groups": groups}
-        return replace(self, **some | changed)
+        return replace(self, columns=[self.columns[i] for i in kept], groups=groups, **changed)
 
 
 def plain(

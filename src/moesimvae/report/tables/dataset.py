@@ -120,19 +120,18 @@ def _section(
         for m in names
     ]  # fmt: skip
 
-    def row(method: str, rows: pd.DataFrame | None) -> Row:
-        published = by_method.get(method)
-        cells = tuple(_published_cell(published, m, notes) for m in names)
+    def row(method: str, rows: pd.DataFrame | None = None) -> Row:
+        cells = tuple(_published_cell(by_method.get(method), m, notes) for m in names)
         if rows is None:
             nothing = (Cell(),) * (len(columns) + len(COST) if columns else 0)
-            return Row(published["title"].iloc[0], (Cell(), *cells, *nothing))
+            return Row(by_method[method]["title"].iloc[0], (Cell(), *cells, *nothing))
         return _run_row(rows, columns, cells, notes)
 
     groups = []
     for kind, heading in KINDS:
         if kind == "published":
             only = [m for m in by_method if m not in set(own["method"])]
-            members = [row(m, None) for m in only]
+            members = [row(m) for m in only]
         else:
             mine = own[own["kind"] == kind]
             first = mine[mine["split"] == columns[0][0]] if columns else mine

@@ -45,8 +45,9 @@ def _row(row: Row, table: Table) -> list[str]:
     """The cells; a failure stands in the first column of scores."""
     cells = list(map(_cell, row.cells))
     scores = [i for i, column in enumerate(table.columns) if column.of_run]
-    for i in scores if row.failed else ():
-        cells[i] = _cell(row.failed) if i == scores[0] else "DNF"
+    if row.failed:
+        for i in scores:
+            cells[i] = _cell(row.failed) if i == scores[0] else "DNF"
     return cells
 
 

@@ -49,7 +49,8 @@ def overviews(
     made = []
     for i, start in enumerate(range(0, len(names), at_once)):
         some = names[start : start + at_once]
-        titles, notes = [metrics[m]["title"] for m in some], []
+        titles = [metrics[m]["title"] for m in some]
+        notes: list[str] = []
         if pooled:
             where = [f"all {len(parts)} data sets"]
             heading = f"{joined(titles)} over {len(parts)} data sets"
@@ -107,9 +108,9 @@ def _run_row(
         cells.append(score_cell(row, metric, n, notes, tell=True))
         finished.append(n)
     low, high = min(finished), max(finished)
-    n = str(low) if low == high else f"{low}–{high}"
+    seeds = Cell(str(low) if low == high else f"{low}–{high}")
     first = runs.loc[(method, *keys[0])]
-    return Row(first["title"], (Cell(n), *cells), marks(first))
+    return Row(first["title"], (seeds, *cells), marks(first))
 
 
 def _published_rows(
