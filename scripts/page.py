@@ -8,6 +8,7 @@ from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.report.pages.experiment import page
 from moesimvae.report.pages.viewer import viewed
+from moesimvae.report.words import Comparison
 from moesimvae.studies.views import read_spaces
 
 if TYPE_CHECKING:
@@ -26,13 +27,11 @@ with logged(snakemake.log[0]):
         for spaces in read_spaces(found.projections, found.labels, clustered)
     ]
     html = page(
-        comparison.read_csv(found.table),
+        Comparison(comparison.read_csv(found.table), registry.load(found.metrics), facts),
         runs,
         statuses,
         params.experiment,
-        facts,
         methods,
-        registry.load(found.metrics),
         [found.figures, found.significance],
         views,
         comparison.read_remark(found.get("remark")),

@@ -28,10 +28,10 @@ with logged(snakemake.log[0]):
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
     datasets = comparison.read_facts(found.datasets, statuses)
     remark = comparison.read_remark(found.get("remark"))
-    parts = dataset.sections(
-        table, metrics, datasets, words.machine_of(status["machine"] for status in statuses), remark
-    )
-    views = overview.overviews(table, metrics, datasets, remark)
+    shown = words.Comparison(table, metrics, datasets)
+    machine = words.machine_of(status["machine"] for status in statuses)
+    parts = dataset.sections(shown, machine, remark)
+    views = overview.overviews(shown, remark)
     every = comparison.by_dataset(table, datasets)
     files.write_text(output.csv, comparison.to_csv(table))
     printed = [part for section in parts for part in dataset.in_print(section)]

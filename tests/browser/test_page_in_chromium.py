@@ -17,6 +17,7 @@ from moesimvae import files
 from moesimvae.evaluation import comparison
 from moesimvae.report.pages import index, viewer
 from moesimvae.report.pages.experiment import page
+from moesimvae.report.words import Comparison
 from moesimvae.studies.views import read_spaces
 
 pytestmark = pytest.mark.slow
@@ -63,9 +64,8 @@ def site(tmp_path_factory):
     runs = made.frame("runs")
     statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
     figures = picture_folder(results / "demo" / "figures", facts)
-    html = page(
-        table, runs, statuses, made.experiment, facts, made.methods, made.metrics, [figures], views
-    )
+    shown = Comparison(table, made.metrics, facts)
+    html = page(shown, runs, statuses, made.experiment, made.methods, [figures], views)
     (results / "demo" / "report.html").write_text(html)
     (results / "demo" / "table.csv").write_text(comparison.to_csv(table))
     titles = {"demo": "Eleven methods", "table2": "Table 2"}
@@ -332,8 +332,8 @@ def heavy(tmp_path_factory):
         for spaces in read_spaces(projections, labels, clustered)
     ]
     figures = picture_folder(root / "heavy" / "figures", facts, many=6)
-    html = page(table, pd.DataFrame(runs), statuses, experiment, facts, methods, metrics, [figures],
-                views)  # fmt: skip
+    shown = Comparison(table, metrics, facts)
+    html = page(shown, pd.DataFrame(runs), statuses, experiment, methods, [figures], views)
     path = root / "heavy" / "report.html"
     path.write_text(html)
     return path, views

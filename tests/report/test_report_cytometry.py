@@ -15,6 +15,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.matching import confusion_counts, named_clusters
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.report import words
 from moesimvae.report.figures import (
     catalogue,
     clusters,
@@ -52,15 +53,15 @@ def facts_of(made, names):
 
 
 def experiment(made, names, table=None, **given):
+    table = compare(made, names) if table is None else table
     return Experiment(
-        compare(made, names) if table is None else table, comparison.read_many(made.runs),
-        made.metrics, made.methods, facts_of(made, names),
+        table, made.metrics, facts_of(made, names), comparison.read_many(made.runs), made.methods,
         populations=comparison.read_many(made.populations), **given,
     )  # fmt: skip
 
 
 def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatch):
-    for module in (catalogue, runs):
+    for module in (words, runs):
         monkeypatch.setattr(module, "IN_DETAIL", 8)
     wells = list(synthetic.WELLS)
     table = compare(made, wells)
@@ -179,7 +180,7 @@ def test_populations_are_compared_with_the_best_others(made):
     best = f1[f1["method"] != SHOWCASE].sort_values("mean", ascending=False)["method"]
     assert methods[1:] == list(best[:2])
     shown = experiment(made, ["levine_32dim"], table)
-    (part,) = shown.parts(1)
+    (part,) = shown.parts()
     (picture,) = populations.pictures(part)
     here = frame[(frame["dataset"] == "levine_32dim") & (frame["method"] == SHOWCASE)]
     sizes = here.groupby("population")["n_cells"].first().sort_values(ascending=False)

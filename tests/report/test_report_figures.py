@@ -37,10 +37,10 @@ def drawn(made):
         catalogue.pictures(
             Experiment(
                 table,
-                comparison.read_many(made.runs),
                 made.metrics,
-                made.methods,
                 comparison.read_facts(made.datasets),
+                comparison.read_many(made.runs),
+                made.methods,
                 [views.read_view(made.projections[0], made.labels[0], run)],
                 views.read_histories([run, run.with_name("seed1"), run.parents[1] / "gmm/seed0"]),
                 comparison.read_many(made.populations),
@@ -51,7 +51,7 @@ def drawn(made):
 
 
 def drawn_of(made, table, runs, facts):
-    return catalogue.pictures(Experiment(table, runs, made.metrics, made.methods, facts))
+    return catalogue.pictures(Experiment(table, made.metrics, facts, runs, made.methods))
 
 
 def texts(figure):

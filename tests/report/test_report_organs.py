@@ -22,6 +22,7 @@ from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.pages import summary
 from moesimvae.report.tables import dataset, overview
 from moesimvae.report.tables.signatures import signature_sections
+from moesimvae.report.words import Comparison
 from moesimvae.studies import projections, signatures, views
 
 SEMI = "tabula_muris_semisynthetic"
@@ -123,7 +124,8 @@ def test_the_table_survives_its_file_and_an_older_one_is_read(made, tmp_path):
 
 
 def test_training_cells_stand_beside_test_cells_in_one_table(made):
-    (part,) = dataset.sections(compare(made), made.metrics, comparison.read_facts(made.datasets))
+    facts = comparison.read_facts(made.datasets)
+    (part,) = dataset.sections(Comparison(compare(made), made.metrics, facts))
     assert part.spans == [
         ("", "", 1), ("Published", "published", 2), ("Run here: test cells", "score", 4),
         ("training cells", "score", 4), ("all cells", "found", 2), ("Cost", "cost", 3),
@@ -143,7 +145,7 @@ def test_training_cells_stand_beside_test_cells_in_one_table(made):
 
 def test_several_data_sets_are_compared_on_their_test_cells(mixed):
     facts = comparison.read_facts(mixed.datasets)
-    first, *_ = overview.overviews(compare(mixed), mixed.metrics, facts, REMARK)
+    first, *_ = overview.overviews(Comparison(compare(mixed), mixed.metrics, facts), REMARK)
     assert [column.head.text for column in first.columns[1:3]] == [
         "Mouse organs (semi-synthetic) (test cells)", "Mouse organs (test cells)",
     ]  # fmt: skip
@@ -423,7 +425,7 @@ def test_the_page_has_the_screening_and_s1_table(report):
 
 def test_a_summary_counts_each_run_once(made):
     facts = comparison.read_facts(made.datasets)
-    said = summary.summary(compare(made), made.metrics, facts)
+    said = summary.summary(Comparison(compare(made), made.metrics, facts))
     planned = sum(len(seeds) for seeds in made.experiment["methods"].values())
     assert said[0].startswith("8 methods on 1 data set")
     assert f"{planned - 2} of {planned} planned runs finished" in said[0]
@@ -431,8 +433,8 @@ def test_a_summary_counts_each_run_once(made):
 
 def test_costs_are_of_default_settings_and_scores_of_all(made):
     runs, facts = comparison.read_many(made.runs), comparison.read_facts(made.datasets)
-    experiment = Experiment(compare(made), runs, made.metrics, made.methods, facts)
-    part = next(iter(experiment.parts(1)))
+    experiment = Experiment(compare(made), made.metrics, facts, runs, made.methods)
+    part = next(iter(experiment.parts()))
     assert part.split == "test"
     names = [t.get_text() for t in cost.draw(part, "t").axes[0].get_yticklabels()]
     assert not [name for name in names if "oracle" in name]

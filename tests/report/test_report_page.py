@@ -15,6 +15,7 @@ import yaml
 from moesimvae.evaluation import comparison
 from moesimvae.report.pages import pictures, summary, viewer
 from moesimvae.report.tables import facts as tables
+from moesimvae.report.words import Comparison
 from moesimvae.studies import views
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -252,7 +253,7 @@ def summary_of(values):
 
     table = small.small(values, seeds=sorted({s for v in values.values() for s in v}))
     facts = {"x": small.FACTS["x"]}
-    return summary.summary(table, small.METRICS, facts)
+    return summary.summary(Comparison(table, small.METRICS, facts))
 
 
 def test_the_summary_claims_no_more_than_the_seeds_show():
@@ -277,7 +278,7 @@ def test_a_tie_names_both(report):
     }
     mnist = (table["dataset"] == "mnist") & (table["metric"] == "ari")
     table.loc[mnist & table["rank"].isin([1, 2]), "rank"] = 1
-    best = tables.best_table(table, metrics, facts)
+    best = tables.best_table(Comparison(table, metrics, facts))
     column = [column.head.text for column in best.columns].index("ARI")
     names = best.groups[0][1][0].cells[column].below
     assert set(names.split(" = ")) == {"MoE-Sim-VAE", "UMAP + Gaussian mixture"}

@@ -36,7 +36,7 @@ def table():
 def drawn(rows, about):
     rows = rows.assign(base=rows["method"], choice="")
     methods = {name: {"title": name} for name in ("slow", "quick")}
-    return list(scaling.pictures(Experiment(rows, None, {}, methods, about)))
+    return list(scaling.pictures(Experiment(rows, {}, about, None, methods)))
 
 
 def test_a_curve_needs_sizes_far_enough_apart():

@@ -2,11 +2,8 @@
 
 import re
 
-import pandas as pd
-
 from moesimvae.nouns import Run
 from moesimvae.registry import Block
-from moesimvae.report import IN_DETAIL
 
 
 def anchor(run: str) -> str:
@@ -28,11 +25,6 @@ def href(runs: str, where: str, detailed: bool) -> str:
     return (
         f"{where}#{anchor(first)}" if detailed else f"{'' if where else '../'}{first}/status.json"
     )
-
-
-def in_detail(table: pd.DataFrame) -> list[str]:
-    """The data sets run here whose runs the page lists, method by method."""
-    return list(dict.fromkeys(table["dataset"][table["source"] == "run"]))[:IN_DETAIL]
 
 
 def in_words(params: Block) -> str:

@@ -159,7 +159,7 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     The same picture gives the same bytes: no dates are written.
     """
     folder = Path(folder)
-    said = []
+    listed = []
     for picture in pictures:
         with mpl.rc_context(STYLE):
             if layout := picture.figure.get_layout_engine():
@@ -172,9 +172,9 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
                 # Each panel with dots keeps an image of the whole figure in memory.
                 dpi = DPI * 2 if len(picture.figure.axes) <= MANY_PANELS else DPI
                 picture.figure.savefig(path, dpi=dpi, metadata={"CreationDate": None})
-        told = ("dataset", "title", "caption", "alt")
-        said.append({"file": f"{picture.name}.png"} | {k: getattr(picture, k) for k in told})
-    files.write_json(folder / "figures.json", said)
+        texts = ("dataset", "title", "caption", "alt")
+        listed.append({"file": f"{picture.name}.png"} | {k: getattr(picture, k) for k in texts})
+    files.write_json(folder / "figures.json", listed)
 
 
 def _to_palette(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from moesimvae.evaluation.comparison import DIGITS
 from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL
 
+Blocks = Mapping[str, Block]
 BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
 # what the Gaussian of a cluster is, in tables and captions
 GAUSSIANS = {
@@ -18,6 +21,48 @@ GAUSSIANS = {
     "component": "its own mixture",
 }
 SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
+
+
+@dataclass
+class Comparison:
+    """An experiment's table (from `comparison.compare`), and how what stands in it is called.
+
+    metrics: the registry's blocks; datasets: name → dataset.json.
+    """
+
+    table: pd.DataFrame
+    metrics: Mapping[str, Block]
+    datasets: Mapping[str, Block]
+
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """What was run here."""
+        return self.table[self.table["source"] == "run"]
+
+    @cached_property
+    def quoted(self) -> pd.DataFrame:
+        """What others published."""
+        return self.table[self.table["source"] == "published"]
+
+    @property
+    def run_here(self) -> list[str]:
+        """The data sets that were run."""
+        return list(dict.fromkeys(self.own["dataset"]))
+
+    @property
+    def in_detail(self) -> list[str]:
+        """The data sets that have tables and pictures of their own, and their runs listed."""
+        return self.run_here[:IN_DETAIL]
+
+    def metric(self, name: str) -> str:
+        return metric_title(name, self.metrics)
+
+    def dataset(self, name: str, split: str = "all") -> str:
+        return title_of(name, split, self.datasets.get(name))
+
+    def caveats(self, names: Iterable[str]) -> str:
+        """Of data sets; a name may come more than once."""
+        return caveats(self.datasets[name] for name in dict.fromkeys(names))
 
 
 def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
@@ -77,6 +122,11 @@ def caveats(datasets: Iterable[Block]) -> str:
             listed = ", ".join(titles) if len(some) <= IN_DETAIL else f"{len(some)} data sets"
             said += f" {word}, so {means}: {listed}."
     return said
+
+
+def prior_sign(rows: pd.DataFrame) -> str:
+    """What ‡ behind names means, where any of the comparison's rows has it."""
+    return " ‡ uses prior knowledge about the cells." if rows["uses_prior"].any() else ""
 
 
 def machine_of(machines: Iterable[Block]) -> str:

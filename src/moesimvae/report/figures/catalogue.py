@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from moesimvae.report import IN_DETAIL
 from moesimvae.report.figures import (
     clusters,
     cost,
@@ -61,7 +60,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
     """
     for across in ACROSS_DATA_SETS:
         yield from across(experiment)
-    for part in experiment.parts(IN_DETAIL):
+    for part in experiment.parts():
         for figure in (*OF_EACH_SPLIT, *(OF_EACH_DATA_SET if part.first else ())):
             yield from figure(part)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation.matching import confusion_counts
-from moesimvae.report import style, words
+from moesimvae.report import style
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import UNSCORED, Picture, cut
 from moesimvae.studies.views import Showcase
@@ -27,9 +27,8 @@ def pictures(part: Part) -> Iterator[Picture]:
             if first and p in counts.columns
         ]
         title = f"Clusters and populations: {part.of_run(shown)}"
-        yield Picture(
-            f"confusion_{words.slug(shown.run.name, '_')}",
-            part.dataset,
+        yield part.picture(
+            "confusion",
             title,
             f"{title}. Each row is a cluster and sums to 1 over the populations (columns, the "
             "largest first). A frame marks the cluster matched to a population, one to one, as "
@@ -38,6 +37,7 @@ def pictures(part: Part) -> Iterator[Picture]:
             f"Heat map of {len(counts)} clusters by {counts.shape[1]} populations. Matched "
             f"cluster, population and its share of the cluster: {', '.join(purest)}.",
             draw(shown.truth, shown.clusters, title),
+            shown.run,
         )
 
 

@@ -33,12 +33,12 @@ def pictures(study: Generation) -> Iterator[Picture]:
         )
 
 
-def _said(found: Found) -> tuple[str, str]:
+def _said(digits: Found) -> tuple[str, str]:
     """Who found the digits, and what they were drawn from."""
-    where = GAUSSIANS[found.gaussian]
-    if found.gaussian == "component":
-        where = f"φ = {found.threshold:g}"
-    return "own clustering" if found.by == "own" else "classifier", where
+    where = GAUSSIANS[digits.gaussian]
+    if digits.gaussian == "component":
+        where = f"φ = {digits.threshold:g}"
+    return "own clustering" if digits.by == "own" else "classifier", where
 
 
 @style.styled
@@ -47,10 +47,10 @@ def draw(panels: list[Found], title: str) -> Figure:
     rows = -(-len(panels) // columns)
     figure = style.sheet(0.4 + rows * (style.WIDTH / columns + 0.1), title, 10)
     drawn = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, found in zip(drawn, panels, strict=False):
-        wide = found.shares
+    for axes, digits in zip(drawn, panels, strict=False):
+        wide = digits.shares
         axes.imshow(wide.to_numpy(), cmap="Blues", vmin=0, vmax=1)
-        axes.set_title("\n".join(_said(found)), fontsize=6.5, pad=2)
+        axes.set_title("\n".join(_said(digits)), fontsize=6.5, pad=2)
         axes.set_xticks(range(len(wide)), wide.columns, fontsize=5.5)
         axes.set_yticks(range(len(wide)), wide.index, fontsize=5.5)
         axes.tick_params(length=0, pad=1)

@@ -44,10 +44,10 @@ def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Pictu
     some = f"{drawn:,} of {n:,} cells, drawn at random" if drawn < n else f"All {n:,} cells"
     some += ", training and test cells together" if held_out else ""
     which = f"its {of_test:,} test cells" if held_out else "these cells"
-    panels = {letter: _title(methods, found.method)
-              for letter, found in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
+    panels = {letter: _title(methods, run.method)
+              for letter, run in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
     listed = "; ".join(f"{letter}) {said}" for letter, said in panels.items() if letter < "J")
-    prior = any(methods.get(found.method, {}).get("uses_prior") for found in shown.labellings)
+    prior = any(methods.get(run.method, {}).get("uses_prior") for run in shown.labellings)
     lost = [f"{_title(methods, f.method)} ({f.missing})" for f in shown.labellings if f.missing]
     fs = [f"{_title(methods, run.method)} {run.f:.3f}" for run in shown.labellings
           if run.clusters is not None]  # fmt: skip
@@ -75,7 +75,7 @@ def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Pictu
         heading,
         " ".join(filter(None, caption)),
         f"Eleven scatter plots of the same cells in three spaces. F of the runs: {', '.join(fs)}.",
-        draw(shown, {found.method: _title(methods, found.method) for found in shown.labellings}),
+        draw(shown, {run.method: _title(methods, run.method) for run in shown.labellings}),
         PRINT,
     )
 
@@ -99,20 +99,20 @@ def draw(shown: Figure3, titles: Mapping[str, str]) -> Figure:
     ours = titles[shown.labellings[0].method]
     _panel(panels[1], "B", f"{ours}\ntrue labels", shown.latent, by_truth)
     further, of = False, "" if shown.test.all() else "test "
-    for panel, letter, found in zip(panels[2:], LETTERS, shown.labellings, strict=False):
+    for panel, letter, run in zip(panels[2:], LETTERS, shown.labellings, strict=False):
         points, mark = shown.latent, letter
-        if found.method == OWN_SPACE:
+        if run.method == OWN_SPACE:
             points, mark = shown.own, ""
-            _panel(panels[9], letter, f"{titles[found.method]}\ntrue labels", points, by_truth)
+            _panel(panels[9], letter, f"{titles[run.method]}\ntrue labels", points, by_truth)
             panel = panels[10]  # noqa: PLW2901
-        if found.clusters is None:
-            _panel(panel, mark, f"{titles[found.method]}\n{found.missing}", None, None)
+        if run.clusters is None:
+            _panel(panel, mark, f"{titles[run.method]}\n{run.missing}", None, None)
             continue
-        shades, more = _cluster_colours(shown.truth, found.clusters, colour)
+        shades, more = _cluster_colours(shown.truth, run.clusters, colour)
         further |= more
-        n = len(set(found.clusters) - {-1})
-        said = f"{of}F {found.f:.3f}, {n} cluster{'' if n == 1 else 's'}"
-        _panel(panel, mark, f"{titles[found.method]}\n{said}", points, shades)
+        n = len(set(run.clusters) - {-1})
+        said = f"{of}F {run.f:.3f}, {n} cluster{'' if n == 1 else 's'}"
+        _panel(panel, mark, f"{titles[run.method]}\n{said}", points, shades)
     for panel in (panels[1], panels[9]):  # the others show the same points
         panel.set(xlabel=f"{shown.axes} 1", ylabel=f"{shown.axes} 2")
     noisy = any((f.clusters == -1).any() for f in shown.labellings if f.clusters is not None)

@@ -24,7 +24,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
     every = experiment.contestants
     for metric in shown_metrics(experiment) if groups else ():
         own = every[(every["metric"] == metric) & every["dataset"].isin(members)]
-        what = experiment.title(metric)
+        what = experiment.metric(metric)
         title = f"{what} by group of data sets"
         lost = int((own["n"] == 0).sum())
         dnf = f" {lost} of {len(own)} pairs of data set and method have no finished run."

@@ -12,22 +12,19 @@ from moesimvae.nouns import Run
 from moesimvae.registry import Block
 from moesimvae.report import words
 from moesimvae.report.style import Picture, cut, method_colours
+from moesimvae.report.words import Comparison
 from moesimvae.studies.views import Figure3, History, Showcase, View
 
 
 @dataclass
-class Experiment:
-    """table: from `comparison.compare`; runs: contract 4's table; metrics, methods: the registry's
-    blocks; datasets: name → dataset.json; views: latent spaces to draw; populations: the score
-    rule's tables of populations; showcases: runs whose clusters are drawn; figures3: data sets
-    that have a Figure 3.
+class Experiment(Comparison):
+    """runs: contract 4's table; methods: the registry's blocks; views: latent spaces to draw;
+    populations: the score rule's tables of populations; showcases: runs whose clusters are drawn;
+    figures3: data sets that have a Figure 3.
     """
 
-    table: pd.DataFrame
     runs: pd.DataFrame
-    metrics: Mapping[str, Block]
     methods: Mapping[str, Block]
-    datasets: Mapping[str, Block]
     views: Sequence[View] = ()
     histories: Mapping[Run, History] = field(default_factory=dict)
     populations: pd.DataFrame | None = None
@@ -37,32 +34,20 @@ class Experiment:
     @cached_property
     def colours(self) -> dict[str, str]:
         """Method → colour; a method with chosen settings has that of the method."""
-        told = {*self.table["method"], *self.table["base"]}  # the registry has more than colours
-        colours = method_colours({n: block for n, block in self.methods.items() if n in told})
+        used = {*self.table["method"], *self.table["base"]}  # the registry has more than colours
+        colours = method_colours({n: block for n, block in self.methods.items() if n in used})
         chosen = self.table[self.table["choice"] != ""]
         return colours | {r.method: colours[r.base] for r in chosen.itertuples()}
-
-    @property
-    def run_here(self) -> list[str]:
-        """The data sets that were run, in the experiment's order."""
-        own = set(self.table["dataset"][self.table["source"] == "run"])
-        return [name for name in self.datasets if name in own]
 
     @property
     def contestants(self) -> pd.DataFrame:
         """Rows of the table of what was run here, of each data set's first split."""
         return comparison.contestants(comparison.of_first_split(self.table))
 
-    def title(self, metric: str) -> str:
-        return self.metrics[metric]["title"]
-
-    def caveats(self, own: pd.DataFrame) -> str:
-        return words.caveats(self.datasets[d] for d in dict.fromkeys(own["dataset"]))
-
-    def parts(self, most: int) -> Iterable["Part"]:
-        """Each split of the first data sets that were run, `most` of them at most."""
+    def parts(self) -> Iterable["Part"]:
+        """Each split of the data sets that are shown in detail."""
         for (dataset, split), rows in self.table.groupby(["dataset", "split"], sort=False):
-            if dataset in self.run_here[:most]:
+            if dataset in self.in_detail:
                 yield Part(self, str(dataset), str(split), rows)
 
 
@@ -122,12 +107,12 @@ class Part:
 
     @property
     def title(self) -> str:
-        return words.title_of(self.dataset, self.split, self.facts)
+        return self.experiment.dataset(self.dataset, self.split)
 
     @property
     def whole(self) -> str:
         """The data set's title, whatever the split."""
-        return words.title_of(self.dataset, "all", self.facts)
+        return self.experiment.dataset(self.dataset)
 
     @property
     def did_not_finish(self) -> str:
@@ -150,8 +135,12 @@ class Part:
 
     def signs(self, chosen: str) -> str:
         """The signs behind methods' names, as far as they are there; chosen: on chosen settings."""
-        said = " ‡ uses prior knowledge about the cells." if self.own["uses_prior"].any() else ""
-        return said + (chosen if (self.own["choice"] != "").any() else "")
+        settings = chosen if (self.own["choice"] != "").any() else ""
+        return words.prior_sign(self.own) + settings
 
-    def picture(self, kind: str, title: str, caption: str, alt: str, figure: Figure) -> Picture:
-        return Picture(f"{kind}_{self.name}", self.dataset, title, caption, alt, figure)
+    def picture(
+        self, kind: str, title: str, caption: str, alt: str, figure: Figure, run: Run | None = None
+    ) -> Picture:
+        """Of all its methods, or of one run."""
+        name = f"{kind}_{words.slug(run.name, '_') if run else self.name}"
+        return Picture(name, self.dataset, title, caption, alt, figure)

@@ -66,9 +66,9 @@ def draw(
 
     by_truth = np.array([colour.get(name, UNSCORED) for name in truth])
     shade: dict[int, str] = {-1: NOISE}
-    found = sorted(set(clusters) - {-1})
+    numbers = sorted(set(clusters) - {-1})
     if not names:
-        shade |= style.colours_of(found)
+        shade |= style.colours_of(numbers)
     for cluster, (name, first) in matched.items():
         shade[cluster] = colour[name] if first else lighter(colour[name])
     by_cluster = np.array([shade.get(c, UNSCORED) for c in clusters])
@@ -91,8 +91,8 @@ def draw(
         (by_truth, [(marks[n], truth == n) for n in names], "True label"),
         (
             by_cluster,
-            [(str(c), clusters == c) for c in found],
-            f"Cluster ({len(found)} found)"
+            [(str(c), clusters == c) for c in numbers],
+            f"Cluster ({len(numbers)} found)"
             + (", in the colour of its population" if names else ""),
         ),
     ][0 if names else 1 :]

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation.matching import named_clusters
-from moesimvae.report import style, words
+from moesimvae.report import style
 from moesimvae.report.figures.clusters import MOST, beyond, matched
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import QUIET, Picture, cut
@@ -27,9 +27,8 @@ def pictures(part: Part) -> Iterator[Picture]:
         sizes = pd.Series(shown.clusters).value_counts()
         noise = " Noise cells are left out." if (shown.clusters == -1).any() else ""
         highest = ", ".join(f"{c} {row.idxmax()}" for c, row in table.iterrows())
-        yield Picture(
-            f"markers_{words.slug(shown.run.name, '_')}",
-            part.dataset,
+        yield part.picture(
+            "markers",
             title,
             f"{title}. Median arcsinh expression over all cells of each cluster, cells without a "
             "true label among them; clusters and markers in the order of average linkage. Right: "
@@ -37,6 +36,7 @@ def pictures(part: Part) -> Iterator[Picture]:
             f"Heat map of {len(table)} clusters by {table.shape[1]} markers. Highest marker of "
             f"each cluster: {highest}.",
             draw(table, sizes, named_clusters(shown.truth, shown.clusters), title),
+            shown.run,
         )
 
 

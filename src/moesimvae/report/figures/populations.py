@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import style
+from moesimvae.report import style, words
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import Picture, cut, key
 
@@ -28,10 +28,8 @@ def pictures(part: Part) -> Iterator[Picture]:
     sizes = frame.groupby("population")["n_cells"].first()
     if len(sizes) < 2 or sizes.max() < RARE * sizes.min():
         return
-    own = experiment.table[experiment.table["source"] == "run"]
-    own = own[own["method"].isin(methods)]
+    own = experiment.own[experiment.own["method"].isin(methods)]
     titles = {r.method: r.title + (" ‡" if r.uses_prior else "") for r in own.itertuples()}
-    prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
     title = f"Populations by size on {part.whole}"
     mean = frame.groupby(["method", "population"])["f1"].mean()
     smallest = sizes.idxmin()
@@ -43,8 +41,8 @@ def pictures(part: Part) -> Iterator[Picture]:
         f"{title}: F1 of the cluster matched to each population (one to one, as in mean F1 "
         "(Hungarian); 0 where none is), mean and range over seeds. Shown are "
         f"{', '.join(titles[m] for m in methods)}: the showcase method and the best others by "
-        f"mean F1.{prior} Scores are of {'test cells' if split == 'test' else 'cells'} that have a "
-        "true label.",
+        f"mean F1.{words.prior_sign(own)} Scores are of "
+        f"{'test cells' if split == 'test' else 'cells'} that have a true label.",
         f"Dot plot of F1 for {len(sizes)} populations; the smallest is {smallest} with "
         f"{sizes.min():,} cells, F1 {said}.",
         draw(frame, {m: titles[m] for m in methods}, experiment.colours, title),

@@ -26,7 +26,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         return
     names, own = shown_metrics(experiment), experiment.contestants
     n = int(own[own["metric"] == names[0]]["n"].sum())
-    what = " and ".join(experiment.title(m) for m in names)
+    what = " and ".join(experiment.metric(m) for m in names)
     quoted = _quoted(experiment, names, own)
     published = (
         " Diamonds: published values of the same method and metric, with their sd where one is "
@@ -50,8 +50,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
 
 def shown_metrics(experiment: Experiment) -> list[str]:
     """Both F-measures where an experiment has both (papers mix them), else its first metric."""
-    table = experiment.table
-    own = list(dict.fromkeys(table["metric"][table["source"] == "run"]))
+    own = list(dict.fromkeys(experiment.own["metric"]))
     both = [m for m in F_MEASURES if m in own]
     return both if len(both) == 2 else own[:1]
 
@@ -65,17 +64,16 @@ def titles_of(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
 
 def about(experiment: Experiment, own: pd.DataFrame) -> str:
     held_out = " Scores are of test cells." if (own["split"] == "test").all() else ""
-    prior = " ‡ uses prior knowledge about the cells." if own["uses_prior"].any() else ""
-    return held_out + prior + experiment.caveats(own)
+    return held_out + words.prior_sign(own) + experiment.caveats(own["dataset"])
 
 
 def _quoted(experiment: Experiment, names: Sequence[str], own: pd.DataFrame) -> pd.DataFrame:
     """Published values and lower bounds of methods that were run here, on the same data sets:
     these are real and whole.
     """
-    quoted, facts = experiment.table, experiment.datasets
-    whole = [d for d, fact in facts.items() if not (fact["simulated"] or fact["partial"])]
-    quoted = quoted[(quoted["source"] == "published") & quoted["mean"].notna()]
+    facts = experiment.datasets.items()
+    whole = [d for d, fact in facts if not (fact["simulated"] or fact["partial"])]
+    quoted = experiment.quoted[experiment.quoted["mean"].notna()]
     quoted = quoted.assign(
         bound=quoted["metric"].str.endswith(BOUND),
         metric=quoted["metric"].str.removesuffix(BOUND),
@@ -118,10 +116,9 @@ def draw(
             if i % columns:
                 panel.set_yticklabels([])
             else:
-                panel.set_ylabel(experiment.title(metric))
+                panel.set_ylabel(experiment.metric(metric))
             if j == 0:
-                heading = words.title_of(dataset, "all", experiment.datasets[dataset])
-                panel.set_title(style.wrapped(heading, 23), fontsize=8.5)
+                panel.set_title(style.wrapped(experiment.dataset(dataset), 23), fontsize=8.5)
     keys = [key("one run", size=3.6), key("mean", marker="_", size=8, markeredgewidth=2)]
     bounds = quoted["bound"].astype(bool)
     if not bounds.all():

@@ -23,7 +23,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
     sizes = sorted(set(cells.values()))
     if len(cells) > IN_DETAIL or len(sizes) < SIZES or sizes[-1] < TIMES * sizes[0]:
         return
-    own = comparison.of_first_split(experiment.table[experiment.table["source"] == "run"])
+    own = comparison.of_first_split(experiment.own)
     own = own[(own["kind"] == "method") & (own["metric"] == own["metric"].iloc[0])]
     own = own.assign(n_cells=own["dataset"].map(cells))
     slopes = growth(own, SIZES).items()
@@ -36,7 +36,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         f"{title}, {sizes[0]:,} to {sizes[-1]:,}: means over the finished runs, both axes "
         "logarithmic; red crosses: what a run had used that did not finish. The dotted line grows "
         f"with the number of cells. Power of the number of cells that time grows with: {said}."
-        f"{experiment.caveats(own)}",
+        f"{experiment.caveats(own['dataset'])}",
         "Two panels, wall-clock time and peak memory against the number of cells, one line for "
         "each method; the numbers are in the tables.",
         draw(own, experiment.colours, title),

@@ -37,7 +37,7 @@ def pictures(part: Part) -> Iterator[Picture]:
         f"knows nothing of the cells.{part.signs(CHOSEN)}"
         f"{' Diamonds: published values, not run here.' if beside else ''}{lost}",
         f"Dot plots of the scores of {len(first)} methods on {part.title}. Mean "
-        f"{part.experiment.title(part.metric)}: {said}.{lost}",
+        f"{part.experiment.metric(part.metric)}: {said}.{lost}",
         draw(part, title),
     )
 

@@ -16,6 +16,7 @@ from moesimvae.report.pages.widgets import widgets
 from moesimvae.report.tables import dataset, facts, overview, runs, screening, signatures
 from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS, checked
+from moesimvae.report.words import Comparison
 
 CITE = (
     "Kopf A., Fortuin V., Somnath V. R., Claassen M. (2021) Mixture-of-Experts Variational "
@@ -26,13 +27,11 @@ CITE = (
 
 
 def page(
-    table: pd.DataFrame,
+    shown: Comparison,
     all_runs: pd.DataFrame,
     statuses: Mapping[str, Block],
     experiment: Block,
-    datasets: Mapping[str, Block],
     methods: dict[str, Block],
-    metrics: dict[str, Block],
     figures: Sequence[str | Path],
     views: Sequence[Block] = (),
     remark: str = "",
@@ -42,9 +41,8 @@ def page(
 ) -> str:
     """The report of one experiment as HTML.
 
-    table: from `comparison.compare`; all_runs: contract 4's table; statuses: path of each run,
-    relative to the results folder → its status.json; datasets: name → dataset.json; figures:
-    folders written by `style.write`; views: from `viewer.viewed`;
+    all_runs: contract 4's table; statuses: path of each run, relative to the results folder → its
+    status.json; figures: folders written by `style.write`; views: from `viewer.viewed`;
     remark: on the published numbers, as for `overview.overviews`; signature: from
     `signature.table`; screened: from `selection.screening`, whose variants stand in
     experiment["variants"]; checks: from `quality.check`. Of many data sets only the first
@@ -52,31 +50,31 @@ def page(
     to run folders and to the table's other formats are relative to results/<experiment>/.
     """
     machine = words.machine_of(s["machine"] for s in statuses.values() if s.get("machine"))
-    own, variants = table[table["source"] == "run"], experiment.get("variants", {})
+    own, variants = shown.own, experiment.get("variants", {})
     methods = methods | variants
-    shown = {run for paths in own["runs"] for run in paths.split()}
-    mine = all_runs[all_runs["run"].isin(shown) | all_runs["method"].isin(variants)]
+    paths = {run for listed in own["runs"] for run in listed.split()}
+    mine = all_runs[all_runs["run"].isin(paths) | all_runs["method"].isin(variants)]
     used = [m for m in methods if m in set(own["method"])]
-    listed = runs.run_tables(table, all_runs, statuses, metrics, datasets)
+    listed = runs.run_tables(shown, all_runs, statuses)
     return render(
         "report.html.j2",
-        **widgets(leaderboard([("", "", table, datasets)], metrics), views),
+        **widgets(leaderboard([("", "", shown)], shown.metrics), views),
         experiment=experiment,
-        summary=summary(table, metrics, datasets, screened),
-        best=facts.best_table(table, metrics, datasets),
-        overviews=overview.overviews(table, metrics, datasets, remark),
-        parts=dataset.sections(table, metrics, datasets, machine, remark),
-        signature=() if signature is None else signatures.signature_sections(signature, datasets),
-        screening=()
-        if screened is None
-        else screening.screening_tables(screened, methods, metrics, datasets),
+        summary=summary(shown, screened),
+        best=facts.best_table(shown),
+        overviews=overview.overviews(shown, remark),
+        parts=dataset.sections(shown, machine, remark),
+        signature=()
+        if signature is None
+        else signatures.signature_sections(signature, shown.datasets),
+        screening=() if screened is None else screening.screening_tables(screened, methods, shown),
         figures=pictures_of(figures, Path(figures[0]).parent),
-        published=facts.published_table(table, metrics),
-        metrics={m: metrics[m] for m in dict.fromkeys(own["metric"])},
-        datasets=datasets,
+        published=facts.published_table(shown),
+        metrics={m: shown.metrics[m] for m in dict.fromkeys(own["metric"])},
+        datasets=shown.datasets,
         methods=facts.methods_table({m: methods[m] for m in used}),
         records=listed,
-        unfinished=runs.unfinished(mine, listed, methods, list(datasets)),
+        unfinished=runs.unfinished(mine, listed, methods, list(shown.datasets)),
         n_runs=len(mine),
         environments=provenance.environments(statuses)[0],
         machine_of=words.machine_of,

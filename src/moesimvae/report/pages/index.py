@@ -7,8 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from moesimvae.evaluation import comparison, finished, quality
-from moesimvae.registry import Block
-from moesimvae.report import words
 from moesimvae.report.pages import verdicts
 from moesimvae.report.pages.experiment import CITE
 from moesimvae.report.pages.leaderboard import leaderboard
@@ -17,6 +15,7 @@ from moesimvae.report.pages.widgets import widgets
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS
+from moesimvae.report.words import Blocks, Comparison
 
 FEW = 4  # data sets of an experiment whose best method is named
 # Folders with pictures and numbers of their own, which no experiment's page shows.
@@ -33,40 +32,36 @@ class Experiment:
 
     name: str
     title: str
-    table: pd.DataFrame
-    datasets: dict[str, Block]
+    shown: Comparison
     checks: pd.DataFrame | None
 
 
-def read(results: str | Path, titles: Mapping[str, str]) -> list[Experiment]:
+def read(results: Path, titles: Mapping[str, str], metrics: Blocks) -> list[Experiment]:
     """The experiments among `titles` (name → title) whose pages lie in the results folder."""
-    results, found = Path(results), []
+    experiments = []
     for name, title in titles.items():
         folder = results / name
         if not (folder / "report.html").exists():
             continue
-        table = comparison.read_csv(folder / "table.csv")
-        own = dict.fromkeys(table["dataset"][table["source"] == "run"])
-        facts = comparison.read_facts(
-            results / "data" / dataset / "dataset.json" for dataset in own
+        shown = Comparison(comparison.read_csv(folder / "table.csv"), metrics, {})
+        shown.datasets = comparison.read_facts(
+            results / "data" / dataset / "dataset.json" for dataset in shown.run_here
         )
         checks = folder / "quality.csv"
         given = pd.read_csv(checks, keep_default_na=False) if checks.exists() else None
-        found.append(Experiment(name, title, table, facts, given))
-    return found
+        experiments.append(Experiment(name, title, shown, given))
+    return experiments
 
 
-def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Block]) -> str:
+def index(results: str | Path, titles: Mapping[str, str], metrics: Blocks) -> str:
     """The index as HTML; links are relative to the results folder.
 
     titles: experiment → its title, of the whole configuration; one without a page gets a sentence
     instead. The verdicts and the pictures of further studies are shown where they lie there.
     """
     results = Path(results)
-    found = read(results, titles)
-    board = leaderboard(
-        [(f"{e.name}/report.html", e.name, e.table, e.datasets) for e in found], metrics
-    )
+    experiments = read(results, titles, metrics)
+    board = leaderboard([(f"{e.name}/report.html", e.name, e.shown) for e in experiments], metrics)
     judged = results / "verdict" / "verdict.csv"
     table = finished.read_verdicts(judged) if judged.exists() else None
     studies = {
@@ -82,8 +77,8 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
     return render(
         "index.html.j2",
         **widgets(board, ()),
-        experiments=experiments_table(found, metrics) if found else None,
-        missing={n: t for n, t in titles.items() if n not in {e.name for e in found}},
+        experiments=experiments_table(experiments) if experiments else None,
+        missing={n: t for n, t in titles.items() if n not in {e.name for e in experiments}},
         studies={
             title: [p for p in shown if p["pdf"].startswith(f"{folder.relative_to(results)}/")]
             for title, folder in studies.items()
@@ -93,27 +88,23 @@ def index(results: str | Path, titles: Mapping[str, str], metrics: dict[str, Blo
     )
 
 
-def experiments_table(found: Iterable[Experiment], metrics: Mapping[str, Block]) -> Table:
+def experiments_table(experiments: Iterable[Experiment]) -> Table:
     """Each experiment in one row."""
     heads = ("Experiment", "Data sets", "Methods", "Runs finished", "Quality", "Best",
              "What it is not")  # fmt: skip
-    rows = [_experiment_row(experiment, metrics) for experiment in found]
-    return plain("experiments", heads, rows, (1, 2, 3))
+    return plain("experiments", heads, map(_experiment_row, experiments), (1, 2, 3))
 
 
-def _experiment_row(experiment: Experiment, metrics: Mapping[str, Block]) -> list[Cell]:
-    table, page = experiment.table, f"{experiment.name}/report.html"
-    own = comparison.of_first_split(
-        table[(table["source"] == "run") & (table["kind"] != "control")]
-    )
-    found = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
-    ranked = comparison.ranked_metrics(own, metrics)
+def _experiment_row(experiment: Experiment) -> list[Cell]:
+    shown, page = experiment.shown, f"{experiment.name}/report.html"
+    own = comparison.of_first_split(shown.own[shown.own["kind"] != "control"])
+    settings = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
+    ranked = comparison.ranked_metrics(own, shown.metrics)
     first = own[(own["metric"] == ranked[0]) & (own["rank"] == 1)] if ranked else own[:0]
     best = [
         Cell(
             f"{' = '.join(rows['title'])} {rows['mean'].iloc[0]:.3f}",
-            f"{metrics[ranked[0]]['title']}, "
-            + words.title_of(str(d), "all", experiment.datasets[str(d)]),
+            f"{shown.metric(ranked[0])}, {shown.dataset(str(d))}",
         )
         for d, rows in first.groupby("dataset", sort=False)
     ]
@@ -124,9 +115,9 @@ def _experiment_row(experiment: Experiment, metrics: Mapping[str, Block]) -> lis
     return [
         Cell(experiment.title, href=page, code=experiment.name),
         Cell(str(own["dataset"].nunique())),
-        Cell(str(found["method"].nunique())),
-        Cell(f"{int(found['n'].sum())} of {int(found['n_planned'].sum())}"),
+        Cell(str(settings["method"].nunique())),
+        Cell(f"{int(settings['n'].sum())} of {int(settings['n_planned'].sum())}"),
         checks or Cell("not checked"),
         Cell(more=tuple(best), kind="text"),
-        Cell(words.caveats(experiment.datasets.values()).strip(), kind="text"),
+        Cell(shown.caveats(shown.datasets).strip(), kind="text"),
     ]

@@ -1,27 +1,19 @@
 """What an experiment came to, in sentences."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from moesimvae.evaluation import comparison
-from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
+from moesimvae.report.words import Comparison
 
 
-def summary(
-    table: pd.DataFrame,
-    metrics: dict[str, Block],
-    datasets: Mapping[str, Block],
-    screened: pd.DataFrame | None = None,
-) -> list[str]:
+def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str]:
     """What was run, what failed and what came out, in sentences made from the tables alone."""
-    own = comparison.of_first_split(
-        table[(table["source"] == "run") & (table["kind"] != "control")]
-    )
+    own = comparison.of_first_split(shown.own[shown.own["kind"] != "control"])
     finished = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
-    names = [words.title_of(d, "all", datasets[d]) for d in dict.fromkeys(own["dataset"])]
+    names = [shown.dataset(d) for d in dict.fromkeys(own["dataset"])]
     where = f" ({words.joined(names)})" if len(names) <= IN_DETAIL else ""
     done, planned = int(finished["n"].sum()), int(finished["n_planned"].sum())
     seeds = int(finished["n_planned"].max())
@@ -32,16 +24,12 @@ def summary(
     ]
     lost = finished[finished["n"] < finished["n_planned"]]
     if 0 < len(lost) <= 8:
-        titles = {name: facts["title"] for name, facts in datasets.items()}
-        said += [_lost(row, titles[row.dataset]) for row in lost.itertuples()]
+        said += [_lost(row, shown.datasets[row.dataset]["title"]) for row in lost.itertuples()]
     elif len(lost):
         said.append("Which did not finish, and why, stands below each table and under Runs.")
     contests = own[own["kind"] == "method"].groupby(["dataset", "split"], sort=False)
     if len(contests) <= 6:
-        said += [
-            _first_two(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
-            for (dataset, split), rows in contests
-        ]
+        said += [_first_two(rows, shown) for _, rows in contests]
     else:
         said.append("Who came first on which data set stands in the table below.")
     if screened is not None:
@@ -53,19 +41,16 @@ def summary(
             "show what the true labels would choose (oracle) and what is chosen without them."
         )
     if own["uses_prior"].any() and len(contests) <= 6:
-        said += [
-            _with_prior(rows, metrics, words.title_of(dataset, split, datasets[dataset]))
-            for (dataset, split), rows in contests
-        ]
+        said += [_with_prior(rows, shown) for _, rows in contests]
     if (own["kind"] == "oracle").any():
         titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
         oracles = words.joined(list(dict.fromkeys(titles)))
         said.append(
             f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
         )
-    if (table["source"] == "published").any():
+    if len(shown.quoted):
         said.append("Published values are quoted for orientation; none was measured here.")
-    caveats = words.caveats(datasets.values())
+    caveats = shown.caveats(shown.datasets)
     said += [caveats.strip()] if caveats else []
     if len(names) > IN_DETAIL:
         said.append(
@@ -75,15 +60,21 @@ def summary(
     return said
 
 
-def _with_prior(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str:
+def _about(rows: pd.DataFrame, shown: Comparison) -> tuple[str, str, str]:
+    """The first metric of a data set and split, what it is called, and what the cells are."""
+    first = rows.iloc[0]
+    where = shown.dataset(first["dataset"], first["split"])
+    return first["metric"], shown.metric(first["metric"]), where
+
+
+def _with_prior(rows: pd.DataFrame, shown: Comparison) -> str:
     """What prior knowledge is worth: the methods that use it, and the best that do not."""
-    metric = rows["metric"].iloc[0]
+    metric, what, title = _about(rows, shown)
     done = rows[(rows["metric"] == metric) & (rows["n"] > 0)].sort_values("mean", ascending=False)
     given, blind = done[done["uses_prior"]], done[~done["uses_prior"]]
-    told = "; ".join(_result(row) for _, row in given.iterrows()) or "none finished"
+    results = "; ".join(_result(row) for _, row in given.iterrows()) or "none finished"
     best = f"; best without: {_result(blind.iloc[0])}" if len(blind) else ""
-    what = metrics[metric]["title"]
-    return f"{what} on {title} with prior knowledge (‡, not ranked): {told}{best}."
+    return f"{what} on {title} with prior knowledge (‡, not ranked): {results}{best}."
 
 
 def _lost(row: Any, where: str) -> str:
@@ -92,9 +83,8 @@ def _lost(row: Any, where: str) -> str:
     return f"{row.title} did not finish on {where} with {missing} of {seeds}: {row.reason}."
 
 
-def _first_two(rows: pd.DataFrame, metrics: dict[str, Block], title: str) -> str:
-    metric = rows["metric"].iloc[0]
-    what = metrics[metric]["title"]
+def _first_two(rows: pd.DataFrame, shown: Comparison) -> str:
+    metric, what, title = _about(rows, shown)
     ranked = rows[(rows["metric"] == metric) & rows["rank"].notna()].sort_values(
         ["rank", "title"], kind="stable"
     )

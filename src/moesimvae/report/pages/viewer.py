@@ -66,19 +66,19 @@ def _by_cluster(
     """A cluster has the colour of the population it is matched to, a further one of mostly the
     same population that colour, lighter; where nobody knows the populations, one of its own.
     """
-    found = sorted(set(clusters) - {-1})
-    matched, own = match(spaces.truth, clusters), style.colours_of(found)
+    numbers = sorted(set(clusters) - {-1})
+    matched, own = match(spaces.truth, clusters), style.colours_of(numbers)
     entries = []
-    for cluster in found:
+    for cluster in numbers:
         name, first = matched.get(cluster, ("", False))
         colour = colours[name] if name else UNSCORED if colours else own[cluster]
         shade = colour if first or not colours else style.lighter(colour)
         entries.append((f"{cluster}: {name}" if name else str(cluster), shade))
-    codes = pd.Categorical(clusters[spaces.shown], found).codes.astype(int)
+    codes = pd.Categorical(clusters[spaces.shown], numbers).codes.astype(int)
     if (codes < 0).any():
         codes[codes < 0] = len(entries)
         entries.append(("noise", NOISE))
-    return _colouring(f"{method} ({len(found)} clusters, seed {run.seed})", codes, entries)
+    return _colouring(f"{method} ({len(numbers)} clusters, seed {run.seed})", codes, entries)
 
 
 def _colouring(title: str, codes: np.ndarray, entries: Iterable[tuple[str, str]]) -> Block:

@@ -95,8 +95,8 @@ class Table:
     @property
     def spans(self) -> list[tuple[str, str, int]]:
         """(title, kind, width) of neighbouring columns below the same title."""
-        found = [list(columns) for _, columns in groupby(self.columns, key=lambda c: c.span)]
-        return [(some[0].span, some[0].kind, len(some)) for some in found]
+        neighbours = [list(columns) for _, columns in groupby(self.columns, key=lambda c: c.span)]
+        return [(some[0].span, some[0].kind, len(some)) for some in neighbours]
 
     @property
     def after_heading(self) -> str:

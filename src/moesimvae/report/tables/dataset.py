@@ -1,6 +1,5 @@
 """The comparison as one table for each data set, with caption and footnotes."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +8,11 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.evaluation.comparison import best_first
 from moesimvae.registry import Block
-from moesimvae.report import IN_DETAIL, words
+from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table, note
+from moesimvae.report.words import Blocks, Comparison
 
 KINDS = (
     ("method", "Run here"),
@@ -28,37 +29,30 @@ COST = (
 )
 
 
-def sections(
-    table: pd.DataFrame,
-    metrics: dict[str, Block],
-    datasets: Mapping[str, Block],
-    machine: str = "",
-    remark: str = "",
-) -> list[Table]:
+def sections(shown: Comparison, machine: str = "", remark: str = "") -> list[Table]:
     """The comparison as one table for each data set, ready to be written down.
 
     Of cells that were held out, the test cells' columns stand first, the training cells' beside
     them.
 
-    datasets: name → content of its dataset.json; data sets that only have published numbers need
-    none. machine: what the runs ran on, from `words.machine_of`. remark: what must be said of the
-    published numbers; it stands here where a single data set was run, else below the overview.
-    Of many data sets only the first IN_DETAIL have a table. Published numbers are of real, whole
-    data sets: where this one is simulated or a subset, they stand in a table of their own, never
-    in a column beside it.
+    shown: data sets that only have published numbers need no dataset.json. machine: what the runs
+    ran on, from `words.machine_of`. remark: what must be said of the published numbers; it stands
+    here where a single data set was run, else below the overview. Of many data sets only the first
+    IN_DETAIL have a table. Published numbers are of real, whole data sets: where this one is
+    simulated or a subset, they stand in a table of their own, never in a column beside it.
     """
     made = []
-    shown = list(dict.fromkeys(table["dataset"][table["source"] == "run"]))[:IN_DETAIL]
-    shown += list(dict.fromkeys(table["dataset"][table["source"] == "published"]))
-    for dataset, rows in table[table["dataset"].isin(shown)].groupby("dataset", sort=False):
-        facts, quoted = datasets.get(dataset), rows["source"] == "published"
+    names = [*shown.in_detail, *shown.quoted["dataset"]]
+    some = shown.table[shown.table["dataset"].isin(names)]
+    for dataset, rows in some.groupby("dataset", sort=False):
+        facts, quoted = shown.datasets.get(str(dataset)), rows["source"] == "published"
         if facts and (facts["simulated"] or facts["partial"]) and quoted.any():
-            apart = _section(dataset, rows[quoted], metrics, None, machine)
+            apart = _section(str(dataset), rows[quoted], shown.metrics, None, machine)
             apart.key += "-published"
-            made += [_section(dataset, rows[~quoted], metrics, facts, machine), apart]
+            made += [_section(str(dataset), rows[~quoted], shown.metrics, facts, machine), apart]
         else:
-            made.append(_section(dataset, rows, metrics, facts, machine))
-    if remark and made and table["dataset"][table["source"] == "run"].nunique() < 2:
+            made.append(_section(str(dataset), rows, shown.metrics, facts, machine))
+    if remark and made and len(shown.run_here) < 2:
         said = [made[0].legend.get("quality", ""), f"Note: {words.sentence(remark)}"]
         made[0].legend["quality"] = " ".join(filter(None, said))
     return made
@@ -103,11 +97,7 @@ def in_print(table: Table) -> list[Table]:
 
 
 def _section(
-    dataset: str,
-    table: pd.DataFrame,
-    metrics: dict[str, Block],
-    facts: Block | None,
-    machine: str,
+    dataset: str, table: pd.DataFrame, metrics: Blocks, facts: Block | None, machine: str
 ) -> Table:
     notes: list[str] = []
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
@@ -135,9 +125,7 @@ def _section(
         else:
             mine = own[own["kind"] == kind]
             first = mine[mine["split"] == columns[0][0]] if columns else mine
-            ordered = (
-                comparison.best_first(first, own["metric"].iloc[0], metrics) if len(mine) else []
-            )
+            ordered = best_first(first, own["metric"].iloc[0], metrics) if len(mine) else []
             members = [row(m, mine[mine["method"] == m]) for m in ordered]
         if members:
             groups.append((heading, members))
@@ -165,7 +153,7 @@ def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _score_columns(
-    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: dict[str, Block]
+    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: Blocks
 ) -> list[Column]:
     splits = list(dict.fromkeys(own["split"]))
     of_all = (own["definition"] == comparison.OF_ALL_CELLS).any()
@@ -193,8 +181,8 @@ def _run_row(
     by_column = rows.set_index(["split", "metric"])
     first = rows.iloc[0]
     # The clusters a run found are known whenever it finished, whatever a metric says.
-    found = by_column.loc[(columns[0][0], comparison.FOUND[0])]
-    finished, why = int(found["n"]), own_note(found, notes)
+    clusters = by_column.loc[(columns[0][0], comparison.FOUND[0])]
+    finished, why = int(clusters["n"]), own_note(clusters, notes)
     failed = None
     if finished == 0:
         run = first["runs"].partition(" ")[0]

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-import pandas as pd
-
 from moesimvae.evaluation import comparison
 from moesimvae.registry import Block
 from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Table, plain
+from moesimvae.report.words import Comparison
 
 
 def methods_table(methods: Mapping[str, Block]) -> Table:
@@ -29,12 +28,12 @@ def methods_table(methods: Mapping[str, Block]) -> Table:
     return plain("methods", heads, rows)
 
 
-def published_table(table: pd.DataFrame, metrics: Mapping[str, Block]) -> Table:
-    """Every published value with whose it is; table: from `comparison.compare`."""
-    quoted = table[(table["source"] == "published") & (table["status"] == "published")]
+def published_table(shown: Comparison) -> Table:
+    """Every published value with whose it is."""
+    quoted = shown.quoted[shown.quoted["status"] == "published"]
     heads = ("Method", "Data set", "Metric", "Value", "Whose", "Quoted from", "Note")
     rows = [
-        (row["title"], row["dataset"], words.metric_title(row["metric"], metrics),
+        (row["title"], row["dataset"], shown.metric(row["metric"]),
          words.as_printed(row["mean"]),
          *(Cell(row[key], kind="text") for key in ("citation", "quoted_from", "note")))
         for _, row in quoted.iterrows()
@@ -42,15 +41,11 @@ def published_table(table: pd.DataFrame, metrics: Mapping[str, Block]) -> Table:
     return plain("published values", heads, rows, (3,))
 
 
-def best_table(
-    table: pd.DataFrame,
-    metrics: Mapping[str, Block],
-    datasets: Mapping[str, Block],
-) -> Table:
+def best_table(shown: Comparison) -> Table:
     """Which method has the best mean of each ranked metric, on each of the first data sets."""
-    own = table[(table["source"] == "run") & table["dataset"].isin(records.in_detail(table))]
+    own = shown.own[shown.own["dataset"].isin(shown.in_detail)]
     prior = ", methods that use prior knowledge" if own["uses_prior"].any() else ""
-    ranked = comparison.ranked_metrics(own, metrics)
+    ranked = comparison.ranked_metrics(own, shown.metrics)
     rows = []
     for (dataset, split), part in own.groupby(["dataset", "split"], sort=False):
         first = part[part["rank"] == 1]
@@ -59,10 +54,10 @@ def best_table(
             winners = first[first["metric"] == metric]
             best = f"{winners['mean'].iloc[0]:.3f}" if len(winners) else "–"
             cells.append(Cell(best, " = ".join(winners["title"])))
-        rows.append((words.title_of(dataset, split, datasets[dataset]), *cells))
+        rows.append((shown.dataset(dataset, split), *cells))
     caption = (
         "Among methods run here of which every seed finished; without controls, oracles"
         f"{prior} and published values."
     )
-    heads = ("Data set", *(metrics[m]["title"] for m in ranked))
+    heads = ("Data set", *map(shown.metric, ranked))
     return plain("Best mean by metric", heads, rows, caption=caption)

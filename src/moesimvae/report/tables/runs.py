@@ -11,6 +11,7 @@ from moesimvae.nouns import Run
 from moesimvae.registry import Block
 from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Row, Table, plain
+from moesimvae.report.words import Comparison
 
 MEASURED = {"peak_gpu_memory_mb": "GPU MB", "energy_j": "Joule"}  # where any run tells it
 
@@ -37,31 +38,25 @@ class OfDataSet:
 
 
 def run_tables(
-    table: pd.DataFrame,
-    runs: pd.DataFrame,
-    statuses: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    datasets: Mapping[str, Block],
+    shown: Comparison, runs: pd.DataFrame, statuses: Mapping[str, Block]
 ) -> list[OfDataSet]:
     """For each of the first IN_DETAIL data sets, each method with its runs.
 
-    table: from `comparison.compare`; runs: contract 4's; statuses: path of the run → status.json.
+    runs: contract 4's; statuses: path of the run → status.json.
     """
-    own = table[(table["source"] == "run") & (table["runs"] != "")]
     machines = provenance.environments(statuses)[1]
     by_run = runs.set_index("run")
     made = []
-    for dataset in records.in_detail(table):
-        mine = table[(table["source"] == "run") & (table["dataset"] == dataset)]
+    for dataset in shown.in_detail:
+        mine = shown.own[shown.own["dataset"] == dataset]
         columns = [key for key, _ in mine.groupby(["split", "metric"], sort=False)]
         several = mine["split"].nunique() > 1
         scores = [
-            words.metric_title(m, metrics) + (f", {words.cells_of(s).lower()}" * several)
-            for s, m in columns
+            shown.metric(m) + (f", {words.cells_of(s).lower()}" * several) for s, m in columns
         ]
-        title = words.title_of(dataset, "all", datasets[dataset])
+        title = shown.dataset(dataset)
         groups: dict[str, Group] = {}
-        by_runs = list(own[own["dataset"] == dataset].groupby("runs", sort=False))
+        by_runs = list(mine[mine["runs"] != ""].groupby("runs", sort=False))
         every = by_run.loc[[path for paths, _ in by_runs for path in str(paths).split()]]
         measured = [m for m in MEASURED if m in every and every[m].notna().any()]
         heads = ["Seed, folder", "Status", *scores, "Seconds", "CPU seconds", "Peak MB",
@@ -74,7 +69,7 @@ def run_tables(
                 _row(path, by_run.loc[path], columns, values, measured, machines.get(path))
                 for path in paths
             ]
-            told = [statuses[path] for path in paths]
+            of_group = [statuses[path] for path in paths]
             first = Run.of(paths[0])
             group = Group(
                 records.anchor(paths[0]),
@@ -82,9 +77,9 @@ def run_tables(
                 paths,
                 int((by_run.loc[paths, "status"] == "ok").sum()),
                 plain(f"runs of {name} on {title}", heads, seeds, range(2, len(heads) - 3)),
-                parameters([status.get("params") or {} for status in told]),
-                _hashes(told, "features_sha256"),
-                _hashes(told, "code_sha256"),
+                parameters([status.get("params") or {} for status in of_group]),
+                _hashes(of_group, "features_sha256"),
+                _hashes(of_group, "code_sha256"),
                 "snakemake --cores 1 -- results/"
                 + (Run.controls(dataset) if first.control else first.path),
             )
@@ -162,8 +157,8 @@ def unfinished(
 def parameters(given: list[Block]) -> str:
     """What runs were given, in words: what is the same in all of them, then what is not."""
     same, others = provenance.parameters(given)
-    told = [
+    differ = [
         f"{n} = {', '.join(f'{v} ({times} of {len(given)} runs)' for v, times in counts)}"
         for n, counts in others.items()
     ]
-    return "; ".join([records.in_words(same), *told])
+    return "; ".join([records.in_words(same), *differ])

@@ -10,15 +10,13 @@ from moesimvae.evaluation import comparison
 from moesimvae.registry import Block
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Row, Table, plain
+from moesimvae.report.words import Comparison
 
 METRICS = (*registry.CRITERIA.values(), "nmi_arithmetic")
 
 
 def screening_tables(
-    screened: pd.DataFrame,
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    datasets: Mapping[str, Block],
+    screened: pd.DataFrame, methods: Mapping[str, Block], shown: Comparison
 ) -> list[Table]:
     """The settings of each data set by method, the best by the oracle's criterion first.
 
@@ -36,8 +34,8 @@ def screening_tables(
         )
         made.append(
             plain(
-                words.title_of(str(dataset), "all", datasets[str(dataset)]),
-                ("Method", "Settings", *(_heading(c, metrics) for c in columns), "Chosen"),
+                shown.dataset(str(dataset)),
+                ("Method", "Settings", *(_heading(c, shown.metrics) for c in columns), "Chosen"),
                 [_row(row, columns, methods) for _, row in order.iterrows()],
                 range(2, 2 + len(columns)),
             )

@@ -161,9 +161,9 @@ def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Group]:
 
 def headline(table: pd.DataFrame) -> str:
     """How many of the paper's numbers have which verdict, in a sentence."""
-    found = verdicts.summary(table).sum()
-    said = [f"{found[v]} {v}" for v in verdicts.VERDICTS]
-    return f"Of {found['results']} printed results: {', '.join(said)}."
+    counted = verdicts.summary(table).sum()
+    verdict_counts = [f"{counted[v]} {v}" for v in verdicts.VERDICTS]
+    return f"Of {counted['results']} printed results: {', '.join(verdict_counts)}."
 
 
 def counts(table: pd.DataFrame, signs: bool = True) -> Table:
@@ -200,12 +200,12 @@ class Checked:
 
 def checked(experiment: str, part: pd.DataFrame) -> Checked:
     """part: from `quality.check`."""
-    told = part.where(part.notna(), "").to_dict("records")
-    by_level = {level: [r for r in told if r["level"] == level] for level in quality.LEVELS}
+    rows = part.where(part.notna(), "").to_dict("records")
+    by_level = {level: [r for r in rows if r["level"] == level] for level in quality.LEVELS}
     return Checked(
         experiment,
         quality.overall(part),
-        [row for row in told if row["level"] in (quality.RED, quality.AMBER)],
+        [row for row in rows if row["level"] in (quality.RED, quality.AMBER)],
         [row["check"] for row in by_level[quality.GREEN]],
         [row["check"] for row in by_level[quality.UNCHECKED]],
     )
@@ -259,10 +259,10 @@ def _markdown_row(row: Block) -> Row:
     return Row(_name(row), (*map(Cell, texts), link), kind="beyond" if row["beyond"] else "")
 
 
-def _missing(told: list[Block]) -> list[str]:
+def _missing(rows: list[Block]) -> list[str]:
     """Numbers that are not run here, those with the same reason together."""
     by_reason: dict[str, list[str]] = {}
-    for row in told:
+    for row in rows:
         what = f"{row['name']}, {row['metric']} on {row['dataset']}: {row['published']}"
         by_reason.setdefault(row["reason"], []).append(what)
     return [f"{reason} {'; '.join(whats)}." for reason, whats in by_reason.items()]
@@ -270,16 +270,16 @@ def _missing(told: list[Block]) -> list[str]:
 
 def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
     """The checks of one experiment: the verdict over all, what fired, and what did not."""
-    told = checked(name, part)
-    lines = [f"{'#' * level} Quality control of {name}: {_level(told.level)}", ""]
-    if told.wrong:
+    checks = checked(name, part)
+    lines = [f"{'#' * level} Quality control of {name}: {_level(checks.level)}", ""]
+    if checks.wrong:
         keys = ("check", "dataset", "method", "found", "rule")
         heads = ("Level", *(head.replace("Dataset", "Data set") for head in map(str.title, keys)))
-        rows = [(_level(row["level"]), *(row[key] for key in keys)) for row in told.wrong]
+        rows = [(_level(row["level"]), *(row[key] for key in keys)) for row in checks.wrong]
         lines += [*markdown.lines(plain("", heads, rows)), ""]
-    lines.append(f"Green: {', '.join(told.right) or 'nothing'}.")
-    if told.unchecked:
-        lines.append(f"Not checked: {', '.join(told.unchecked)}.")
+    lines.append(f"Green: {', '.join(checks.right) or 'nothing'}.")
+    if checks.unchecked:
+        lines.append(f"Not checked: {', '.join(checks.unchecked)}.")
     return "\n".join(lines) + "\n"
 
 
