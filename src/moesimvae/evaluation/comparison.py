@@ -451,6 +451,12 @@ def contestants(table: pd.DataFrame) -> pd.DataFrame:
     return own_settings(table[(table["source"] == "run") & (table["kind"] != "control")])
 
 
+def over_datasets(own: pd.DataFrame) -> pd.DataFrame:
+    """(method, metric) → count, mean, std, min and max over data sets of the means over seeds."""
+    means = own.groupby(["method", "metric"], sort=False)["mean"]
+    return means.agg(["count", "mean", "std", "min", "max"])
+
+
 def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
     """Mean, median, lowest and highest value, and standard deviation of one row of the table.
 

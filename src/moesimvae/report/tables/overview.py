@@ -140,10 +140,11 @@ def _pooled(own: pd.DataFrame, many: int, names: list[str], first: str, metrics:
     groups = []
     for kind, heading in KINDS:
         mine = own[own["kind"] == kind]
+        spread = comparison.over_datasets(mine)
         rows = []
         for method in best_first(mine, first, metrics):
             of_method = mine[mine["method"] == method]
-            cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
+            cells = [_spread(spread.loc[(method, m)]) for m in names]
             one = of_method.iloc[0]
             done = of_method[(of_method["metric"] == comparison.FOUND[0]) & (of_method["n"] > 0)]
             n = f"{done['dataset'].nunique()} of {many}"
@@ -163,14 +164,12 @@ def _pooled_legend(own: pd.DataFrame, many: int) -> str:
     return " ".join(said)
 
 
-def _spread(means: pd.Series) -> Cell:
-    means = means.dropna()
-    if means.empty:
+def _spread(row: pd.Series) -> Cell:
+    """row: of `comparison.over_datasets`."""
+    if row["count"] == 0:
         return Cell("DNF")
-    text = fixed(means.mean())
-    if len(means) > 1:
-        text += f" ± {fixed(means.std(ddof=1))}"
-    return Cell(text, f"{fixed(means.min())}–{fixed(means.max())}")
+    sd = f" ± {fixed(row['std'])}" if row["count"] > 1 else ""
+    return Cell(f"{fixed(row['mean'])}{sd}", f"{fixed(row['min'])}–{fixed(row['max'])}")
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
