@@ -11,7 +11,8 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import Run
-from moesimvae.report import generation
+from moesimvae.report import words
+from moesimvae.report.figures import figure2
 from moesimvae.report.style import write
 from moesimvae.studies import summaries
 
@@ -24,12 +25,9 @@ with logged(snakemake.log[0]):
     titles = {name: block["title"] for name, block in methods.items()}
     judge = files.read_json(Path(found.judge) / "judge.json")
     shape = tuple(judge["image_shape"])
-    examples = [e for s in found.studies for e in generation.read_examples(s, titles, shape)]
+    examples = [e for s in found.studies for e in figure2.read_examples(s, titles, shape)]
     dataset = Run.of(found.studies[0]).dataset
-    write(
-        generation.figure2(examples, dataset, generation.said_of_judge(judge)),
-        snakemake.output.figures,
-    )
+    write(figure2.pictures(examples, dataset, words.judge_of(judge)), snakemake.output.figures)
     accuracy = summaries.read(Path(s, "accuracy.csv") for s in found.studies)
     write_csv(
         accuracy[accuracy["threshold"] == accuracy["threshold"].min()], snakemake.output.table

@@ -14,8 +14,10 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import Run
-from moesimvae.report import generation
+from moesimvae.report import words
+from moesimvae.report.figures.catalogue import supplement
 from moesimvae.report.style import write
+from moesimvae.report.tables import generation
 from moesimvae.studies import summaries
 
 if TYPE_CHECKING:
@@ -23,35 +25,31 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, output = snakemake.input, snakemake.output
-    titles = {name: block["title"] for name, block in registry.load(found.methods).items()}
-    judge = generation.said_of_judge(files.read_json(Path(found.judge) / "judge.json"))
-    tables = {
-        name: summaries.read(Path(folder, f"{name}.csv") for folder in folders)
-        for name, folders in {
-            "accuracy": found.studies,
-            "confusion": found.studies,
-            "quality": found.studies,
-            "populations": found.cells,
-            "features": found.cells,
-        }.items()
-    }
-    tables["distances"] = summaries.read(found.distances)
-    published = summaries.published(found.published)
-    views = {
-        tuple(Run.of(run).name.split("/")): summaries.latent_view(projection, run, found.labels)
-        for run, projection in zip(found.runs, found.projections, strict=True)
-    }
-    similarity = snakemake.params.similarity
-    write(
-        generation.supplement(tables, views, titles, published, similarity, judge),
-        output.figures,
+
+    def tables(folders, name):
+        return summaries.read(Path(folder, f"{name}.csv") for folder in folders)
+
+    study = summaries.Generation(
+        tables(found.studies, "accuracy"),
+        tables(found.studies, "confusion"),
+        tables(found.studies, "quality"),
+        summaries.read(found.distances),
+        tables(found.cells, "populations"),
+        tables(found.cells, "features"),
+        {
+            Run.of(run): summaries.latent_view(projection, run, found.labels)
+            for run, projection in zip(found.runs, found.projections, strict=True)
+        },
+        {name: block["title"] for name, block in registry.load(found.methods).items()},
+        summaries.published(found.published),
+        snakemake.params.similarity,
+        words.judge_of(files.read_json(Path(found.judge) / "judge.json")),
     )
-    summary = summaries.summary(tables["accuracy"])
-    measured = summaries.measured(tables["accuracy"], tables["distances"])
-    write_csv(summary, output.generation)
-    write_csv(tables["distances"], output.mmd)
-    write_csv(tables["quality"], output.quality)
-    write_csv(tables["populations"], output.cells)
+    write(supplement(study), output.figures)
+    measured = summaries.measured(study.accuracy, study.distances)
+    write_csv(summaries.summary(study.accuracy), output.generation)
+    write_csv(study.distances, output.mmd)
+    write_csv(study.quality, output.quality)
+    write_csv(study.populations, output.cells)
     write_csv(measured, output.measured)
-    text = generation.markdown(summary, measured, tables["populations"], published, titles, judge)
-    files.write_text(output.summary, text)
+    files.write_text(output.summary, generation.to_markdown(study, measured))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
-from moesimvae.report import generation
+from moesimvae.report.figures import mixtures
 from moesimvae.report.style import write
 from moesimvae.studies import summaries
 
@@ -31,7 +31,7 @@ with logged(snakemake.log[0]):
     methods = registry.load(snakemake.input.methods)
     titles = {name: b["title"] for name, b in methods.items() if not b.get("control")}
     scores = comparison.read_many(snakemake.input.scores)
-    write([generation.synthetic_picture(scores, datasets, titles)], snakemake.output.figures)
+    write([mixtures.picture(scores, datasets, titles)], snakemake.output.figures)
     fixed = {n: datasets[n][0] for n, block in blocks.items() if block["family"] != "synthetic"}
     recovered = summaries.recovered(scores[scores["method"].isin(titles)], fixed)
     files.write_text(snakemake.output.measured, comparison.to_csv(recovered))

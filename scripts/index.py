@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.report.index import index
+from moesimvae.report.pages.index import index
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

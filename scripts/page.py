@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
-from moesimvae.report.page import page
-from moesimvae.report.spaces import spaces
+from moesimvae.report.pages.experiment import page
+from moesimvae.report.pages.viewer import viewed
+from moesimvae.report.words import Comparison
+from moesimvae.studies.views import read_spaces
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -19,21 +21,17 @@ with logged(snakemake.log[0]):
     statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
     facts = comparison.read_facts(found.datasets, statuses.values())
     methods = registry.load(found.methods)
-    views = spaces(
-        found.projections,
-        found.labels,
-        {name: [results / run for run in runs] for name, runs in params.clustered.items()},
-        methods,
-        {name: fact["title"] for name, fact in facts.items()},
-    )
+    clustered = {name: [results / r for r in paths] for name, paths in params.clustered.items()}
+    views = [
+        viewed(spaces, methods, facts[spaces.dataset]["title"])
+        for spaces in read_spaces(found.projections, found.labels, clustered)
+    ]
     html = page(
-        comparison.read_csv(found.table),
+        Comparison(comparison.read_csv(found.table), registry.load(found.metrics), facts),
         runs,
         statuses,
         params.experiment,
-        facts,
         methods,
-        registry.load(found.metrics),
         [found.figures, found.significance],
         views,
         comparison.read_remark(found.get("remark")),

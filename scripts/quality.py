@@ -8,7 +8,7 @@ from moesimvae.errors import logged
 from moesimvae.evaluation import comparison, quality
 from moesimvae.evaluation.scores import write_csv
 from moesimvae.nouns import folders_of_controls
-from moesimvae.report.verdicts import quality_markdown
+from moesimvae.report.tables.verdicts import quality_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -7,8 +7,9 @@ from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.scores import write_csv
 from moesimvae.evaluation.statistics import significance
-from moesimvae.report.significance import pictures, to_markdown
+from moesimvae.report.figures import differences, ranks
 from moesimvae.report.style import write
+from moesimvae.report.tables.significance import to_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -18,7 +19,11 @@ with logged(snakemake.log[0]):
     methods, metrics = registry.load(found.methods), registry.load(found.metrics)
     table = significance(comparison.read_many(found.scores), methods, metrics, experiment)
     write_csv(table, snakemake.output.csv)
-    text = to_markdown(table, methods, metrics, experiment["title"])
+    titles = {name: block["title"] for name, block in methods.items()}
+    text = to_markdown(table, titles, metrics, experiment["title"])
     files.write_text(snakemake.output.md, text)
-    drawn = pictures(table, methods, metrics, comparison.read_facts(found.datasets))
+    drawn = [
+        *ranks.pictures(table, titles, metrics),
+        *differences.pictures(table, titles, metrics, comparison.read_facts(found.datasets)),
+    ]
     write(drawn, snakemake.output.figures)

@@ -7,7 +7,7 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.report import words
-from moesimvae.report.tables import html, latex, markdown, overview, sections
+from moesimvae.report.tables import dataset, html, latex, markdown, overview
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -28,11 +28,13 @@ with logged(snakemake.log[0]):
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
     datasets = comparison.read_facts(found.datasets, statuses)
     remark = comparison.read_remark(found.get("remark"))
-    parts = sections.sections(table, metrics, datasets, words.machine_of(statuses), remark)
-    views = overview.overviews(table, metrics, datasets, remark)
+    shown = words.Comparison(table, metrics, datasets)
+    machine = words.machine_of(status["machine"] for status in statuses)
+    parts = dataset.sections(shown, machine, remark)
+    views = overview.overviews(shown, remark)
     every = comparison.by_dataset(table, datasets)
     files.write_text(output.csv, comparison.to_csv(table))
-    printed = [part for section in parts for part in sections.in_print(section)]
+    printed = [part for section in parts for part in dataset.in_print(section)]
     files.write_text(output.tex, latex.write([*views, *printed], experiment["name"]))
     files.write_text(output.md, markdown.write([*views, *parts], experiment["title"]))
     files.write_text(output.html, html.write([*views, *parts]))

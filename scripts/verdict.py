@@ -8,7 +8,8 @@ from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.finished import read_results
 from moesimvae.evaluation.verdicts import Results, verdicts
-from moesimvae.report.verdicts import page, to_latex, to_markdown
+from moesimvae.report.pages.verdicts import page
+from moesimvae.report.tables.verdicts import to_latex, to_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -15,8 +15,10 @@ from selenium.webdriver.support.ui import Select
 
 from moesimvae import files
 from moesimvae.evaluation import comparison
-from moesimvae.report import index, spaces
-from moesimvae.report.page import page
+from moesimvae.report.pages import index, viewer
+from moesimvae.report.pages.experiment import page
+from moesimvae.report.words import Comparison
+from moesimvae.studies.views import read_spaces
 
 pytestmark = pytest.mark.slow
 
@@ -54,16 +56,16 @@ def site(tmp_path_factory):
     )  # fmt: skip
     facts = comparison.read_facts(made.datasets)
     clustered = {d: [results / f"runs/{d}/moe_sim_vae/seed0"] for d in facts}
-    views = spaces.spaces(
-        [path for path in made.projections if path.name == "seed0.parquet"], made.labels,
-        clustered, made.methods, {name: fact["title"] for name, fact in facts.items()},
-    )  # fmt: skip
+    projections = [path for path in made.projections if path.name == "seed0.parquet"]
+    views = [
+        viewer.viewed(spaces, made.methods, facts[spaces.dataset]["title"])
+        for spaces in read_spaces(projections, made.labels, clustered)
+    ]
     runs = made.frame("runs")
     statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
     figures = picture_folder(results / "demo" / "figures", facts)
-    html = page(
-        table, runs, statuses, made.experiment, facts, made.methods, made.metrics, [figures], views
-    )
+    shown = Comparison(table, made.metrics, facts)
+    html = page(shown, runs, statuses, made.experiment, made.methods, [figures], views)
     (results / "demo" / "report.html").write_text(html)
     (results / "demo" / "table.csv").write_text(comparison.to_csv(table))
     titles = {"demo": "Eleven methods", "table2": "Table 2"}
@@ -325,10 +327,13 @@ def heavy(tmp_path_factory):
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
     titles = {name: fact["title"] for name, fact in facts.items()}
-    views = spaces.spaces(projections, labels, clustered, methods, titles)
+    views = [
+        viewer.viewed(spaces, methods, titles[spaces.dataset])
+        for spaces in read_spaces(projections, labels, clustered)
+    ]
     figures = picture_folder(root / "heavy" / "figures", facts, many=6)
-    html = page(table, pd.DataFrame(runs), statuses, experiment, facts, methods, metrics, [figures],
-                views)  # fmt: skip
+    shown = Comparison(table, metrics, facts)
+    html = page(shown, pd.DataFrame(runs), statuses, experiment, methods, [figures], views)
     path = root / "heavy" / "report.html"
     path.write_text(html)
     return path, views

@@ -1,6 +1,7 @@
 """Pictures of cytometry: spread, wells by inhibitor, populations, markers, experts."""
 
 import shutil
+from dataclasses import replace
 
 import anndata
 import numpy as np
@@ -12,17 +13,21 @@ from matplotlib.collections import PathCollection
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.evaluation.matching import confusion_counts, named_clusters
 from moesimvae.model.estimator import MoESimVAE
-from moesimvae.report import (
+from moesimvae.report import words
+from moesimvae.report.figures import (
+    catalogue,
+    clusters,
     experts,
+    groups,
     markers,
-    pictures,
     populations,
-    showcase,
-    spread,
-    style,
+    runs,
 )
-from moesimvae.studies import panels, reconstruction
+from moesimvae.report.figures.inputs import Experiment, Part
+from moesimvae.report.style import write
+from moesimvae.studies import panels, reconstruction, views
 
 SHOWCASE = "moe_sim_vae"
 
@@ -47,34 +52,36 @@ def facts_of(made, names):
     return {name: facts[name] for name in names}
 
 
+def experiment(made, names, table=None, **given):
+    table = compare(made, names) if table is None else table
+    return Experiment(
+        table, made.metrics, facts_of(made, names), comparison.read_many(made.runs), made.methods,
+        populations=comparison.read_many(made.populations), **given,
+    )  # fmt: skip
+
+
 def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatch):
-    monkeypatch.setattr(pictures, "IN_DETAIL", 8)
+    for module in (words, runs):
+        monkeypatch.setattr(module, "IN_DETAIL", 8)
     wells = list(synthetic.WELLS)
     table = compare(made, wells)
-    drawn = pictures.pictures(
-        table, comparison.read_many(made.runs), made.metrics, made.methods, facts_of(made, wells),
-        [], {}, comparison.read_many(made.populations),
-    )  # fmt: skip
+    drawn = catalogue.pictures(experiment(made, wells, table))
     names = [picture.name for picture in drawn]
     assert names[:2] == ["violins_f_flowcap", "violins_f1_mean_hungarian"]  # 10: no spread
     with_own = {n.removeprefix("scores_") for n in names if n.startswith("scores_")}
     assert with_own == set(wells[:8])
-    few = pictures.pictures(
-        compare(made, wells[:3]), comparison.read_many(made.runs), made.metrics, made.methods,
-        facts_of(made, wells[:3]), [], {},
-    )  # fmt: skip
+    few = catalogue.pictures(experiment(made, wells[:3]))
     assert [picture.name for picture in few][:2] == ["spread", "violins_f_flowcap"]
 
 
 def test_spread_shows_every_run_and_marks_what_did_not_finish(made):
     names = ["levine_32dim", "well_a_1"]
-    table, facts = compare(made, names), facts_of(made, names)
-    colours = style.method_colours(made.methods)
-    picture = spread.spread_picture(table, made.metrics, facts, colours)
+    table = compare(made, names)
+    (picture,) = runs.pictures(experiment(made, names, table))
     own = table[(table["source"] == "run") & (table["kind"] != "control")]
     for panel, (dataset, metric) in zip(
         [p for p in picture.figure.axes if p.get_visible()],
-        [(d, m) for m in spread.F_MEASURES for d in names],
+        [(d, m) for m in runs.F_MEASURES for d in names],
         strict=True,
     ):
         rows = own[(own["dataset"] == dataset) & (own["metric"] == metric)]
@@ -103,29 +110,25 @@ def test_spread_sets_published_values_only_where_method_and_metric_are_the_same(
     made.methods["flowsom"]["published_as"] = "FlowSOM"
     names = ["levine_32dim", "well_a_1"]
     table = compare(made, names, published)
-    quoted = spread._quoted(table, spread.F_MEASURES, table[table["source"] == "run"])
+    shown = experiment(made, names, table)
+    quoted = runs._quoted(shown, runs.F_MEASURES, table[table["source"] == "run"])
     found = [(r.method, r.metric, r.mean, r.bound) for r in quoted.itertuples()]
     assert found == [(SHOWCASE, "f_flowcap", 0.70, False), ("flowsom", "f_flowcap", 0.88, True)]
-    picture = spread.spread_picture(
-        table, made.metrics, facts_of(made, names), style.method_colours(made.methods)
-    )
+    (picture,) = runs.pictures(shown)
     keys = [t.get_text() for t in picture.figure.legends[0].get_texts()]
     assert keys[2:] == ["published", "published, lower bound"]
 
 
 def test_violins_join_the_means_of_each_group(made):
     wells = list(synthetic.WELLS)
-    table, facts = compare(made, wells), facts_of(made, wells)
-    groups = spread.grouped(facts)
-    assert {g: len(m) for g, m in groups.items()} == {
+    table, by_group = compare(made, wells), groups.grouped(facts_of(made, wells))
+    assert {g: len(m) for g, m in by_group.items()} == {
         "Inhibitor A": 6, "Inhibitor B": 3, "Inhibitor C": 1,
     }  # fmt: skip
-    picture = spread.violins_picture(
-        table, "f_flowcap", made.metrics, facts, style.method_colours(made.methods)
-    )
+    picture = next(groups.pictures(experiment(made, wells, table)))
     means = table[(table["metric"] == "f_flowcap") & (table["method"] == "gmm")]
     means = means.set_index("dataset")["mean"]
-    expected = [means.loc[members].mean() for members in groups.values()]
+    expected = [means.loc[members].mean() for members in by_group.values()]
     lines = [line.get_ydata() for line in picture.figure.axes[0].lines]
     assert any(len(y) == 3 and np.allclose(y, expected) for y in lines)
     assert "Inhibitor A 6, Inhibitor B 3, Inhibitor C 1" in picture.caption
@@ -133,8 +136,8 @@ def test_violins_join_the_means_of_each_group(made):
 
 def test_data_sets_without_a_common_group_have_no_violins():
     alone = {"a": {"group": "x"}, "b": {"group": "y"}, "c": {}}
-    assert spread.grouped(alone) == {}
-    assert spread.grouped(alone | {"d": {"group": "y"}}) == {"x": ["a"], "y": ["b", "d"]}
+    assert groups.grouped(alone) == {}
+    assert groups.grouped(alone | {"d": {"group": "y"}}) == {"x": ["a"], "y": ["b", "d"]}
 
 
 # --- populations ------------------------------------------------------------------------------
@@ -144,18 +147,18 @@ CLUSTERS = np.array([0] * 6 + [1] * 4 + [2] * 2 + [-1] + [3] * 3 + [-1])
 
 
 def test_clusters_are_named_by_their_match_or_by_most_of_their_cells():
-    assert populations.named_clusters(TRUTH, CLUSTERS) == {
+    assert named_clusters(TRUTH, CLUSTERS) == {
         0: ("big", True), 1: ("big", False), 2: ("small", True), 3: ("", False),
     }  # fmt: skip
 
 
 def test_confusion_counts_scored_cells_in_the_order_of_the_matching():
-    counts, names = populations.confusion_counts(TRUTH, CLUSTERS)
+    counts, names = confusion_counts(TRUTH, CLUSTERS, 60)
     assert list(counts.columns) == ["big", "small"]
     assert list(counts.index) == [0, 1, 2, 3, -1]
     assert counts.to_numpy().tolist() == [[6, 0], [4, 0], [0, 2], [0, 0], [0, 1]]
     assert names[-1] == ("", False)
-    figure = populations.confusion(TRUTH, CLUSTERS, "Title")
+    figure = clusters.draw(TRUTH, CLUSTERS, "Title")
     image = figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(np.asarray(image)[:3], [[1, 0], [1, 0], [0, 1]])
     frames = [p for p in figure.axes[0].patches if not p.get_fill()]
@@ -163,24 +166,22 @@ def test_confusion_counts_scored_cells_in_the_order_of_the_matching():
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["0", "1", "2", "3", "noise"]
 
 
-def test_only_the_largest_of_very_many_clusters_are_drawn(monkeypatch):
-    monkeypatch.setattr(populations, "MOST", 2)
-    counts, _ = populations.confusion_counts(TRUTH, CLUSTERS)
+def test_only_the_largest_of_very_many_clusters_are_drawn():
+    counts, _ = confusion_counts(TRUTH, CLUSTERS, 2)
     assert list(counts.index) == [0, 1, -1]
 
 
 def test_populations_are_compared_with_the_best_others(made):
     table = compare(made, ["levine_32dim"])
     frame = comparison.read_many(made.populations)
-    methods = populations.compared(table, SHOWCASE, "levine_32dim")
+    methods = comparison.with_the_best(table, SHOWCASE, "levine_32dim")
     assert methods[0] == SHOWCASE
     f1 = table[(table["metric"] == "f1_mean_hungarian") & (table["kind"] == "method")]
     best = f1[f1["method"] != SHOWCASE].sort_values("mean", ascending=False)["method"]
     assert methods[1:] == list(best[:2])
-    colours = style.method_colours(made.methods)
-    picture = showcase.population_picture(
-        frame, table, "levine_32dim", SHOWCASE, colours, "Levine_32dim"
-    )
+    shown = experiment(made, ["levine_32dim"], table)
+    (part,) = shown.parts()
+    (picture,) = populations.pictures(part)
     here = frame[(frame["dataset"] == "levine_32dim") & (frame["method"] == SHOWCASE)]
     sizes = here.groupby("population")["n_cells"].first().sort_values(ascending=False)
     left, right = picture.figure.axes
@@ -188,8 +189,8 @@ def test_populations_are_compared_with_the_best_others(made):
     dots = right.collections[1].get_offsets()[:, 0]  # of the showcase method
     np.testing.assert_allclose(dots, here.groupby("population")["f1"].mean().loc[sizes.index])
     assert f"with {sizes.min():,} cells" in picture.alt
-    even = frame.assign(n_cells=100)
-    assert showcase.population_picture(even, table, "levine_32dim", SHOWCASE, colours, "L") is None
+    even = replace(shown, populations=frame.assign(n_cells=100))
+    assert not list(populations.pictures(replace(part, experiment=even)))
 
 
 # --- markers ----------------------------------------------------------------------------------
@@ -223,19 +224,19 @@ def test_a_panel_is_read_on_arcsinh_scale_or_not_at_all(tmp_path):
 def test_medians_by_cluster_and_both_axes_in_tree_order():
     rng = np.random.default_rng(0)
     centres = np.array([[5, 0, 5, 0], [0, 5, 0, 5], [5, 0.2, 5, 0], [0, 5, 0.1, 5]], float)
-    clusters = np.repeat([0, 1, 2, 3, -1], 20)
+    found = np.repeat([0, 1, 2, 3, -1], 20)
     values = np.vstack([np.repeat(centres, 20, axis=0), np.full((20, 4), 99)])
     values = values + rng.normal(0, 0.01, values.shape)
     values[::20] = 1000  # one cell of each cluster: medians do not care
-    table = markers.medians(panels.Panel(values, list("abcd")), clusters)
+    table = panels.medians(panels.Panel(values, list("abcd")), found, 60)
     np.testing.assert_allclose(table, centres, atol=0.02)
-    rows, columns = (markers._tree(v)["leaves"] for v in (table.to_numpy(), table.to_numpy().T))
+    rows, columns = (panels.tree(v)["leaves"] for v in (table.to_numpy(), table.to_numpy().T))
     assert {frozenset(rows[:2]), frozenset(rows[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
     assert {frozenset(columns[:2]), frozenset(columns[2:])} == {
         frozenset({0, 2}), frozenset({1, 3}),
     }  # fmt: skip
-    sizes = pd.Series(clusters).value_counts()
-    figure = markers.heat_map(table, sizes, {0: ("x", True), 1: ("y", False)}, "Title")
+    sizes = pd.Series(found).value_counts()
+    figure = markers.draw(table, sizes, {0: ("x", True), 1: ("y", False)}, "Title")
     heat = next(p for p in figure.axes if p.images)
     shown = [t.get_text() for t in heat.get_xticklabels()]
     np.testing.assert_allclose(heat.images[0].get_array(), table.iloc[rows][shown])
@@ -245,8 +246,8 @@ def test_medians_by_cluster_and_both_axes_in_tree_order():
 
 def test_one_cluster_has_a_heat_map_too():
     panel = panels.Panel(np.ones((5, 2)), ["a", "b"])
-    table = markers.medians(panel, np.zeros(5, int))
-    assert markers.heat_map(table, pd.Series({0: 5}), {}, "Title").axes
+    table = panels.medians(panel, np.zeros(5, int), 60)
+    assert markers.draw(table, pd.Series({0: 5}), {}, "Title").axes
 
 
 # --- experts ----------------------------------------------------------------------------------
@@ -325,8 +326,9 @@ def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
 
 def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, tmp_path):
     run = made.root / "results/runs/levine_32dim/moe_sim_vae/seed0"
-    shown = showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])
-    drawn = list(showcase.pictures(shown, "MoE-Sim-VAE", "Levine_32dim"))
+    shown = views.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])
+    part = Part(experiment(made, ["levine_32dim"], showcases=[shown]), "levine_32dim", "all", None)
+    drawn = [p for figure in (clusters, markers, experts) for p in figure.pictures(part)]
     assert [p.name.split("_levine")[0] for p in drawn] == ["confusion", "markers", "experts"]
     ungated = int((shown.truth == "").sum())
     assert 0 < ungated < 200
@@ -336,10 +338,10 @@ def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, t
     quiet = experts.silent(shown.decoded, shown.clusters)
     assert quiet
     assert f"silent, since no cell is theirs: {experts.listed(quiet)}" in decoded.caption
-    style.write(drawn, tmp_path)
+    write(drawn, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 3
 
 
 def test_a_run_without_labels_has_no_pictures(made):
     run = made.root / "results/runs/levine_32dim/hierarchical/seed0"
-    assert showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0]) is None
+    assert views.read_showcase(run, made.labels[0], made.features[0], made.decoded[0]) is None

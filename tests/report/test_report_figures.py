@@ -12,8 +12,11 @@ from PIL import Image
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.matching import match
-from moesimvae.report import figures, latent, pictures, showcase, style
-from moesimvae.studies import projections
+from moesimvae.evaluation.statistics import on_front
+from moesimvae.report import style
+from moesimvae.report.figures import catalogue, latent_space
+from moesimvae.report.figures.inputs import Experiment
+from moesimvae.studies import projections, views
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +34,24 @@ def drawn(made):
         made.metrics, made.experiment,
     )  # fmt: skip
     return list(
-        pictures.pictures(
-            table,
-            comparison.read_many(made.runs),
-            made.metrics,
-            made.methods,
-            comparison.read_facts(made.datasets),
-            [latent.read_view(made.projections[0], made.labels[0], run)],
-            pictures.read_histories([run, run.with_name("seed1"), run.parent.parent / "gmm/seed0"]),
-            comparison.read_many(made.populations),
-            [showcase.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])],
+        catalogue.pictures(
+            Experiment(
+                table,
+                made.metrics,
+                comparison.read_facts(made.datasets),
+                comparison.read_many(made.runs),
+                made.methods,
+                [views.read_view(made.projections[0], made.labels[0], run)],
+                views.read_histories([run, run.with_name("seed1"), run.parents[1] / "gmm/seed0"]),
+                comparison.read_many(made.populations),
+                [views.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])],
+            )
         )
     )
+
+
+def drawn_of(made, table, runs, facts):
+    return catalogue.pictures(Experiment(table, made.metrics, facts, runs, made.methods))
 
 
 def texts(figure):
@@ -71,7 +80,7 @@ def test_every_picture_is_written_and_not_blank(drawn, tmp_path):
 
 def test_the_same_picture_gives_the_same_bytes(made, tmp_path):
     for name in ("a", "b"):
-        figure = figures.unavailable("Title", "No cells.")
+        figure = style.unavailable("Title", "No cells.")
         style.write([style.Picture("p", "x", "t", "c", "a", figure)], tmp_path / name)
     for kind in ("png", "pdf"):
         first, second = (tmp_path / name / f"p.{kind}" for name in ("a", "b"))
@@ -97,7 +106,7 @@ def test_labels_of_groups_that_they_would_hide_stand_above_them():
     wide, small = rng.normal(0, 1, (200, 2)), rng.normal([9, 9], 0.01, (9, 2))
     truth = np.array(["a wide population"] * 200 + ["a small one"] * 9)
     clusters = np.array([0] * 200 + [1] * 9)
-    figure = latent.latent(np.vstack([wide, small]), truth, clusters, "Title")
+    figure = latent_space.draw(np.vstack([wide, small]), truth, clusters, "Title")
     places = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
     assert set(places) == {"1", "2"}  # sorted by name: the small one first
     assert places["1"][1] > small[:, 1].max() + 0.1
@@ -124,7 +133,7 @@ def test_runs_that_finished_without_a_value_of_a_metric_are_not_called_dnf(made)
     runs = comparison.read_many(made.runs)
     table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
     facts = comparison.read_facts(made.datasets)
-    first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
+    first = next(iter(drawn_of(made, table, runs, facts)))
     assert "not scored" in texts(first.figure)
     assert "k-means" not in first.caption.partition("Did not finish")[2]
 
@@ -136,7 +145,7 @@ def test_the_line_of_blind_controls_is_not_the_true_labels(made):
     runs = comparison.read_many(made.runs)
     table = comparison.compare(scores, runs, made.methods, made.metrics, made.experiment)
     facts = comparison.read_facts(made.datasets)
-    first = next(iter(pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})))
+    first = next(iter(drawn_of(made, table, runs, facts)))
     blind = table[table["method"].isin(["random_labels", "one_cluster"])].groupby("metric")["mean"]
     dotted = [line for line in first.figure.axes[0].lines if line.get_linestyle() == ":"]
     assert dotted[0].get_xdata()[0] == pytest.approx(blind.max()[made.experiment["metrics"][0]])
@@ -151,7 +160,7 @@ def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_p
         comparison.read_many([empty]), runs, made.methods, made.metrics, made.experiment
     )
     facts = comparison.read_facts(made.datasets)
-    drawn = pictures.pictures(table, runs, made.metrics, made.methods, facts, [], {})
+    drawn = drawn_of(made, table, runs, facts)
     drawn = {p.name.split("_tabula")[0]: p for p in drawn}
     assert list(drawn) == ["scores", "cost"]
     assert "DNF: time-out" in texts(drawn["scores"].figure)
@@ -164,10 +173,10 @@ def test_a_run_without_embedding_is_a_picture_that_says_why(made, tmp_path):
     assert list(projection) == ["cell", "x", "y"]
     assert projection.empty
     projection.to_parquet(tmp_path / "seed2.parquet", index=False)
-    found = latent.read_view(tmp_path / "seed2.parquet", made.labels[0], run)
+    found = views.read_view(tmp_path / "seed2.parquet", made.labels[0], run)
     assert found.missing == "DNF: time-out: stopped after 60 minutes"
     quiet = made.root / "results/runs/tabula_muris_subset/kmeans/seed0"
-    found = latent.read_view(tmp_path / "seed2.parquet", made.labels[0], quiet)
+    found = views.read_view(tmp_path / "seed2.parquet", made.labels[0], quiet)
     assert found.missing == "This method gives no embedding."
 
 
@@ -175,13 +184,13 @@ def test_cells_are_joined_by_name_and_unknown_ones_refused(made, tmp_path):
     run = made.root / "results/runs/tabula_muris_subset/moe_sim_vae/seed0"
     points = pd.read_parquet(made.projections[0]).iloc[::-1]
     points.to_parquet(tmp_path / "turned.parquet")
-    turned = latent.read_view(tmp_path / "turned.parquet", made.labels[0], run)
-    straight = latent.read_view(made.projections[0], made.labels[0], run)
+    turned = views.read_view(tmp_path / "turned.parquet", made.labels[0], run)
+    straight = views.read_view(made.projections[0], made.labels[0], run)
     np.testing.assert_array_equal(turned.truth, straight.truth[::-1])
     np.testing.assert_array_equal(turned.clusters, straight.clusters[::-1])
     points.assign(cell="stranger").to_parquet(tmp_path / "strange.parquet")
     with pytest.raises(UserError, match="stranger"):
-        latent.read_view(tmp_path / "strange.parquet", made.labels[0], run)
+        views.read_view(tmp_path / "strange.parquet", made.labels[0], run)
 
 
 def test_clusters_are_matched_one_to_one_and_the_rest_by_majority():
@@ -211,7 +220,7 @@ def test_principal_components_are_those_of_the_covariance():
 def test_a_collapsed_embedding_is_one_point():
     points, _ = projections.project(np.ones((80, 4)), seed=0)
     assert np.ptp(points, axis=0).max() == 0
-    figure = latent.latent(points, np.array(["a"] * 80), np.zeros(80, int), "Collapsed")
+    figure = latent_space.draw(points, np.array(["a"] * 80), np.zeros(80, int), "Collapsed")
     assert len(figure.axes) == 2
 
 
@@ -244,7 +253,7 @@ def test_axes_survive_the_file(tmp_path, made):
     table = pd.read_parquet(made.projections[0]).head(5)
     table.attrs["axes"] = "PC"
     table.to_parquet(tmp_path / "seed0.parquet", index=False)
-    assert latent.read_view(tmp_path / "seed0.parquet", made.labels[0], run).axes == "PC"
+    assert views.read_view(tmp_path / "seed0.parquet", made.labels[0], run).axes == "PC"
 
 
 def test_methods_keep_their_colours(made):
@@ -260,8 +269,8 @@ def test_the_pareto_front_is_of_methods_that_compete():
          ("method", True, 0.1, 0.99), ("oracle", False, 0.1, 0.99)],
         columns=["kind", "uses_prior", "wall_seconds", "mean"],
     )  # fmt: skip
-    assert list(figures.on_front(rows, "higher")) == [True, False, True, False, False]
-    assert list(figures.on_front(rows, "lower")) == [True, True, False, False, False]
+    assert list(on_front(rows, "higher")) == [True, False, True, False, False]
+    assert list(on_front(rows, "lower")) == [True, True, False, False, False]
 
 
 def test_the_picture_of_quality_and_time_draws_and_names_the_front(drawn):

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesimvae.report import generation
+from moesimvae.nouns import Run
+from moesimvae.report.figures import catalogue, figure2, mixtures
 from moesimvae.report.style import write
+from moesimvae.report.tables import generation
 from moesimvae.studies import summaries
 
 TITLES = {"moe_sim_vae": "MoE-Sim-VAE", "vade": "VaDE"}
@@ -115,9 +117,9 @@ def test_measured_numbers_have_the_names_of_the_papers(accuracy):
 
 
 def test_figure2_sets_the_model_beside_vade(folders, tmp_path):
-    examples = [e for f in folders for e in generation.read_examples(f, TITLES, (8, 8))]
+    examples = [e for f in folders for e in figure2.read_examples(f, TITLES, (8, 8))]
     assert len(examples) == 3
-    pictures = list(generation.figure2(examples, "mnist", JUDGE))
+    pictures = list(figure2.pictures(examples, "mnist", JUDGE))
     assert [p.name for p in pictures] == ["figure2_mnist", "figure2_mnist_all"]
     assert "N(m, Σ)" in pictures[0].caption
     assert "N(μ, I)" not in pictures[0].caption
@@ -145,8 +147,12 @@ def test_supplement(folders, accuracy, tmp_path):
          for i, f in enumerate(["CD3", "CD4"])]
     )  # fmt: skip
     points = pd.DataFrame({"cell": ["a", "b", "c"], "x": [0.0, 1, 2], "y": [0.0, 1, 0]})
-    views = {("mnist", m, "seed0"): (points, np.array(DIGITS)) for m in TITLES}
-    pictures = list(generation.supplement(tables, views, TITLES, PUBLISHED, ["moe_sim_vae"], JUDGE))
+    views = {Run("mnist", m, 0): (points, np.array(DIGITS)) for m in TITLES}
+    study = summaries.Generation(
+        **tables, views=views, titles=TITLES, published=PUBLISHED, similarity=["moe_sim_vae"],
+        judge=JUDGE,
+    )  # fmt: skip
+    pictures = list(catalogue.supplement(study))
     names = [p.name for p in pictures]
     assert names == [
         "s2_mmd_mnist", "s3_mmd_mnist", "s4_accuracy_mnist", "s5_confusion_mnist_moe_sim_vae_seed0",
@@ -158,9 +164,8 @@ def test_supplement(folders, accuracy, tmp_path):
     assert "own clustering φ = 0.9 0.700" in said["s6_confusion_mnist_vade_seed0"]
     write(pictures, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 7
-    summary = summaries.summary(accuracy)
     measured = summaries.measured(accuracy, tables["distances"])
-    text = generation.markdown(summary, measured, tables["populations"], PUBLISHED, TITLES, JUDGE)
+    text = generation.to_markdown(study, measured)
     assert "| VaDE | 0 | its own mixture | 0.9 | 3 | 300 |" in text
     assert "VaDE 0.944" in text
 
@@ -174,7 +179,7 @@ def test_synthetic_study(tmp_path):
          for metric, value in (("f_flowcap", 0.9), ("clusters_found", 2.0), ("ari", 0.1))],
         columns=["dataset", "method", "seed", "split", "metric", "value"],
     )  # fmt: skip
-    picture = generation.synthetic_picture(scores, datasets, TITLES)
+    picture = mixtures.picture(scores, datasets, TITLES)
     assert "VaDE, 40 clusters asked for: F 0.900" in picture.caption
     assert len(picture.figure.axes) == 4
     shown = [text.get_text() for text in picture.figure.legends[0].get_texts()]

@@ -6,11 +6,13 @@ import re
 import numpy as np
 import pytest
 import synthetic_results as synthetic
+from PIL import Image
 from test_report_page import Named, data_of, without_libraries
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import index as index_page
-from moesimvae.report import leaderboard
+from moesimvae.report.pages import index as index_page
+from moesimvae.report.pages import leaderboard
+from moesimvae.report.words import Comparison
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def results(tmp_path_factory):
     picture = {"file": "f.png", "dataset": "mnist", "title": "Digits",
                "caption": "Digits & <more>.", "alt": "Ten rows of digits."}  # fmt: skip
     (study / "figures.json").write_text(json.dumps([picture]))
-    index_page.page.Image.new("RGB", (40, 20), "white").save(study / "f.png")
+    Image.new("RGB", (40, 20), "white").save(study / "f.png")
     return made
 
 
@@ -61,11 +63,12 @@ def test_its_numbers_lead_to_the_lists_of_runs_on_the_experiments_pages(results)
 
 
 def test_runs_that_no_page_lists_are_linked_themselves(results, monkeypatch):
-    monkeypatch.setattr("moesimvae.report.records.IN_DETAIL", 0)
+    monkeypatch.setattr("moesimvae.report.words.IN_DETAIL", 0)
     table = comparison.read_csv(results.root / "results/demo/table.csv")
     facts = comparison.read_facts(results.datasets)
+    shown = Comparison(table, results.metrics, facts)
     for where, start in (("", "../runs/mnist/"), ("demo/report.html", "runs/mnist/")):
-        board = leaderboard.leaderboard([(where, "demo", table, facts)], results.metrics)
+        board = leaderboard.leaderboard([(where, "demo", shown)], results.metrics)
         assert all(row["href"].startswith(start) for row in board["rows"])
 
 
@@ -75,7 +78,8 @@ def test_metrics_stand_as_the_experiment_lists_them_whichever_method_lacks_one(r
     first = table.iloc[0]
     without = (table["method"] == first["method"]) & (table["metric"] == first["metric"])
     table.loc[without, "mean"] = np.nan
-    metrics = leaderboard.leaderboard([("", "demo", table, {})], results.metrics)["metrics"]
+    shown = Comparison(table, results.metrics, {})
+    metrics = leaderboard.leaderboard([("", "demo", shown)], results.metrics)["metrics"]
     assert [metric["name"] for metric in metrics] == names
 
 

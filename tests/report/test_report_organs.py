@@ -16,10 +16,14 @@ from test_report_page import run_script
 
 from moesimvae.evaluation import comparison, selection
 from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import figure3, figures, page, style
-from moesimvae.report.tables import overview, sections
+from moesimvae.report import FIGURE3, style
+from moesimvae.report.figures import cost, figure3, scores
+from moesimvae.report.figures.inputs import Experiment
+from moesimvae.report.pages import summary
+from moesimvae.report.tables import dataset, overview
 from moesimvae.report.tables.signatures import signature_sections
-from moesimvae.studies import projections, signatures
+from moesimvae.report.words import Comparison
+from moesimvae.studies import projections, signatures, views
 
 SEMI = "tabula_muris_semisynthetic"
 REMARK = "The published numbers are of the full data."
@@ -121,7 +125,8 @@ def test_the_table_survives_its_file_and_an_older_one_is_read(made, tmp_path):
 
 
 def test_training_cells_stand_beside_test_cells_in_one_table(made):
-    (part,) = sections.sections(compare(made), made.metrics, comparison.read_facts(made.datasets))
+    facts = comparison.read_facts(made.datasets)
+    (part,) = dataset.sections(Comparison(compare(made), made.metrics, facts))
     assert part.spans == [
         ("", "", 1), ("Published", "published", 2), ("Run here: test cells", "score", 4),
         ("training cells", "score", 4), ("all cells", "found", 2), ("Cost", "cost", 3),
@@ -141,7 +146,7 @@ def test_training_cells_stand_beside_test_cells_in_one_table(made):
 
 def test_several_data_sets_are_compared_on_their_test_cells(mixed):
     facts = comparison.read_facts(mixed.datasets)
-    first, *_ = overview.overviews(compare(mixed), mixed.metrics, facts, REMARK)
+    first, *_ = overview.overviews(Comparison(compare(mixed), mixed.metrics, facts), REMARK)
     assert [column.head.text for column in first.columns[1:3]] == [
         "Mouse organs (semi-synthetic) (test cells)", "Mouse organs (test cells)",
     ]  # fmt: skip
@@ -212,23 +217,23 @@ def drawn(made):
     folder = made.root / "results" / "projections" / "tabula_muris"
     folder.mkdir(parents=True)
     projections.components(made.features[0]).to_parquet(folder / "components.parquet", index=False)
-    views = []
+    spaces = []
     for method in ("moe_sim_vae", "scvi_leiden"):
         run = made.root / "results" / "runs" / "tabula_muris" / method / "seed0"
         points = np.load(run / "embedding.npy")
         cells = pd.read_parquet(run / "labels.parquet")["cell"]
         view = pd.DataFrame({"cell": cells, "x": points[:, 0], "y": points[:, 1]})
         (folder / method).mkdir()
-        views.append(folder / method / "seed0.parquet")
-        view.to_parquet(views[-1], index=False)
+        spaces.append(folder / method / "seed0.parquet")
+        view.to_parquet(spaces[-1], index=False)
     runs = [run for run in made.run_dirs if run.name == "seed0"]
-    return figure3.read_figure3("tabula_muris", made.labels[0], folder / "components.parquet",
-                                runs, views, "moe_sim_vae")  # fmt: skip
+    return views.read_figure3(made.labels[0], folder / "components.parquet", runs, spaces,
+                              ("moe_sim_vae", *FIGURE3))  # fmt: skip
 
 
 def test_figure_3_has_the_papers_panels_with_the_f_of_test_cells(made, drawn):
     facts = comparison.read_facts(made.datasets)["tabula_muris"]
-    picture = figure3.figure3_picture(drawn, made.methods, facts)
+    picture = figure3.picture(drawn, made.methods, facts)
     texts = [[t.get_text() for t in panel.texts] for panel in picture.figure.axes]
     assert [t[0] for t in texts[:11]] == [*"ABCDEFGHIJ", ""]
     labels = pd.read_parquet(made.labels[0])
@@ -258,8 +263,8 @@ def test_a_cluster_has_its_populations_colour_in_every_panel_and_noise_is_grey(d
 
 def test_without_a_latent_space_figure_3_says_so(made, drawn):
     facts = comparison.read_facts(made.datasets)["tabula_muris"]
-    nothing = figure3.Figure3(**(vars(drawn) | {"latent": np.full_like(drawn.latent, np.nan)}))
-    picture = figure3.figure3_picture(nothing, made.methods, facts)
+    nothing = views.Figure3(**(vars(drawn) | {"latent": np.full_like(drawn.latent, np.nan)}))
+    picture = figure3.picture(nothing, made.methods, facts)
     assert "cannot be shown" in picture.caption
 
 
@@ -421,21 +426,19 @@ def test_the_page_has_the_screening_and_s1_table(report):
 
 def test_a_summary_counts_each_run_once(made):
     facts = comparison.read_facts(made.datasets)
-    said = page.summary(compare(made), made.metrics, facts)
+    said = summary.summary(Comparison(compare(made), made.metrics, facts))
     planned = sum(len(seeds) for seeds in made.experiment["methods"].values())
     assert said[0].startswith("8 methods on 1 data set")
     assert f"{planned - 2} of {planned} planned runs finished" in said[0]
 
 
 def test_costs_are_of_default_settings_and_scores_of_all(made):
-    table = compare(made)
-    part = table[table["split"] == "test"]
-    colours = style.method_colours(made.methods)
-    colours |= {r.method: colours[r.base] for r in table[table["choice"] != ""].itertuples()}
-    cost = figures.cost(part, comparison.read_many(made.runs), colours, "t")
-    names = [t.get_text() for t in cost.axes[0].get_yticklabels()]
+    runs, facts = comparison.read_many(made.runs), comparison.read_facts(made.datasets)
+    experiment = Experiment(compare(made), made.metrics, facts, runs, made.methods)
+    part = next(iter(experiment.parts()))
+    assert part.split == "test"
+    names = [t.get_text() for t in cost.draw(part, "t").axes[0].get_yticklabels()]
     assert not [name for name in names if "oracle" in name]
     assert "MoE-Sim-VAE (released) ‡" in names
-    scores = figures.scores(part, made.metrics, colours, "t")
-    names = [t.get_text() for t in scores.axes[0].get_yticklabels()]
+    names = [t.get_text() for t in scores.draw(part, "t").axes[0].get_yticklabels()]
     assert {"k-means, oracle", "k-means, label-free"} <= set(names)

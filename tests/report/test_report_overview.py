@@ -9,7 +9,8 @@ import pytest
 import synthetic_results as synthetic
 
 from moesimvae.evaluation import comparison
-from moesimvae.report.tables import html, latex, markdown, overview, sections
+from moesimvae.report.tables import dataset, html, latex, markdown, overview
+from moesimvae.report.words import Comparison
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
 FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
@@ -48,7 +49,7 @@ def compare(made, published=None):
 
 def views(made, published=None, remark=""):
     facts = comparison.read_facts(made.datasets)
-    return overview.overviews(compare(made, published), made.metrics, facts, remark)
+    return overview.overviews(Comparison(compare(made, published), made.metrics, facts), remark)
 
 
 def titles(view):
@@ -117,11 +118,12 @@ def test_a_single_data_set_needs_no_overview_but_a_remark_is_never_lost(made):
     one = compare(made)
     one = one[one["dataset"] == "mnist"]
     facts = comparison.read_facts(made.datasets)
-    assert overview.overviews(one, made.metrics, facts) == []
-    assert overview.overviews(one, made.metrics, facts, REMARK) == []
-    first, *others = sections.sections(one, made.metrics, facts, remark=REMARK)
+    one = Comparison(one, made.metrics, facts)
+    assert overview.overviews(one) == []
+    assert overview.overviews(one, REMARK) == []
+    first, *others = dataset.sections(one, remark=REMARK)
     assert first.legend["quality"].endswith(f"Note: {REMARK}")
-    both = sections.sections(compare(made), made.metrics, facts, remark=REMARK)
+    both = dataset.sections(Comparison(compare(made), made.metrics, facts), remark=REMARK)
     assert not any(REMARK in said for part in (*others, *both) for said in part.legend.values())
 
 
@@ -182,7 +184,7 @@ def many(n):
 
 def test_many_data_sets_are_one_column_and_all_of_them_stand_in_by_dataset():
     table, facts, metrics = many(20)
-    (view,) = overview.overviews(table, metrics, facts)
+    (view,) = overview.overviews(Comparison(table, metrics, facts))
     rows = rows_of(view, "Run here")
     assert titles(view) == ["n", "all 20 data sets"]
     assert list(rows) == ["Gaussian mixture", "k-means"]

@@ -13,7 +13,10 @@ import synthetic_results as synthetic
 import yaml
 
 from moesimvae.evaluation import comparison
-from moesimvae.report import page, spaces
+from moesimvae.report.pages import pictures, summary, viewer
+from moesimvae.report.tables import facts as tables
+from moesimvae.report.words import Comparison
+from moesimvae.studies import views
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -198,22 +201,25 @@ def test_many_views_share_the_pages_bytes(tmp_path):
         d: [tmp_path / f"results/runs/{d}/moe_sim_vae/seed0"] for d in ("mnist", "levine_32dim")
     }
     paths = [path for path in made.projections if path.name == "seed0.parquet"]
-    titles = dict.fromkeys(runs, "A")
-    some = spaces.spaces(paths, made.labels, runs, made.methods, titles)
+
+    def viewed():
+        read = views.read_spaces(paths, made.labels, runs)
+        return [viewer.viewed(spaces, made.methods, "A") for spaces in read]
+
+    some = viewed()
     assert [view["cells"] for view in some] == [400, 400]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spaces, "MOST_BYTES", 8000)
-        few = spaces.spaces(paths, made.labels, runs, made.methods, titles)
+        patch.setattr(views, "MOST_BYTES", 8000)
+        few = viewed()
     assert few[0]["cells"] == few[1]["cells"] < 400
     assert len(json.dumps([view["spaces"] for view in few])) < 8000
-    again = spaces.spaces(paths, made.labels, runs, made.methods, titles)
-    assert again == some
+    assert viewed() == some
 
 
 def test_pictures_beyond_the_pages_share_are_reduced_and_say_so(report, monkeypatch):
-    whole = page.pictures_of([report / "figures"], report)["mnist"]
-    monkeypatch.setattr(page, "MOST_BYTES", 100_000)
-    small = page.pictures_of([report / "figures"], report)["mnist"]
+    whole = pictures.pictures_of([report / "figures"], report)["mnist"]
+    monkeypatch.setattr(pictures, "MOST_BYTES", 100_000)
+    small = pictures.pictures_of([report / "figures"], report)["mnist"]
     assert not any(p["reduced"] for p in whole)
     assert all(p["reduced"] for p in small)
     assert sum(len(p["uri"]) for p in small) < sum(len(p["uri"]) for p in whole)
@@ -247,7 +253,7 @@ def summary_of(values):
 
     table = small.small(values, seeds=sorted({s for v in values.values() for s in v}))
     facts = {"x": small.FACTS["x"]}
-    return page.summary(table, small.METRICS, facts)
+    return summary.summary(Comparison(table, small.METRICS, facts))
 
 
 def test_the_summary_claims_no_more_than_the_seeds_show():
@@ -272,6 +278,7 @@ def test_a_tie_names_both(report):
     }
     mnist = (table["dataset"] == "mnist") & (table["metric"] == "ari")
     table.loc[mnist & table["rank"].isin([1, 2]), "rank"] = 1
-    best = page.best_by_metric(table, metrics, facts)
-    names, _ = best["rows"][0][1][best["metrics"].index("ARI")]
+    best = tables.best_table(Comparison(table, metrics, facts))
+    column = [column.head.text for column in best.columns].index("ARI")
+    names = best.groups[0][1][0].cells[column].below
     assert set(names.split(" = ")) == {"MoE-Sim-VAE", "UMAP + Gaussian mixture"}

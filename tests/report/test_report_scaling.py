@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesimvae.report import scaling
+from moesimvae.report.figures import scaling
+from moesimvae.report.figures.inputs import Experiment
 
 SIZES = (1000, 10_000, 100_000)
 
@@ -32,15 +33,23 @@ def table():
     return pd.DataFrame(rows)
 
 
+def drawn(rows, about):
+    rows = rows.assign(base=rows["method"], choice="")
+    methods = {name: {"title": name} for name in ("slow", "quick")}
+    return list(scaling.pictures(Experiment(rows, {}, about, None, methods)))
+
+
 def test_a_curve_needs_sizes_far_enough_apart():
-    assert scaling.grows(facts(*SIZES))
-    assert not scaling.grows(facts(1000, 100_000))
-    assert not scaling.grows(facts(1000, 2000, 3000))
+    few = table().replace({"dataset": {f"panel_{SIZES[1]}": f"panel_{SIZES[0]}"}})
+    assert drawn(few, facts(SIZES[0], SIZES[2])) == []
+    close = facts(*SIZES)
+    for name, n in zip(close, (1000, 2000, 3000), strict=True):
+        close[name]["n_cells"] = n
+    assert drawn(table(), close) == []
 
 
 def test_the_caption_tells_the_power_of_what_finished_on_enough_sizes():
-    colours = {"slow": "black", "quick": "blue"}
-    picture = scaling.scaling_picture(table(), facts(*SIZES), colours)
+    (picture,) = drawn(table(), facts(*SIZES))
     assert "quick: 1.00." in picture.caption
     assert "slow" not in picture.caption  # two of three sizes
     assert "no evidence about real cells" in picture.caption
@@ -56,5 +65,5 @@ def test_the_caption_tells_the_power_of_what_finished_on_enough_sizes():
 def test_the_power_is_that_of_the_times(power):
     rows = table().assign(n=1)
     rows["wall_seconds"] = [facts(*SIZES)[d]["n_cells"] ** power for d in rows["dataset"]]
-    picture = scaling.scaling_picture(rows, facts(*SIZES), {"slow": "black", "quick": "blue"})
+    (picture,) = drawn(rows, facts(*SIZES))
     assert f"slow: {power:.2f}; quick: {power:.2f}." in picture.caption

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.report import words
-from moesimvae.report.tables import html, latex, markdown, sections
+from moesimvae.report.tables import dataset, html, latex, markdown
+from moesimvae.report.words import Comparison
 
 METRICS = synthetic.metrics_block()
 METHODS = {
@@ -82,7 +83,7 @@ def quoted(*rows):
 
 
 def view(table, facts=FACTS):
-    return sections.sections(table, METRICS, facts, "a machine")[0]
+    return dataset.sections(Comparison(table, METRICS, facts), "a machine")[0]
 
 
 def in_markdown(parts):
@@ -94,7 +95,7 @@ def in_html(parts):
 
 
 def in_latex(parts):
-    return latex.write([small for part in parts for small in sections.in_print(part)], "e")
+    return latex.write([small for part in parts for small in dataset.in_print(part)], "e")
 
 
 def cells(part, title, *kinds):
@@ -271,7 +272,7 @@ def test_published_values_stand_beside_the_method_they_map_to(monkeypatch):
 def test_published_numbers_are_never_a_column_beside_a_subset_or_a_simulation(what):
     table = small({"a": {0: 0.5}}, seeds=[0], published=quoted(("A", "nmi_arithmetic", 0.7)))
     facts = {"x": WHOLE["x"] | {what: True}}
-    here, apart = sections.sections(table, METRICS, facts)
+    here, apart = dataset.sections(Comparison(table, METRICS, facts))
     assert (here.key, apart.key) == ("x", "x-published")
     assert not heads(here, "published")
     assert [row.title for _, rows in here.groups for row in rows] == ["A"]
@@ -281,7 +282,8 @@ def test_published_numbers_are_never_a_column_beside_a_subset_or_a_simulation(wh
 
 def test_published_numbers_of_a_data_set_that_was_not_run_have_their_own_table():
     other = quoted(("Elsewhere", "nmi_arithmetic", 0.7)).assign(dataset="y")
-    parts = sections.sections(small({"a": {0: 0.5}}, seeds=[0], published=other), METRICS, FACTS)
+    table = small({"a": {0: 0.5}}, seeds=[0], published=other)
+    parts = dataset.sections(Comparison(table, METRICS, FACTS))
     assert [p.dataset for p in parts] == ["x", "y"]
     assert "not run in this experiment" in parts[1].caption
     assert r"\begin{tabular}{lrr}" in in_latex(parts).split("tab:e-y")[1]
@@ -383,7 +385,8 @@ def everything(tmp_path_factory):
 
 def test_all_rows_of_a_table_are_equally_wide(everything):
     made, table = everything
-    parts = sections.sections(table, made.metrics, comparison.read_facts(made.datasets))
+    facts = comparison.read_facts(made.datasets)
+    parts = dataset.sections(Comparison(table, made.metrics, facts))
     for part in parts:
         shape = _Shape()
         shape.feed(in_html([part]))
@@ -412,7 +415,7 @@ def test_the_same_input_gives_the_same_bytes_and_csv_keeps_everything(everything
     pd.testing.assert_frame_equal(comparison.read_csv(path), table)
     assert comparison.to_csv(comparison.read_csv(path)) == comparison.to_csv(table)
     facts = comparison.read_facts(made.datasets)
-    first, second = (sections.sections(t, made.metrics, facts) for t in (table, again))
+    first, second = (dataset.sections(Comparison(t, made.metrics, facts)) for t in (table, again))
     for write in (in_html, in_latex):
         assert write(first) == write(second)
 

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from moesimvae.report import experts, populations, style
-from moesimvae.report.latent import latent
+from moesimvae.evaluation.matching import named_clusters
+from moesimvae.report import style
+from moesimvae.report.figures import experts, latent_space
 
 rng = np.random.default_rng(0)
 CLUSTERS = np.repeat([-1, 0, 1, 2], 20)
@@ -19,7 +20,7 @@ def texts(figure):
 
 
 def test_without_labels_the_latent_space_has_one_panel_with_a_colour_for_each_cluster():
-    figure = latent(rng.normal(size=(80, 2)), NO_LABEL, CLUSTERS, "Cells")
+    figure = latent_space.draw(rng.normal(size=(80, 2)), NO_LABEL, CLUSTERS, "Cells")
     (panel,) = figure.axes
     assert panel.get_title() == "Cluster (3 found)"
     drawn = [points for points in panel.collections if len(points.get_offsets())]
@@ -29,13 +30,13 @@ def test_without_labels_the_latent_space_has_one_panel_with_a_colour_for_each_cl
 
 
 def test_without_labels_clusters_have_no_population_and_experts_no_panel_of_labels():
-    names = populations.named_clusters(NO_LABEL, CLUSTERS)
+    names = named_clusters(NO_LABEL, CLUSTERS)
     assert names == {0: ("", False), 1: ("", False), 2: ("", False)}
     table = pd.DataFrame(rng.normal(size=(60, 4)), columns=["x", "y", "decoded_x", "decoded_y"])
     table["expert"] = np.repeat([0, 1, 2], 20)
     table.attrs = {"explained": (0.5, 0.2), "experts": 3}
     for truth, shown in ((np.full(60, ""), 4), (np.repeat(["a", "b", ""], 20), 5)):
-        figure = experts.experts(table, truth, names, "Cells")
+        figure = experts.draw(table, truth, names, "Cells")
         assert sum(panel.get_visible() for panel in figure.axes) == shown
 
 

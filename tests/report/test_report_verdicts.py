@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from moesimvae.evaluation import finished, quality, statistics, verdicts
-from moesimvae.report import significance as pictures_of
-from moesimvae.report import verdicts as report
 from moesimvae.report import words
+from moesimvae.report.figures import differences, ranks
+from moesimvae.report.pages.verdicts import page
 from moesimvae.report.style import write
+from moesimvae.report.tables import significance
+from moesimvae.report.tables import verdicts as report
 
 METRICS = {
     "ari": {"title": "ARI", "better": "higher"},
@@ -74,7 +76,7 @@ def test_the_headline_counts_the_papers_results_only(table):
 
 
 def test_the_page_is_whole_and_escapes_names(table, checks):
-    html = report.page(table, checks, METRICS)
+    html = page(table, checks, METRICS)
     assert "DEC &amp; Co &lt;1&gt;" in html
     assert "timeout &lt;b&gt;" in html
     assert not re.search(r'(src|href)="https?:', html)  # it loads nothing
@@ -136,6 +138,7 @@ def test_results_are_read_from_their_files(tmp_path):
 
 
 METHODS = {m: {"title": m.title(), "stochastic": True} for m in ("good", "fair", "poor")}
+TITLES = {name: block["title"] for name, block in METHODS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +160,10 @@ def compared():
 
 def test_pictures_of_a_tested_experiment(compared, tmp_path):
     facts = {f"d{i}": {"title": f"Data {i}"} for i in range(8)}
-    drawn = pictures_of.pictures(compared, METHODS, METRICS, facts)
+    drawn = [
+        *ranks.pictures(compared, TITLES, METRICS),
+        *differences.pictures(compared, TITLES, METRICS, facts),
+    ]
     assert [picture.name for picture in drawn][:2] == ["ranks_ari", "differences_d0"]
     assert "8 data sets" in drawn[0].caption
     write(drawn[:2], tmp_path)
@@ -165,7 +171,7 @@ def test_pictures_of_a_tested_experiment(compared, tmp_path):
 
 
 def test_what_is_said_of_it(compared):
-    text = pictures_of.to_markdown(compared, METHODS, METRICS, "Trial")
+    text = significance.to_markdown(compared, TITLES, METRICS, "Trial")
     assert "average ranks Good 1.00, Fair 2.00, Poor 3.00" in text
     assert "Good and Poor" in text
     assert "Best mean: Good." in text

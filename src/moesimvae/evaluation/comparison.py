@@ -420,6 +420,50 @@ def values(row: pd.Series) -> dict[int, float]:
     return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}
 
 
+def best_first(table: pd.DataFrame, metric: str, metrics: Mapping[str, Block]) -> list[str]:
+    """Methods by their mean of `metric` (over data sets), best first, those without one last."""
+    rows = table[table["metric"] == metric]
+    means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
+    values = means.sort_values("title").set_index("method")["mean"]
+    ranked = Metric.of(metrics[metric]).best_first(values.dropna().to_dict())
+    return [*ranked, *values[values.isna()].index]
+
+
+def ranked_metrics(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[str]:
+    """Those of a table's metrics that have a better end, in its order."""
+    return [m for m in dict.fromkeys(table["metric"]) if metrics[m]["better"] != "none"]
+
+
+def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 2) -> list[str]:
+    """A method, then those with the best mean F1 on a data set among the others."""
+    rows = table[
+        (table["source"] == "run") & (table["kind"] == "method") & (table["dataset"] == dataset)
+        & (table["metric"] == "f1_mean_hungarian") & (table["n"] > 0) & (table["choice"] == "")
+    ].drop_duplicates("method").sort_values("mean", ascending=False)  # fmt: skip
+    ours = [m for m in rows["method"] if m == method]
+    return ours + [m for m in rows["method"] if m != method][:others]
+
+
+def contestants(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of what was run here as the registry has it, without controls."""
+    return own_settings(table[(table["source"] == "run") & (table["kind"] != "control")])
+
+
+def over_datasets(own: pd.DataFrame) -> pd.DataFrame:
+    """(method, metric) → count, mean, std, min and max over data sets of the means over seeds."""
+    means = own.groupby(["method", "metric"], sort=False)["mean"]
+    return means.agg(["count", "mean", "std", "min", "max"])
+
+
+def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
+    """Mean, median, lowest and highest value, and standard deviation of one row of the table.
+
+    A published number is all of the first four.
+    """
+    given = list(values(row).values()) or [row["mean"]]
+    return row["mean"], float(np.median(given)), min(given), max(given), row["sd"]
+
+
 def read_facts(paths: Iterable[str | Path], statuses: Iterable[Block] = ()) -> dict[str, Block]:
     """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for."""
     facts = {fact["name"]: fact for fact in map(files.read_json, paths)}

@@ -224,6 +224,31 @@ def pareto_front(costs: Sequence[float], qualities: Sequence[float], better: str
     return known & ~beaten
 
 
+def on_front(rows: pd.DataFrame, better: str) -> np.ndarray:
+    """Which rows of one metric are on the Pareto front of quality and time. Oracles and methods
+    that use prior knowledge do not compete.
+
+    rows: of the comparison, one for each method; better: "higher" | "lower".
+    """
+    competes = (rows["kind"] == "method") & ~rows["uses_prior"]
+    seconds = rows["wall_seconds"].where(competes)
+    return pareto_front(seconds.to_numpy(float), rows["mean"].to_numpy(float), better)
+
+
+def growth(rows: pd.DataFrame, sizes: int) -> dict[str, float]:
+    """Title → power of the number of cells that time grows with: the slope of log time on log
+    cells, of the methods that finished on so many sizes.
+
+    rows: of the comparison, one for each method and data set, with n_cells.
+    """
+    slopes = {}
+    for title, mine in rows[rows["n"] > 0].groupby("title", sort=False):
+        if mine["n_cells"].nunique() >= sizes:
+            x, y = np.log(mine["n_cells"]), np.log(mine["wall_seconds"])
+            slopes[str(title)] = float(np.polyfit(x, y, 1)[0])
+    return slopes
+
+
 # --- an experiment -----------------------------------------------------------------------------
 
 

@@ -1,12 +1,11 @@
 """How every figure looks, and how it is written to disk."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -17,11 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from moesimvae import files
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
 
 VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a marker of a legend has some 60 pixels
 WIDTH = 7.2  # inches: an A4 page within its margins
@@ -41,7 +41,7 @@ DARK = [c for c in PALETTE if np.dot(to_rgb(c), (0.3, 0.59, 0.11)) < 0.68]
 UNSCORED, NOISE, CONTROL, QUIET = "#D9D9D9", "#4D4D4D", "#8C8C8C", "#6B6B6B"
 FAILED = "#8A1C1C"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9.5,
@@ -75,6 +75,12 @@ class Picture:
     figure: Figure
     dpi: int = DPI
 
+    @classmethod
+    def missing(cls, name: str, dataset: str, title: str, why: str, joint: str = ". ") -> "Picture":
+        """In place of a picture that cannot be shown."""
+        said = f"{title} cannot be shown{joint}{why.rstrip('.')}."
+        return cls(name, dataset, title, said, said, unavailable(title, why))
+
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
@@ -83,6 +89,46 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             return draw(*args, **kwargs)
 
     return inside
+
+
+def sheet(height: float, title: str = "", size: float = 10.5, **pads: Any) -> Figure:
+    """An empty figure as wide as a printed page; height in inches, pads as of matplotlib's
+    ConstrainedLayoutEngine.
+    """
+    figure = Figure((WIDTH, height), layout=ConstrainedLayoutEngine(**pads))
+    if title:
+        figure.suptitle(title, fontsize=size)
+    return figure
+
+
+@styled
+def unavailable(title: str, reason: str) -> Figure:
+    """A picture that says why there is none."""
+    figure = sheet(1.5, title)
+    panel = figure.subplots()
+    panel.axis("off")
+    panel.text(0.5, 0.5, fill(reason, 90), ha="center", va="center", color=QUIET, fontsize=10)
+    return figure
+
+
+def key(label: str, color: str = QUIET, marker: str = "o", size: float = 5, **look: Any) -> Line2D:
+    """An entry of a legend: a sign and what it means."""
+    look = {"linestyle": ""} | look
+    return Line2D([], [], color=color, marker=marker, markersize=size, label=label, **look)
+
+
+# of a bar at the mean, and of a published value, in a legend
+MEAN: dict[str, Any] = {"marker": "|", "size": 7, "markeredgewidth": 2}
+HOLLOW: dict[str, Any] = {"color": "black", "markerfacecolor": "none"}
+
+
+def legend_below(figure: Figure, keys: Sequence[Any], columns: int, **look: Any) -> None:
+    figure.legend(handles=keys, loc="outside lower center", ncols=columns, **look)
+
+
+def hide(panels: Iterable[Axes]) -> None:
+    for panel in panels:
+        panel.set_visible(False)
 
 
 def log_axis(axes: Axes, which: str = "x") -> None:
@@ -113,10 +159,11 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
     The same picture gives the same bytes: no dates are written.
     """
     folder = Path(folder)
-    said = []
+    listed = []
     for picture in pictures:
         with mpl.rc_context(STYLE):
-            picture.figure.get_layout_engine().execute(picture.figure)
+            if layout := picture.figure.get_layout_engine():
+                layout.execute(picture.figure)
             picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
             with files.atomic(folder / f"{picture.name}.png") as path:
                 picture.figure.savefig(path, dpi=picture.dpi, metadata={"Software": None})
@@ -125,16 +172,9 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
                 # Each panel with dots keeps an image of the whole figure in memory.
                 dpi = DPI * 2 if len(picture.figure.axes) <= MANY_PANELS else DPI
                 picture.figure.savefig(path, dpi=dpi, metadata={"CreationDate": None})
-        said.append(
-            {
-                "file": f"{picture.name}.png",
-                "dataset": picture.dataset,
-                "title": picture.title,
-                "caption": picture.caption,
-                "alt": picture.alt,
-            }
-        )
-    files.write_json(folder / "figures.json", said)
+        texts = ("dataset", "title", "caption", "alt")
+        listed.append({"file": f"{picture.name}.png"} | {k: getattr(picture, k) for k in texts})
+    files.write_json(folder / "figures.json", listed)
 
 
 def _to_palette(path: Path) -> None:
@@ -160,6 +200,25 @@ def wrapped(text: str, width: int) -> str:
 
 def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:
     """A colour for each of the methods, in every figure the same; controls are grey."""
-    ours = [name for name, block in methods.items() if not block.get("control")]
-    colours = {name: DARK[i % len(DARK)] for i, name in enumerate(ours)}
+    colours = colours_of((n for n, block in methods.items() if not block.get("control")), DARK)
     return {name: colours.get(name, CONTROL) for name in methods}
+
+
+def colours_of(names: Iterable[Any], palette: Sequence[str] = PALETTE) -> dict[Any, str]:
+    """Name → colour, in the order of the palette, which starts again at its end."""
+    return {name: palette[i % len(palette)] for i, name in enumerate(names)}
+
+
+def lighter(colour: str) -> str:
+    red, green, blue = (0.45 * channel + 0.55 for channel in to_rgb(colour))
+    return mpl.colors.to_hex((red, green, blue))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """2 before 10, as people count."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def populations_of(truth: Iterable[str]) -> list[str]:
+    """The labels of scored cells, as people count."""
+    return sorted(set(truth) - {""}, key=natural)

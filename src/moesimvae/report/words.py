@@ -1,20 +1,68 @@
 """How the report calls and rounds things, decided once: metrics, data sets, cells, numbers."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation.comparison import DIGITS
+from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL
 
-Block = dict[str, Any]
-
+Blocks = Mapping[str, Block]
 BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
+# what the Gaussian of a cluster is, in tables and captions
+GAUSSIANS = {
+    "standard": "z ~ N(μ, I)",
+    "fitted": "z ~ N(m, Σ) of its codes",
+    "component": "its own mixture",
+}
 SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
+
+
+@dataclass
+class Comparison:
+    """An experiment's table (from `comparison.compare`), and how what stands in it is called.
+
+    metrics: the registry's blocks; datasets: name → dataset.json.
+    """
+
+    table: pd.DataFrame
+    metrics: Mapping[str, Block]
+    datasets: Mapping[str, Block]
+
+    @cached_property
+    def own(self) -> pd.DataFrame:
+        """What was run here."""
+        return self.table[self.table["source"] == "run"]
+
+    @cached_property
+    def quoted(self) -> pd.DataFrame:
+        """What others published."""
+        return self.table[self.table["source"] == "published"]
+
+    @property
+    def run_here(self) -> list[str]:
+        """The data sets that were run."""
+        return list(dict.fromkeys(self.own["dataset"]))
+
+    @property
+    def in_detail(self) -> list[str]:
+        """The data sets that have tables and pictures of their own, and their runs listed."""
+        return self.run_here[:IN_DETAIL]
+
+    def metric(self, name: str) -> str:
+        return metric_title(name, self.metrics)
+
+    def dataset(self, name: str, split: str = "all") -> str:
+        return title_of(name, split, self.datasets.get(name))
+
+    def caveats(self, names: Iterable[str]) -> str:
+        """Of data sets; a name may come more than once."""
+        return caveats(self.datasets[name] for name in dict.fromkeys(names))
 
 
 def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
@@ -76,14 +124,32 @@ def caveats(datasets: Iterable[Block]) -> str:
     return said
 
 
-def machine_of(statuses: Iterable[Block]) -> str:
-    """What runs ran on, in words, from their status.json; each different machine once."""
+def prior_sign(rows: pd.DataFrame) -> str:
+    """What ‡ behind names means, where any of the comparison's rows has it."""
+    return " ‡ uses prior knowledge about the cells." if rows["uses_prior"].any() else ""
+
+
+def machine_of(machines: Iterable[Block]) -> str:
+    """What runs ran on, in words, from the `machine` of status.json; each different one once."""
     return "; ".join(
         dict.fromkeys(
             f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1000:.0f} GB, {m['platform']}, "
             f"Python {m['python']}"
-            for m in (status["machine"] for status in statuses)
+            for m in machines
         )
+    )
+
+
+def slug(text: str, joint: str = "-") -> str:
+    """Text as it can stand in the name of a file or an anchor."""
+    return re.sub(r"[^A-Za-z0-9]+", joint, text)
+
+
+def judge_of(facts: Block) -> str:
+    """One clause on the classifier that judges what is generated, from its judge.json."""
+    return (
+        f"a convolutional network trained on {facts['train_images']:,} real images, right on "
+        f"{100 * facts['test_accuracy']:.2f} % of {facts['test_images']:,} others"
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import anndata
 import numpy as np
+import pandas as pd
+from scipy.cluster.hierarchy import dendrogram, linkage
 
 from moesimvae.studies.reconstruction import MARKERS
 
@@ -48,3 +50,19 @@ def read_panel(features: str | Path) -> Panel | None:
 def _dense(matrix: Any) -> np.ndarray:
     matrix = matrix[:]
     return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, np.float32)
+
+
+def medians(panel: Panel, clusters: np.ndarray, most: int) -> pd.DataFrame:
+    """Cluster → median of each marker, of the `most` largest clusters; noise (-1) is left out."""
+    sizes = pd.Series(clusters[clusters >= 0]).value_counts()
+    rows = {int(c): np.median(panel.values[clusters == c], axis=0) for c in sizes.index[:most]}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=panel.markers).sort_index()
+
+
+def tree(values: np.ndarray) -> dict:
+    """Average linkage of the rows' Euclidean distances, neighbouring leaves as close as they can
+    be, as scipy's `dendrogram` gives it.
+    """
+    if len(values) < 3:
+        return {"leaves": list(range(len(values))), "icoord": [], "dcoord": []}
+    return dendrogram(linkage(values, "average", optimal_ordering=True), no_plot=True)

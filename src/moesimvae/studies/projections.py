@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from moesimvae.errors import UserError
 from moesimvae.layers import TRANSFORMED
 from moesimvae.model.projection import umap_projection
+from moesimvae.nouns import Run
 
 MAX_POINTS = 20_000
 SMALL = 50  # UMAP's neighbourhoods need more cells than this
@@ -30,7 +31,7 @@ def project_run(run: str | Path) -> pd.DataFrame:
     if not (run / "embedding.npy").exists():
         return pd.DataFrame({"cell": pd.Series(dtype=str), "x": np.empty(0), "y": np.empty(0)})
     cells = pd.read_parquet(run / "labels.parquet", columns=["cell"])["cell"]
-    return projection(cells, np.load(run / "embedding.npy"), int(run.name.removeprefix("seed")))
+    return projection(cells, np.load(run / "embedding.npy"), int(Run.of(run).seed))
 
 
 def projection(cells: Sequence[str], embedding: np.ndarray, seed: int) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import read_clusters
+from moesimvae.nouns import Run
 from moesimvae.studies.projections import shown
 
 COLUMNS = ["cell", "expert", "x", "y", "decoded_x", "decoded_y"]
@@ -50,7 +51,7 @@ def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
         return empty
     values = cells.X.toarray() if hasattr(cells.X, "toarray") else np.asarray(cells.X)
     mean, axes, explained = principal_axes(values)
-    kept = shown(len(values), int(run.name.removeprefix("seed")))
+    kept = shown(len(values), int(Run.of(run).seed))
     some = cells[kept].copy()
     points = (values[kept] - mean) @ axes
     decoded = (model.reconstruct(some) - mean) @ axes

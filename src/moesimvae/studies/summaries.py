@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,38 @@ import pandas as pd
 
 from moesimvae.evaluation.judge import majority_names
 from moesimvae.evaluation.scores import SCORE_COLUMNS
+from moesimvae.nouns import Run
+from moesimvae.studies.views import clusters_of, labels_of
 
 RUN = ["dataset", "method", "seed", "gaussian"]
 TEXT = ("digit", "asked", "found", "name", "first_name", "second_name", "feature")
+
+
+@dataclass
+class Generation:
+    """Studies of what trained models generate.
+
+    accuracy to features: their tables, of all runs; views: run → `latent_view`; titles:
+    of methods; published: who → {"own": …}, quoted; similarity: the methods of S2 Figure; judge:
+    one clause on the independent classifier.
+    """
+
+    accuracy: pd.DataFrame
+    confusion: pd.DataFrame
+    quality: pd.DataFrame
+    distances: pd.DataFrame
+    populations: pd.DataFrame
+    features: pd.DataFrame
+    views: Mapping[Run, tuple[pd.DataFrame, np.ndarray]]
+    titles: Mapping[str, str]
+    published: Mapping[str, Mapping[str, float]]
+    similarity: Sequence[str]
+    judge: str
+
+    @property
+    def dataset(self) -> str:
+        """Of the images."""
+        return self.accuracy["dataset"].iloc[0]
 
 
 def read(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -65,7 +95,7 @@ def measured(accuracy: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
     rows = []
 
     def add(run: Mapping[str, Any], metric: str, value: float) -> None:
-        place = f"runs/{run['dataset']}/{run['method']}/seed{run['seed']}"
+        place = Run(run["dataset"], run["method"], run["seed"]).path
         named = {key: run[key] for key in ("dataset", "method", "seed")}
         rows.append(named | {"split": "all", "metric": metric, "value": value, "run": place})
 
@@ -81,8 +111,7 @@ def measured(accuracy: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
     keys = ["dataset", "method", "seed", "space"]
     for key, table in distances.groupby(keys, sort=False):
         run = dict(zip(keys, key, strict=True))
-        same = table["first"] == table["second"]
-        between, within = (table.loc[some, "statistic"].mean() for some in (~same, same))
+        between, within, _, _ = between_clusters(table)
         if run["space"] == "encoded":
             add(run, "mmd_between_clusters", between)
             add(run, "mmd_same_cluster", within)
@@ -91,6 +120,54 @@ def measured(accuracy: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
         elif run["space"] == "fitted":
             add(run, "mmd_generation_fitted", between)
     return pd.DataFrame(rows)
+
+
+def between_clusters(table: pd.DataFrame) -> tuple[float, float, int, int]:
+    """Mean MMD statistic of pairs of different clusters and of samples of the same, then how many
+    of the pairs of different ones have p > 0.05, and how many there are.
+
+    table: a run's rows of one space, as `mmd.pairs` gives them.
+    """
+    same = table["first"] == table["second"]
+    close = (table.loc[~same, "p_value"] > 0.05).sum()
+    far, near = (float(table.loc[some, "statistic"].mean()) for some in (~same, same))
+    return far, near, int(close), int((~same).sum())
+
+
+@dataclass
+class Found:
+    """shares: digit asked for (rows) by digit found (columns), each row's sum 1."""
+
+    by: str
+    gaussian: str
+    threshold: float
+    shares: pd.DataFrame
+
+    @property
+    def right(self) -> float:
+        """Mean share of the digit asked for, over the digits that some cluster stands for."""
+        return float(np.nanmean(np.diag(self.shares)))
+
+
+def found_digits(confusion: pd.DataFrame) -> list[Found]:
+    """One run's counts as shares, by judge (the model's own clustering first), Gaussian, threshold.
+
+    confusion: columns gaussian, threshold, by ("own" | "judge"), asked, found, n.
+    """
+    every = []
+    classes = sorted(set(confusion["asked"]) | set(confusion["found"]))
+    keys = ["by", "gaussian", "threshold"]
+    for (by, gaussian, threshold), counts in confusion.groupby(keys, sort=False):
+        wide = counts.pivot_table(index="asked", columns="found", values="n", aggfunc="sum")
+        wide = wide.reindex(index=classes, columns=classes).fillna(0)
+        shares = wide.div(wide.sum(axis=1).replace(0, np.nan), axis=0)
+        every.append(Found(by, gaussian, threshold, shares))
+    return sorted(every, key=lambda found: found.by != "own")
+
+
+def means_of_runs(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Means over the clusters of each run and Gaussian."""
+    return table.groupby(RUN, sort=False)[list(columns)].mean().reset_index()
 
 
 def recovered(scores: pd.DataFrame, components: Mapping[str, int]) -> pd.DataFrame:
@@ -119,8 +196,7 @@ def latent_view(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Points (cell, x, y) of a run's latent space, and what the cluster of each stands for."""
     points = pd.read_parquet(projection)
-    truth = pd.read_parquet(labels).set_index("cell")
-    clusters = pd.read_parquet(Path(run, "labels.parquet")).set_index("cell")["label"]
-    known = truth["label"].where(truth["scored"], "").loc[clusters.index].to_numpy(str)
+    clusters = clusters_of(run)
+    known = labels_of(labels)["label"].loc[clusters.index].to_numpy(str)
     names = np.array([*majority_names(known, clusters.to_numpy(), int(clusters.max()) + 1), ""])
     return points, names[clusters.loc[points["cell"]].to_numpy()]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Cell:
     """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
     notes: numbers of its footnotes; run: path of a run that it comes from.
+
+    On a page also: code: its name in the configuration, before what stands below; href: where it
+    leads; hidden: what is read out after it; hint: what is shown when one points at it; kind:
+    "text" for prose, a verdict, a level; more: further cells in its place.
     """
 
     text: str = ""
@@ -18,6 +23,12 @@ class Cell:
     rank: int = 0
     notes: tuple[int, ...] = ()
     run: str = ""
+    code: str = ""
+    href: str = ""
+    hidden: str = ""
+    hint: str = ""
+    kind: str = ""
+    more: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,12 +52,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A title and a cell for each column; `failed` stands across what a run would fill."""
+    """A title and a cell for each column; `failed` stands across what a run would fill.
+
+    kind: what sets it apart, such as "chosen"; head: its title where that is more than text.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     marks: str = ""
     failed: Cell | None = None
+    kind: str = ""
+    head: Cell | None = None
 
     @property
     def first(self) -> str:
@@ -79,8 +95,8 @@ class Table:
     @property
     def spans(self) -> list[tuple[str, str, int]]:
         """(title, kind, width) of neighbouring columns below the same title."""
-        found = [list(columns) for _, columns in groupby(self.columns, key=lambda c: c.span)]
-        return [(some[0].span, some[0].kind, len(some)) for some in found]
+        neighbours = [list(columns) for _, columns in groupby(self.columns, key=lambda c: c.span)]
+        return [(some[0].span, some[0].kind, len(some)) for some in neighbours]
 
     @property
     def after_heading(self) -> str:
@@ -89,15 +105,35 @@ class Table:
             return self.caption[len(self.heading) + 1 :]
         return f" {self.caption}" if self.caption else ""
 
-    def only(self, wanted: Callable[[Column], bool], **changed: object) -> Table:
+    def only(self, wanted: Callable[[Column], bool], **changed: Any) -> Table:
         """The table with some of its columns."""
         kept = [i for i, column in enumerate(self.columns) if wanted(column)]
         groups = [
             (heading, [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows])
             for heading, rows in self.groups
         ]
-        some = {"columns": [self.columns[i] for i in kept], "groups": groups}
-        return replace(self, **some | changed)
+        return replace(self, columns=[self.columns[i] for i in kept], groups=groups, **changed)
+
+
+def plain(
+    heading: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object] | Row],
+    numbers: Sequence[int] = (),
+    caption: str = "",
+    key: str = "",
+) -> Table:
+    """A table without groups. heads: the title of the rows' titles, then the columns' titles;
+    rows: title, then cells; numbers: which of the heads stand above numbers.
+    """
+    made = []
+    for row in rows:
+        if not isinstance(row, Row):
+            head, *cells = (cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
+            row = Row(head.text, tuple(cells), head=head)  # noqa: PLW2901
+        made.append(row)
+    columns = [Column(Cell(head), number=i in numbers) for i, head in enumerate(heads)][1:]
+    return Table(key, heading, caption, columns, [("", made)], rows=heads[0])
 
 
 def note(notes: list[str], text: str) -> int:

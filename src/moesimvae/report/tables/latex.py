@@ -1,12 +1,10 @@
 """Tables as LaTeX with booktabs: floats no wider than the line, and long ones over pages."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Iterable
 from textwrap import wrap
 
 from moesimvae.report.tables import Cell, Row, Table, letter
+from moesimvae.report.words import slug
 
 _ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -23,16 +21,12 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(character, character) for character in str(text))
 
 
-def label(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name)
-
-
 def write(tables: Iterable[Table], name: str) -> str:
     r"""A `table` for each, shrunk to the line where it is wider.
 
     Needs `\usepackage{booktabs,graphicx}`; labels are `tab:<name>-<key>`.
     """
-    floats = [_float(table, f"tab:{label(name)}-{table.key}") for table in tables]
+    floats = [_float(table, f"tab:{slug(name)}-{table.key}") for table in tables]
     return "\n".join(["% \\usepackage{booktabs,graphicx}", *floats])
 
 

@@ -1,9 +1,7 @@
 """Tables as GitHub-flavoured Markdown."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from moesimvae.report.tables import Cell, Column, Row, Table, letter
 
@@ -16,7 +14,7 @@ def write(tables: Iterable[Table], title: str) -> str:
         blocks += [
             f"## {escape(table.heading)}",
             escape(table.caption),
-            "\n".join(_lines(table)),
+            "\n".join(lines(table)),
             f"**Note.** {escape(table.remark)}" if table.remark else "",
             " ".join(map(escape, table.legend.values())),
             "  \n".join(notes),
@@ -24,14 +22,18 @@ def write(tables: Iterable[Table], title: str) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def _lines(table: Table) -> list[str]:
+def lines(table: Table) -> list[str]:
+    """The table alone, without heading, caption and notes."""
     heads = [escape(table.rows), *map(_head, table.columns)]
-    lines = grid(heads, [False, *(column.number for column in table.columns)], [])
+    rules = ("--:" if column.number else ":--" for column in table.columns)
+    made = [_line(heads), _line([":--", *rules])]
     for heading, rows in table.groups:
         if heading:
-            lines.append(line([f"*{escape(heading)}*", *[""] * len(table.columns)]))
-        lines += [line([escape(row.first), *_row(row, table)]) for row in rows]
-    return lines
+            made.append(_line([f"*{escape(heading)}*", *[""] * len(table.columns)]))
+        for row in rows:
+            first = escape(row.first)
+            made.append(_line([f"*{first}*" if row.kind else first, *_row(row, table)]))
+    return made
 
 
 def _head(column: Column) -> str:
@@ -43,25 +45,23 @@ def _row(row: Row, table: Table) -> list[str]:
     """The cells; a failure stands in the first column of scores."""
     cells = list(map(_cell, row.cells))
     scores = [i for i, column in enumerate(table.columns) if column.of_run]
-    for i in scores if row.failed else ():
-        cells[i] = _cell(row.failed) if i == scores[0] else "DNF"
+    if row.failed:
+        for i in scores:
+            cells[i] = _cell(row.failed) if i == scores[0] else "DNF"
     return cells
 
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text)
     text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(cell.rank, text)
+    if cell.href:
+        text = f"[{text}]({cell.href})"
     if cell.below:
         text += f" ({cell.below})"
     return text + "".join(f"<sup>{letter(n)}</sup>" for n in cell.notes)
 
 
-def grid(heads: Sequence[str], numbers: Sequence[bool], rows: Iterable[Iterable[str]]) -> list[str]:
-    """Lines of a table whose cells are Markdown already; numbers: which columns hold some."""
-    return [line(heads), line("--:" if n else ":--" for n in numbers), *map(line, rows)]
-
-
-def line(cells: Iterable[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

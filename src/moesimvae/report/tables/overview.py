@@ -1,49 +1,44 @@
 """The comparison across data sets: methods by data sets, and every data set by every method."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
+from moesimvae.evaluation.comparison import best_first
+from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.tables import Cell, Column, Row, Table, latex
-from moesimvae.report.tables.sections import (
+from moesimvae.report.tables.dataset import (
     KINDS,
     PRIOR,
-    best_first,
     marks,
     marks_legend,
     quoted_cell,
     score_cell,
 )
-from moesimvae.report.words import BOUND, fixed, joined
+from moesimvae.report.words import BOUND, Blocks, Comparison, fixed, joined
 
-Block = dict[str, Any]
 Groups = list[tuple[str, list[Row]]]
+Keys = list[tuple[str, str, str]]  # data set, split, metric
 
 COLUMNS = 8  # that a page is wide
 MOST_LETTERS = 36  # of a method's name on one line
 PUBLISHED = dict(KINDS)["published"]
 
 
-def overviews(
-    table: pd.DataFrame, metrics: dict[str, Block], datasets: Mapping[str, Block], remark: str = ""
-) -> list[Table]:
+def overviews(shown: Comparison, remark: str = "") -> list[Table]:
     """Methods by data sets, as many metrics side by side as a page is wide.
 
-    table: from `comparison.compare`; remark: what must be said below the first table about the
+    remark: what must be said below the first table about the
     published numbers. Nothing for a single data set. A published lower bound
     stands in its metric's column behind "≥"; published numbers of data sets that were not run
     here, such as the whole of a subset, are not in these tables. More than IN_DETAIL data sets
     are one column for each metric: mean and spread over data sets.
     """
-    own, quoted = (table[table["source"] == source] for source in ("run", "published"))
     # Of cells that were held out, the test cells; the others stand in each data set's own table.
-    own = comparison.of_first_split(own)
+    own, quoted = comparison.of_first_split(shown.own), shown.quoted
     parts = list(dict.fromkeys(zip(own["dataset"], own["split"], strict=True)))
     if len(parts) < 2:
         return []
@@ -53,20 +48,24 @@ def overviews(
     made = []
     for i, start in enumerate(range(0, len(names), at_once)):
         some = names[start : start + at_once]
-        titles, notes = [metrics[m]["title"] for m in some], []
+        titles = list(map(shown.metric, some))
+        notes: list[str] = []
         if pooled:
             where = [f"all {len(parts)} data sets"]
             heading = f"{joined(titles)} over {len(parts)} data sets"
-            groups = _pooled(own, parts, some, names[0], metrics)
+            groups = _pooled(own, len(parts), some, names[0], shown.metrics)
             legend = _pooled_legend(own, len(parts))
         else:
-            where = [words.title_of(d, s, datasets[d]) for d, s in parts]
+            where = [shown.dataset(d, s) for d, s in parts]
             heading = f"{joined(titles)} on all data sets"
-            groups = _side_by_side(own, quoted, parts, some, names[0], metrics, notes)
+            keys = [(*part, metric) for metric in some for part in parts]
+            groups = _side_by_side(own, quoted, keys, names[0], shown.metrics, notes)
             legend = _legend(own, quoted, any(h == PUBLISHED for h, _ in groups))
         columns = [Column(Cell(place), title, alone=f"{title}: {{}}")
                    for title in titles for place in where]  # fmt: skip
-        caption = _caption(own, titles, where, [datasets[d] for d, _ in parts])
+        methods = own[(own["kind"] != "control") & (own["choice"] == "")]["method"].nunique()
+        caption = f"{joined(titles)} of {methods} methods on {'; '.join(where)}."
+        caption += shown.caveats(d for d, _ in parts)
         made.append(
             Table(f"overview-{i + 1}", heading, caption, [Column(Cell("n")), *columns], groups,
                   {"general": legend}, notes)
@@ -78,15 +77,13 @@ def overviews(
 def _side_by_side(
     own: pd.DataFrame,
     quoted: pd.DataFrame,
-    parts: list[tuple[str, str]],
-    names: list[str],
+    keys: Keys,
     first: str,
-    metrics: dict[str, Block],
+    metrics: Blocks,
     notes: list[str],
 ) -> Groups:
     """A cell for each metric and data set."""
     runs = own.set_index(["method", "dataset", "split", "metric"]).sort_index()
-    keys = [(*part, metric) for metric in names for part in parts]
     groups = []
     for kind, heading in KINDS:
         if kind == "published":
@@ -99,9 +96,7 @@ def _side_by_side(
     return groups
 
 
-def _run_row(
-    runs: pd.DataFrame, method: str, keys: list[tuple[str, str, str]], notes: list[str]
-) -> Row:
+def _run_row(runs: pd.DataFrame, method: str, keys: Keys, notes: list[str]) -> Row:
     cells, finished = [], []
     for dataset, split, metric in keys:
         row = runs.loc[(method, dataset, split, metric)]
@@ -109,14 +104,12 @@ def _run_row(
         cells.append(score_cell(row, metric, n, notes, tell=True))
         finished.append(n)
     low, high = min(finished), max(finished)
-    n = str(low) if low == high else f"{low}–{high}"
+    seeds = Cell(str(low) if low == high else f"{low}–{high}")
     first = runs.loc[(method, *keys[0])]
-    return Row(first["title"], (Cell(n), *cells), marks(first))
+    return Row(first["title"], (seeds, *cells), marks(first))
 
 
-def _published_rows(
-    quoted: pd.DataFrame, keys: list[tuple[str, str, str]], notes: list[str]
-) -> list[Row]:
+def _published_rows(quoted: pd.DataFrame, keys: Keys, notes: list[str]) -> list[Row]:
     rows = []
     for title, mine in quoted.groupby("title", sort=False):
         given = {(r["dataset"], r["split"], r["metric"]): r for _, r in mine.iterrows()}
@@ -142,24 +135,19 @@ def _base(key: tuple[str, str, str]) -> tuple[str, str, str]:
     return (key[0], key[1], key[2].removesuffix(BOUND))
 
 
-def _pooled(
-    own: pd.DataFrame,
-    parts: list[tuple[str, str]],
-    names: list[str],
-    first: str,
-    metrics: dict[str, Block],
-) -> Groups:
+def _pooled(own: pd.DataFrame, many: int, names: list[str], first: str, metrics: Blocks) -> Groups:
     """A cell for each metric: mean and spread over data sets."""
     groups = []
     for kind, heading in KINDS:
         mine = own[own["kind"] == kind]
+        spread = comparison.over_datasets(mine)
         rows = []
         for method in best_first(mine, first, metrics):
             of_method = mine[mine["method"] == method]
-            cells = [_spread(of_method[of_method["metric"] == m]["mean"]) for m in names]
+            cells = [_spread(spread.loc[(method, m)]) for m in names]
             one = of_method.iloc[0]
             done = of_method[(of_method["metric"] == comparison.FOUND[0]) & (of_method["n"] > 0)]
-            n = f"{done['dataset'].nunique()} of {len(parts)}"
+            n = f"{done['dataset'].nunique()} of {many}"
             rows.append(Row(one["title"], (Cell(n), *cells), marks(one)))
         if rows:
             groups.append((heading, rows))
@@ -176,20 +164,12 @@ def _pooled_legend(own: pd.DataFrame, many: int) -> str:
     return " ".join(said)
 
 
-def _spread(means: pd.Series) -> Cell:
-    means = means.dropna()
-    if means.empty:
+def _spread(row: pd.Series) -> Cell:
+    """row: of `comparison.over_datasets`."""
+    if row["count"] == 0:
         return Cell("DNF")
-    text = fixed(means.mean())
-    if len(means) > 1:
-        text += f" ± {fixed(means.std(ddof=1))}"
-    return Cell(text, f"{fixed(means.min())}–{fixed(means.max())}")
-
-
-def _caption(own: pd.DataFrame, titles: list[str], where: list[str], facts: list[Block]) -> str:
-    methods = own[(own["kind"] != "control") & (own["choice"] == "")]["method"].nunique()
-    said = f"{joined(titles)} of {methods} methods on {'; '.join(where)}."
-    return said + words.caveats(facts)
+    sd = f" ± {fixed(row['std'])}" if row["count"] > 1 else ""
+    return Cell(f"{fixed(row['mean'])}{sd}", f"{fixed(row['min'])}–{fixed(row['max'])}")
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
@@ -215,7 +195,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     return " ".join(said)
 
 
-def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, Block], name: str) -> str:
+def by_dataset_latex(frame: pd.DataFrame, metrics: Blocks, name: str) -> str:
     r"""`by_dataset` as a `longtable`: every data set, every method, mean ± sd.
 
     Needs `\usepackage{booktabs,longtable}`; label `tab:<name>-by-dataset`. Controls are left out.
@@ -238,7 +218,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: dict[str, Block], name: str) 
     table = Table("", "", caption, [Column(Cell("n")), *heads], named)
     longest = max((len(row.title) for rows in groups.values() for row in rows), default=0)
     columns = f"{'l' if longest <= MOST_LETTERS else 'p{3.6cm}'}l{'r' * len(names)}"
-    long = latex.long(table, f"{latex.label(name)}-by-dataset", columns, gap=True)
+    long = latex.long(table, f"{words.slug(name)}-by-dataset", columns, gap=True)
     return f"% \\usepackage{{booktabs,longtable}}\n{long}"
 
 

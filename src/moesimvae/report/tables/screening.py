@@ -1,28 +1,22 @@
 """Every setting tried of every screened method, as people read it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from moesimvae import registry
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import words
-from moesimvae.report.tables import Cell, Column, Row, Table
-
-Block = dict[str, Any]
+from moesimvae.report.tables import Cell, Row, Table, plain
+from moesimvae.report.words import Comparison
 
 METRICS = (*registry.CRITERIA.values(), "nmi_arithmetic")
 
 
 def screening_tables(
-    screened: pd.DataFrame,
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    datasets: Mapping[str, Block],
+    screened: pd.DataFrame, methods: Mapping[str, Block], shown: Comparison
 ) -> list[Table]:
     """The settings of each data set by method, the best by the oracle's criterion first.
 
@@ -39,16 +33,11 @@ def screening_tables(
             kind="stable",
         )
         made.append(
-            Table(
-                str(dataset),
-                words.title_of(str(dataset), "all", datasets[str(dataset)]),
-                "",
-                [
-                    Column(Cell("Settings"), number=False),
-                    *(Column(Cell(_heading(column, metrics))) for column in columns),
-                    Column(Cell("Chosen"), number=False),
-                ],
-                [("", [_row(row, columns, methods) for _, row in order.iterrows()])],
+            plain(
+                shown.dataset(str(dataset)),
+                ("Method", "Settings", *(_heading(c, shown.metrics) for c in columns), "Chosen"),
+                [_row(row, columns, methods) for _, row in order.iterrows()],
+                range(2, 2 + len(columns)),
             )
         )
     return made
@@ -71,6 +60,8 @@ def _row(row: pd.Series, columns: list[str], methods: Mapping[str, Block]) -> Ro
     numbers = ["–" if pd.isna(row[c]) else words.fixed(row[c]) for c in columns]
     settings = registry.in_words(json.loads(row["settings"]))
     chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
-    if row["status"] != "ok":
-        chosen = comparison.failure(row["status"])
-    return Row(methods[row["method"]]["title"], tuple(map(Cell, (settings, *numbers, chosen))))
+    lost = row["status"] != "ok"
+    last = Cell(comparison.failure(row["status"]), kind="dnf") if lost else Cell(chosen)
+    title = methods[row["method"]]["title"]
+    kind = "chosen" if chosen and not lost else ""
+    return Row(title, (*map(Cell, (settings, *numbers)), last), kind=kind, head=Cell(title))

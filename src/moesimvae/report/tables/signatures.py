@@ -1,19 +1,14 @@
 """S1 Table as people read it: how well each group's signature gene tells its cells."""
 
-from __future__ import annotations
-
-import re
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from moesimvae.data import signature
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table
-
-Block = dict[str, Any]
 
 RULE = (
     "A cell is counted as of the group when the gene's share of its counts is above the average of "
@@ -66,7 +61,7 @@ def _section(dataset: str, rows: pd.DataFrame, facts: Block) -> Table:
         for head in ("Cells of it", "Accuracy", "Balanced accuracy")
     ]
     return Table(
-        re.sub(r"[^A-Za-z0-9]+", "-", dataset),
+        words.slug(dataset),
         f"Signature genes: {title}",
         "",
         [Column(Cell("Gene"), number=False), *columns],

@@ -3,40 +3,33 @@
 The page sorts and filters them in the browser with DataTables, which itables brings along.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
+from moesimvae.registry import Block
 from moesimvae.report import records, words
-from moesimvae.report.tables import sections
-from moesimvae.report.words import BOUND
-
-Block = dict[str, Any]
+from moesimvae.report.tables import dataset as tables
+from moesimvae.report.words import BOUND, Blocks, Comparison
 
 SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
 
 
-def leaderboard(
-    comparisons: Iterable[tuple[str, str, pd.DataFrame, Mapping[str, Block]]],
-    metrics: dict[str, Block],
-) -> Block:
+def leaderboard(comparisons: Iterable[tuple[str, str, Comparison]], metrics: Blocks) -> Block:
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
     comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
-    table from `comparison.compare`; data set → dataset.json), one for each experiment. A row has
+    its comparison), one for each experiment. A row has
     `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
     number is all of them. `href` leads to the list of its runs.
     """
     every = list(comparisons)
     rows = [row for one in every for row in _rows(*one)]
-    shown = dict.fromkeys(m for row in rows for m in row["scores"])
+    given = dict.fromkeys(m for row in rows for m in row["scores"])
     scored = {m for row in rows if row["kind"] != "published" for m in row["scores"]}
-    listed = dict.fromkeys(m for _, _, table, _ in every for m in table["metric"])
+    listed = dict.fromkeys(m for _, _, shown in every for m in shown.table["metric"])
     own = [name for name in listed if name in scored]  # as the experiment lists its metrics
     return {
         "metrics": [
@@ -47,7 +40,7 @@ def leaderboard(
                 "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
             }
-            for name in (*own, *(m for m in shown if m not in own))
+            for name in (*own, *(m for m in given if m not in own))
         ],
         "experiments": list(dict.fromkeys(row["experiment"] for row in rows)),
         "datasets": list(dict.fromkeys(row["dataset"] for row in rows)),
@@ -56,13 +49,9 @@ def leaderboard(
     }
 
 
-def _rows(
-    where: str, experiment: str, table: pd.DataFrame, datasets: Mapping[str, Block]
-) -> Iterable[Block]:
-    detailed = records.in_detail(table)
-    for (dataset, split, _, source), rows in table.groupby(
-        ["dataset", "split", "method", "source"], sort=False
-    ):
+def _rows(where: str, experiment: str, shown: Comparison) -> Iterable[Block]:
+    keys = ["dataset", "split", "method", "source"]
+    for (dataset, split, _, source), rows in shown.table.groupby(keys, sort=False):
         first = rows.iloc[0]
         bounded = rows["metric"].str.endswith(BOUND)  # a value goes before a bound of it
         ordered = pd.concat([rows[bounded], rows[~bounded]])
@@ -74,16 +63,16 @@ def _rows(
         yield {
             "experiment": experiment,
             "method": _title(first),
-            "marks": sections.marks(first) if source == "run" else "",
+            "marks": tables.marks(first) if source == "run" else "",
             "kind": "published" if source == "published" else first["kind"],
             "prior": bool(first["uses_prior"]),
-            "dataset": words.title_of(dataset, "all", datasets.get(dataset)),
+            "dataset": shown.dataset(dataset),
             "cells": words.cells_of(split),
             "n": "" if pd.isna(finished) else words.of_planned(finished, int(first["n_planned"])),
             "dnf": comparison.failure(first["status"]) if source == "run" and finished == 0 else "",
             "seconds": _number(first["wall_seconds"], 1),
             "memory": _number(first["peak_memory_mb"], 0),
-            "href": records.href(first["runs"], where, dataset in detailed),
+            "href": records.href(first["runs"], where, dataset in shown.in_detail),
             "bounds": sorted(
                 set(rows["metric"][bounded].str.removesuffix(BOUND)) - set(rows["metric"])
             ),
@@ -98,9 +87,7 @@ def _title(row: pd.Series) -> str:
 def _score(row: pd.Series) -> list[float | None] | None:
     if np.isnan(row["mean"]):
         return None
-    values = list(comparison.values(row).values()) or [row["mean"]]
-    numbers = (row["mean"], np.median(values), min(values), max(values), row["sd"])
-    return [_number(value, SHARP) for value in numbers]
+    return [_number(value, SHARP) for value in comparison.over_seeds(row)]
 
 
 def _number(value: float, digits: int) -> float | None:

@@ -1,9 +1,5 @@
 """The comparison as one table for each data set, with caption and footnotes."""
 
-from __future__ import annotations
-
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +8,11 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
-from moesimvae.nouns import Metric
-from moesimvae.report import IN_DETAIL, words
+from moesimvae.evaluation.comparison import best_first
+from moesimvae.registry import Block
+from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table, note
-
-Block = dict[str, Any]
+from moesimvae.report.words import Blocks, Comparison
 
 KINDS = (
     ("method", "Run here"),
@@ -33,37 +29,30 @@ COST = (
 )
 
 
-def sections(
-    table: pd.DataFrame,
-    metrics: dict[str, Block],
-    datasets: Mapping[str, Block],
-    machine: str = "",
-    remark: str = "",
-) -> list[Table]:
+def sections(shown: Comparison, machine: str = "", remark: str = "") -> list[Table]:
     """The comparison as one table for each data set, ready to be written down.
 
     Of cells that were held out, the test cells' columns stand first, the training cells' beside
     them.
 
-    datasets: name → content of its dataset.json; data sets that only have published numbers need
-    none. machine: what the runs ran on, from `words.machine_of`. remark: what must be said of the
-    published numbers; it stands here where a single data set was run, else below the overview.
-    Of many data sets only the first IN_DETAIL have a table. Published numbers are of real, whole
-    data sets: where this one is simulated or a subset, they stand in a table of their own, never
-    in a column beside it.
+    shown: data sets that only have published numbers need no dataset.json. machine: what the runs
+    ran on, from `words.machine_of`. remark: what must be said of the published numbers; it stands
+    here where a single data set was run, else below the overview. Of many data sets only the first
+    IN_DETAIL have a table. Published numbers are of real, whole data sets: where this one is
+    simulated or a subset, they stand in a table of their own, never in a column beside it.
     """
     made = []
-    shown = list(dict.fromkeys(table["dataset"][table["source"] == "run"]))[:IN_DETAIL]
-    shown += list(dict.fromkeys(table["dataset"][table["source"] == "published"]))
-    for dataset, rows in table[table["dataset"].isin(shown)].groupby("dataset", sort=False):
-        facts, quoted = datasets.get(dataset), rows["source"] == "published"
+    names = [*shown.in_detail, *shown.quoted["dataset"]]
+    some = shown.table[shown.table["dataset"].isin(names)]
+    for dataset, rows in some.groupby("dataset", sort=False):
+        facts, quoted = shown.datasets.get(str(dataset)), rows["source"] == "published"
         if facts and (facts["simulated"] or facts["partial"]) and quoted.any():
-            apart = _section(dataset, rows[quoted], metrics, None, machine)
+            apart = _section(str(dataset), rows[quoted], shown.metrics, None, machine)
             apart.key += "-published"
-            made += [_section(dataset, rows[~quoted], metrics, facts, machine), apart]
+            made += [_section(str(dataset), rows[~quoted], shown.metrics, facts, machine), apart]
         else:
-            made.append(_section(dataset, rows, metrics, facts, machine))
-    if remark and made and table["dataset"][table["source"] == "run"].nunique() < 2:
+            made.append(_section(str(dataset), rows, shown.metrics, facts, machine))
+    if remark and made and len(shown.run_here) < 2:
         said = [made[0].legend.get("quality", ""), f"Note: {words.sentence(remark)}"]
         made[0].legend["quality"] = " ".join(filter(None, said))
     return made
@@ -91,7 +80,7 @@ def in_print(table: Table) -> list[Table]:
     ]
     for span in others:  # beside each other they would be too small to read
         part = narrow(
-            span, key=f"{table.key}-{re.sub('[^a-z]+', '-', span.lower())}",
+            span, key=f"{table.key}-{words.slug(span.lower())}",
             caption=f"{table.heading}: {span}.", legend=legend,
         )  # fmt: skip
         part.columns = [replace(c, span=c.span and f"{HERE}: {span}") for c in part.columns]
@@ -108,11 +97,7 @@ def in_print(table: Table) -> list[Table]:
 
 
 def _section(
-    dataset: str,
-    table: pd.DataFrame,
-    metrics: dict[str, Block],
-    facts: Block | None,
-    machine: str,
+    dataset: str, table: pd.DataFrame, metrics: Blocks, facts: Block | None, machine: str
 ) -> Table:
     notes: list[str] = []
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
@@ -125,19 +110,18 @@ def _section(
         for m in names
     ]  # fmt: skip
 
-    def row(method: str, rows: pd.DataFrame | None) -> Row:
-        published = by_method.get(method)
-        cells = tuple(_published_cell(published, m, notes) for m in names)
+    def row(method: str, rows: pd.DataFrame | None = None) -> Row:
+        cells = tuple(_published_cell(by_method.get(method), m, notes) for m in names)
         if rows is None:
             nothing = (Cell(),) * (len(columns) + len(COST) if columns else 0)
-            return Row(published["title"].iloc[0], (Cell(), *cells, *nothing))
+            return Row(by_method[method]["title"].iloc[0], (Cell(), *cells, *nothing))
         return _run_row(rows, columns, cells, notes)
 
     groups = []
     for kind, heading in KINDS:
         if kind == "published":
             only = [m for m in by_method if m not in set(own["method"])]
-            members = [row(m, None) for m in only]
+            members = [row(m) for m in only]
         else:
             mine = own[own["kind"] == kind]
             first = mine[mine["split"] == columns[0][0]] if columns else mine
@@ -148,7 +132,7 @@ def _section(
 
     title = words.title_of(dataset, "all", facts)
     return Table(
-        re.sub(r"[^A-Za-z0-9]+", "-", dataset),
+        words.slug(dataset),
         title,
         _caption(title, own, facts),
         [Column(Cell("n")), *heads, *_score_columns(own, columns, metrics),
@@ -169,7 +153,7 @@ def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _score_columns(
-    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: dict[str, Block]
+    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: Blocks
 ) -> list[Column]:
     splits = list(dict.fromkeys(own["split"]))
     of_all = (own["definition"] == comparison.OF_ALL_CELLS).any()
@@ -188,15 +172,6 @@ def _score_columns(
     return made
 
 
-def best_first(table: pd.DataFrame, metric: str, metrics: dict[str, Block]) -> list[str]:
-    """Methods by their mean of `metric` (over data sets), best first, those without one last."""
-    rows = table[table["metric"] == metric]
-    means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
-    values = means.sort_values("title").set_index("method")["mean"]
-    ranked = Metric.of(metrics[metric]).best_first(values.dropna().to_dict())
-    return [*ranked, *values[values.isna()].index]
-
-
 def _run_row(
     rows: pd.DataFrame,
     columns: list[tuple[str, str]],
@@ -206,8 +181,8 @@ def _run_row(
     by_column = rows.set_index(["split", "metric"])
     first = rows.iloc[0]
     # The clusters a run found are known whenever it finished, whatever a metric says.
-    found = by_column.loc[(columns[0][0], comparison.FOUND[0])]
-    finished, why = int(found["n"]), own_note(found, notes)
+    clusters = by_column.loc[(columns[0][0], comparison.FOUND[0])]
+    finished, why = int(clusters["n"]), own_note(clusters, notes)
     failed = None
     if finished == 0:
         run = first["runs"].partition(" ")[0]

@@ -4,127 +4,31 @@ A) principal components of the data; B) to I) one latent space by true label and
 MoE-Sim-VAE and of six other methods; J) scVI's own latent space by true label and by cluster.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from moesimvae import files
-from moesimvae.evaluation import comparison
 from moesimvae.evaluation.matching import match
-from moesimvae.evaluation.metrics import f_flowcap
-from moesimvae.report import FIGURE3, OWN_SPACE, words
-from moesimvae.report.figures import unavailable
-from moesimvae.report.latent import natural
-from moesimvae.report.style import (
-    DARK,
-    NOISE,
-    PALETTE,
-    QUIET,
-    UNSCORED,
-    WIDTH,
-    Picture,
-    cut,
-    styled,
-)
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
+from moesimvae.report import OWN_SPACE, style, words
+from moesimvae.report.figures.inputs import Part
+from moesimvae.report.style import DARK, NOISE, PALETTE, QUIET, UNSCORED, Picture, cut, key
+from moesimvae.studies.views import Figure3
 
 LETTERS = "CDEFGHIJ"  # of the panels of clusters
 PRINT = 300  # dots per inch
 
 
-@dataclass
-class Labelling:
-    """One method's run: (n,) clusters of all cells, -1 = noise; or why there are none."""
-
-    method: str
-    seed: int
-    clusters: np.ndarray | None
-    missing: str = ""
+def pictures(part: Part) -> Iterator[Picture]:
+    for shown in part.experiment.figures3:
+        if shown.dataset == part.dataset:
+            yield picture(shown, part.experiment.methods, part.facts)
 
 
-@dataclass
-class Figure3:
-    """What the picture shows of one data set; points are (n, 2), not a number where not drawn.
-
-    truth: (n,) labels, "" = unscored; test: (n,) the cells that F is of; labellings: the showcase
-    method's, then FIGURE3's.
-    """
-
-    dataset: str
-    truth: np.ndarray
-    test: np.ndarray
-    data: np.ndarray
-    explained: list[float]
-    values: str
-    latent: np.ndarray
-    axes: str
-    own: np.ndarray
-    labellings: list[Labelling]
-
-
-def read_figure3(
-    dataset: str,
-    labels: str | Path,
-    components: str | Path,
-    runs: Iterable[str | Path],
-    projections: Iterable[str | Path],
-    showcase: str,
-) -> Figure3:
-    """Put one data set's runs, projections and true labels side by side, by cell.
-
-    labels: labels.parquet; components: file of `projections.components`; runs: folders
-    …/<data set>/<method>/seed<seed>, and projections: files of `projection` named alike, of
-    which those of other data sets and methods are passed over.
-    """
-    truth = pd.read_parquet(labels).set_index("cell")
-    data = pd.read_parquet(components)
-    views = {Path(path).parts[-2]: pd.read_parquet(path) for path in projections
-             if Path(path).parts[-3] == dataset}  # fmt: skip
-    mine = {Path(run).parts[-2]: Path(run) for run in runs if Path(run).parts[-3] == dataset}
-    held_out = (truth["split"] == "test").to_numpy()
-    latent = views.get(showcase, pd.DataFrame())
-    return Figure3(
-        dataset,
-        truth["label"].where(truth["scored"], "").to_numpy(str),
-        held_out if held_out.any() else np.ones(len(truth), bool),
-        _points(data, truth.index),
-        data.attrs["explained"],
-        data.attrs["values"],
-        _points(latent, truth.index),
-        latent.attrs.get("axes", "UMAP"),
-        _points(views.get(OWN_SPACE, pd.DataFrame()), truth.index),
-        [_labelling(method, mine.get(method), truth.index) for method in (showcase, *FIGURE3)],
-    )
-
-
-def _points(view: pd.DataFrame, cells: pd.Index) -> np.ndarray:
-    if view.empty:
-        return np.full((len(cells), 2), np.nan)
-    return view.set_index("cell")[["x", "y"]].reindex(cells).to_numpy(float)
-
-
-def _labelling(method: str, run: Path | None, cells: pd.Index) -> Labelling:
-    if run is None:
-        return Labelling(method, 0, None, "not run here")
-    seed = int(run.name.removeprefix("seed"))
-    status = files.read_json(run / "status.json")
-    if status["status"] != "ok":
-        return Labelling(method, seed, None, comparison.failure(status["status"]))
-    found = pd.read_parquet(run / "labels.parquet").set_index("cell")["label"]
-    return Labelling(method, seed, found.loc[cells].to_numpy(int))
-
-
-def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
+def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
     """The picture with its caption; methods: the registry's blocks; facts: dataset.json."""
     title = words.title_of(shown.dataset, "all", facts)
     heading = f"Figure 3 on {title}"
@@ -133,21 +37,20 @@ def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) 
     if np.isnan(shown.latent).all():
         why = f" ({first.missing})" if first.missing else ""
         reason = f"{_title(methods, first.method)} left no latent space{why}."
-        said = f"{heading} cannot be shown. {reason}"
-        return Picture(name, shown.dataset, heading, said, said, unavailable(heading, reason))
+        return Picture.missing(name, shown.dataset, heading, reason)
     drawn = int((~np.isnan(shown.latent[:, 0])).sum())
     n, of_test = len(shown.truth), int(shown.test.sum())
     held_out = of_test < n
     some = f"{drawn:,} of {n:,} cells, drawn at random" if drawn < n else f"All {n:,} cells"
     some += ", training and test cells together" if held_out else ""
     which = f"its {of_test:,} test cells" if held_out else "these cells"
-    panels = {letter: _title(methods, found.method)
-              for letter, found in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
+    panels = {letter: _title(methods, run.method)
+              for letter, run in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
     listed = "; ".join(f"{letter}) {said}" for letter, said in panels.items() if letter < "J")
-    prior = any(methods.get(found.method, {}).get("uses_prior") for found in shown.labellings)
+    prior = any(methods.get(run.method, {}).get("uses_prior") for run in shown.labellings)
     lost = [f"{_title(methods, f.method)} ({f.missing})" for f in shown.labellings if f.missing]
-    fs = [f"{_title(methods, f.method)} {_f(shown, f):.3f}" for f in shown.labellings
-          if f.clusters is not None]  # fmt: skip
+    fs = [f"{_title(methods, run.method)} {run.f:.3f}" for run in shown.labellings
+          if run.clusters is not None]  # fmt: skip
     caption = [
         f"{heading}. A) First two principal components of the {shown.values}"
         + (", computed on the training cells," if held_out else "")
@@ -172,7 +75,7 @@ def figure3_picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) 
         heading,
         " ".join(filter(None, caption)),
         f"Eleven scatter plots of the same cells in three spaces. F of the runs: {', '.join(fs)}.",
-        figure3(shown, {found.method: _title(methods, found.method) for found in shown.labellings}),
+        draw(shown, {run.method: _title(methods, run.method) for run in shown.labellings}),
         PRINT,
     )
 
@@ -182,19 +85,12 @@ def _title(methods: Mapping[str, Block], method: str) -> str:
     return f"{block.get('title', method)}{' ‡' if block.get('uses_prior') else ''}"
 
 
-def _f(shown: Figure3, found: Labelling) -> float:
-    scored = shown.test & (shown.truth != "")
-    return f_flowcap(shown.truth[scored], found.clusters[scored])
-
-
-@styled
-def figure3(shown: Figure3, titles: Mapping[str, str]) -> Figure:
+@style.styled
+def draw(shown: Figure3, titles: Mapping[str, str]) -> Figure:
     """Eleven panels and a legend in three rows of four; titles: method → what it is called."""
-    names = sorted(set(shown.truth) - {""}, key=natural)
-    colour = {name: DARK[i % len(DARK)] for i, name in enumerate(names)}
+    colour = style.colours_of(style.populations_of(shown.truth), DARK)
     by_truth = np.array([colour.get(name, UNSCORED) for name in shown.truth])
-    figure = Figure((WIDTH, 6.45), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
+    figure = style.sheet(6.45, w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
     panels = list(figure.subplots(3, 4).ravel())
     legend = panels.pop()
     shares = [f"{100 * share:.0f} %" for share in shown.explained]
@@ -203,20 +99,20 @@ def figure3(shown: Figure3, titles: Mapping[str, str]) -> Figure:
     ours = titles[shown.labellings[0].method]
     _panel(panels[1], "B", f"{ours}\ntrue labels", shown.latent, by_truth)
     further, of = False, "" if shown.test.all() else "test "
-    for panel, letter, found in zip(panels[2:], LETTERS, shown.labellings, strict=False):
+    for panel, letter, run in zip(panels[2:], LETTERS, shown.labellings, strict=False):
         points, mark = shown.latent, letter
-        if found.method == OWN_SPACE:
+        if run.method == OWN_SPACE:
             points, mark = shown.own, ""
-            _panel(panels[9], letter, f"{titles[found.method]}\ntrue labels", points, by_truth)
+            _panel(panels[9], letter, f"{titles[run.method]}\ntrue labels", points, by_truth)
             panel = panels[10]  # noqa: PLW2901
-        if found.clusters is None:
-            _panel(panel, mark, f"{titles[found.method]}\n{found.missing}", None, None)
+        if run.clusters is None:
+            _panel(panel, mark, f"{titles[run.method]}\n{run.missing}", None, None)
             continue
-        shades, more = _cluster_colours(shown.truth, found.clusters, colour)
+        shades, more = _cluster_colours(shown.truth, run.clusters, colour)
         further |= more
-        n = len(set(found.clusters) - {-1})
-        said = f"{of}F {_f(shown, found):.3f}, {n} cluster{'' if n == 1 else 's'}"
-        _panel(panel, mark, f"{titles[found.method]}\n{said}", points, shades)
+        n = len(set(run.clusters) - {-1})
+        said = f"{of}F {run.f:.3f}, {n} cluster{'' if n == 1 else 's'}"
+        _panel(panel, mark, f"{titles[run.method]}\n{said}", points, shades)
     for panel in (panels[1], panels[9]):  # the others show the same points
         panel.set(xlabel=f"{shown.axes} 1", ylabel=f"{shown.axes} 2")
     noisy = any((f.clusters == -1).any() for f in shown.labellings if f.clusters is not None)
@@ -252,14 +148,15 @@ def _panel(
     panel.text(0, 1.035, letter, transform=panel.transAxes, weight="bold", fontsize=12, va="bottom")
     panel.text(left, 1.035, f"{cut(head, 25)}\n{below}", transform=panel.transAxes, fontsize=7.6,
                va="bottom", linespacing=1.15)  # fmt: skip
-    if points is None or np.isnan(points).all():
+    if points is None or colours is None or np.isnan(points).all():
         panel.text(0.5, 0.5, "nothing to show", transform=panel.transAxes, ha="center",
                    color=QUIET)  # fmt: skip
         return
     drawn = np.flatnonzero(~np.isnan(points[:, 0]))
     order = np.random.default_rng(0).permutation(drawn)  # no population hides another
     size = float(np.clip(5_000 / len(order), 0.5, 8))
-    panel.scatter(*points[order].T, s=size, c=colours[order], linewidths=0, rasterized=True)
+    x, y = points[order].T
+    panel.scatter(x, y, s=size, c=colours[order], linewidths=0, rasterized=True)
 
 
 def _legend(
@@ -271,9 +168,6 @@ def _legend(
     entries += [(NOISE, "noise")] if noisy else []
     entries += [(UNSCORED, "no true label")] if (truth == "").any() else []
     panel.axis("off")
-    handles = [
-        Line2D([], [], marker="o", linestyle="", markersize=6, color=c, label=text)
-        for c, text in entries
-    ]
+    handles = [key(text, c, size=6) for c, text in entries]
     panel.legend(handles=handles, loc="center left", bbox_to_anchor=(0.02, 0.5), fontsize=8,
                  handletextpad=0.3, labelspacing=0.55 if len(entries) < 12 else 0.25)  # fmt: skip

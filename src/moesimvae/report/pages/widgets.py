@@ -4,22 +4,20 @@ itables brings DataTables (tables that sort and filter), Bokeh its plots; both a
 page whole, so that it opens without a network.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from importlib.resources import files as package
 from typing import Any
 
-from moesimvae.report import spaces
-
-Block = dict[str, Any]
+from moesimvae.registry import Block
+from moesimvae.report.pages import viewer
+from moesimvae.studies.views import MOST_CELLS
 
 
 def widgets(board: Block, views: Sequence[Block]) -> Block:
     """Values for the template: data as JSON and the libraries as text, safe within a <script>.
 
-    board: from `leaderboard.leaderboard`; views: from `spaces.spaces`. Bokeh comes along only
+    board: from `leaderboard.leaderboard`; views: from `viewer.viewed`. Bokeh comes along only
     where there is something to draw.
     """
     bokeh = package("bokeh") / "server" / "static" / "js" / "bokeh.min.js"
@@ -29,9 +27,9 @@ def widgets(board: Block, views: Sequence[Block]) -> Block:
         "datatables": inside_script(datatables.read_text("utf-8")),
         "script": package("moesimvae.report").joinpath("templates", "page.js").read_text("utf-8"),
         "views": [view | {"json": as_json(view)} for view in views],
-        "plot": as_json(spaces.plot()) if views else "",
+        "plot": as_json(viewer.plot()) if views else "",
         "bokeh": inside_script(bokeh.read_text("utf-8")) if views else "",
-        "most_cells": spaces.MOST_CELLS,
+        "most_cells": MOST_CELLS,
     }
 
 

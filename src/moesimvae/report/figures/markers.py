@@ -1,8 +1,6 @@
 """Median marker expression of each cluster, both axes in hierarchical order."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -10,33 +8,49 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import dendrogram, linkage
 
-from moesimvae.report.populations import MOST
-from moesimvae.report.style import QUIET, WIDTH, cut, styled
-from moesimvae.studies.panels import Panel
-
-
-def medians(panel: Panel, clusters: np.ndarray) -> pd.DataFrame:
-    """Cluster → median of each marker, of the MOST largest clusters; noise (-1) is left out."""
-    sizes = pd.Series(clusters[clusters >= 0]).value_counts()
-    rows = {int(c): np.median(panel.values[clusters == c], axis=0) for c in sizes.index[:MOST]}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=panel.markers).sort_index()
+from moesimvae.evaluation.matching import named_clusters
+from moesimvae.report import style
+from moesimvae.report.figures.clusters import MOST, beyond, matched
+from moesimvae.report.figures.inputs import Part
+from moesimvae.report.style import QUIET, Picture, cut
+from moesimvae.studies.panels import medians, tree
 
 
-@styled
-def heat_map(
+def pictures(part: Part) -> Iterator[Picture]:
+    """Of cytometry panels."""
+    for shown in part.showcases:
+        if shown.panel is None:
+            continue
+        title = f"Markers by cluster: {part.of_run(shown)}"
+        table = medians(shown.panel, shown.clusters, MOST)
+        sizes = pd.Series(shown.clusters).value_counts()
+        noise = " Noise cells are left out." if (shown.clusters == -1).any() else ""
+        highest = ", ".join(f"{c} {row.idxmax()}" for c, row in table.iterrows())
+        yield part.picture(
+            "markers",
+            title,
+            f"{title}. Median arcsinh expression over all cells of each cluster, cells without a "
+            "true label among them; clusters and markers in the order of average linkage. Right: "
+            f"cells of each cluster, the cluster{matched(shown, ' and')}.{noise}{beyond(shown)}",
+            f"Heat map of {len(table)} clusters by {table.shape[1]} markers. Highest marker of "
+            f"each cluster: {highest}.",
+            draw(table, sizes, named_clusters(shown.truth, shown.clusters), title),
+            shown.run,
+        )
+
+
+@style.styled
+def draw(
     table: pd.DataFrame, sizes: pd.Series, names: Mapping[int, tuple[str, bool]], title: str
 ) -> Figure:
-    """table: from `medians`; sizes: cluster → cells; names: from `populations.named_clusters`."""
-    rows, columns = _tree(table.to_numpy()), _tree(table.to_numpy().T)
+    """table: from `medians`; sizes: cluster → cells; names: from `matching.named_clusters`."""
+    rows, columns = tree(table.to_numpy()), tree(table.to_numpy().T)
     table = table.iloc[rows["leaves"], columns["leaves"]]
     n_rows, n_columns = table.shape
     longest = max(len(str(m)) for m in table.columns)
     height = 1.25 + np.clip(4 / n_rows, 0.15, 0.24) * n_rows + 0.065 * min(longest, 24)
-    figure = Figure((WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    figure.suptitle(title, fontsize=10.5)
+    figure = style.sheet(height, title, w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     grid = figure.add_gridspec(
         2, 3, width_ratios=(0.4, max(2.0, min(4.6, 0.19 * n_columns)), 0.75),
         height_ratios=(0.35, height - 1.9),
@@ -63,13 +77,6 @@ def heat_map(
                           label="Median expression (arcsinh)")  # fmt: skip
     bar.outline.set_visible(False)
     return figure
-
-
-def _tree(values: np.ndarray) -> dict:
-    """Average linkage of Euclidean distances, neighbouring leaves as close as they can be."""
-    if len(values) < 3:
-        return {"leaves": list(range(len(values))), "icoord": [], "dcoord": []}
-    return dendrogram(linkage(values, "average", optimal_ordering=True), no_plot=True)
 
 
 def _draw_tree(panel: Axes, tree: dict, where: str, n: int) -> None:

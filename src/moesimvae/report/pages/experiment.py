@@ -1,0 +1,92 @@
+"""One self-contained HTML page for each experiment: it loads nothing, from nowhere."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from moesimvae import closure
+from moesimvae.evaluation import provenance
+from moesimvae.registry import Block
+from moesimvae.report import IN_DETAIL, words
+from moesimvae.report.pages.leaderboard import leaderboard
+from moesimvae.report.pages.pictures import pictures_of
+from moesimvae.report.pages.summary import summary
+from moesimvae.report.pages.widgets import widgets
+from moesimvae.report.tables import dataset, facts, overview, runs, screening, signatures
+from moesimvae.report.tables.html import render
+from moesimvae.report.tables.verdicts import MARKS, checked
+from moesimvae.report.words import Comparison
+
+CITE = (
+    "Kopf A., Fortuin V., Somnath V. R., Claassen M. (2021) Mixture-of-Experts Variational "
+    "Autoencoder for clustering and generating from similarity-based representations on single "
+    "cell data. PLoS Comput. Biol. 17(6): e1009086.",
+    "https://doi.org/10.1371/journal.pcbi.1009086",
+)
+
+
+def page(
+    shown: Comparison,
+    all_runs: pd.DataFrame,
+    statuses: Mapping[str, Block],
+    experiment: Block,
+    methods: dict[str, Block],
+    figures: Sequence[str | Path],
+    views: Sequence[Block] = (),
+    remark: str = "",
+    signature: pd.DataFrame | None = None,
+    screened: pd.DataFrame | None = None,
+    checks: pd.DataFrame | None = None,
+) -> str:
+    """The report of one experiment as HTML.
+
+    all_runs: contract 4's table; statuses: path of each run, relative to the results folder → its
+    status.json; figures: folders written by `style.write`; views: from `viewer.viewed`;
+    remark: on the published numbers, as for `overview.overviews`; signature: from
+    `signature.table`; screened: from `selection.screening`, whose variants stand in
+    experiment["variants"]; checks: from `quality.check`. Of many data sets only the first
+    IN_DETAIL have a section and their runs listed, of the others those that did not finish. Links
+    to run folders and to the table's other formats are relative to results/<experiment>/.
+    """
+    machine = words.machine_of(s["machine"] for s in statuses.values() if s.get("machine"))
+    own, variants = shown.own, experiment.get("variants", {})
+    methods = methods | variants
+    paths = {run for listed in own["runs"] for run in listed.split()}
+    mine = all_runs[all_runs["run"].isin(paths) | all_runs["method"].isin(variants)]
+    used = [m for m in methods if m in set(own["method"])]
+    listed = runs.run_tables(shown, all_runs, statuses)
+    return render(
+        "report.html.j2",
+        **widgets(leaderboard([("", "", shown)], shown.metrics), views),
+        experiment=experiment,
+        summary=summary(shown, screened),
+        best=facts.best_table(shown),
+        overviews=overview.overviews(shown, remark),
+        parts=dataset.sections(shown, machine, remark),
+        signature=()
+        if signature is None
+        else signatures.signature_sections(signature, shown.datasets),
+        screening=() if screened is None else screening.screening_tables(screened, methods, shown),
+        figures=pictures_of(figures, Path(figures[0]).parent),
+        published=facts.published_table(shown),
+        metrics={m: shown.metrics[m] for m in dict.fromkeys(own["metric"])},
+        datasets=shown.datasets,
+        methods=facts.methods_table({m: methods[m] for m in used}),
+        records=listed,
+        unfinished=runs.unfinished(mine, listed, methods, list(shown.datasets)),
+        n_runs=len(mine),
+        environments=provenance.environments(statuses)[0],
+        machine_of=words.machine_of,
+        checks=None if checks is None else checked(experiment["name"], checks),
+        marks=MARKS,
+        cite=CITE,
+        code_sha256=closure.code_sha256(closure.PACKAGE.rglob("*.py")),
+        in_detail=IN_DETAIL,
+        range_of=range_of,
+    )
+
+
+def range_of(metric: Block) -> str:
+    low, high = metric["range"]
+    return f"{low} to {'no limit' if high is None or high == float('inf') else high}"

@@ -1,0 +1,318 @@
+"""The verdicts on the paper's numbers, and the checks of experiments, as tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pandas as pd
+
+from moesimvae.evaluation import quality, verdicts
+from moesimvae.nouns import Run
+from moesimvae.registry import Block
+from moesimvae.report import words
+from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown, plain
+
+TABLES = {
+    "table1": "Table 1: MNIST",
+    "table2": "Table 2: mouse organs",
+    "table3": "Table 3: mass cytometry",
+    "text": "Text, captions and supplement",
+}
+SIGNS = {
+    verdicts.REPRODUCED: "✓",
+    verdicts.NOISE: "≈",
+    verdicts.DIFFERENT: "✗",
+    verdicts.NOT_COMPARABLE: "≠",
+    verdicts.NOT_RUN: "–",
+}
+MEANING = {
+    verdicts.REPRODUCED: "our mean is within the tolerance of the published value",
+    verdicts.NOISE: f"it is not, but the 95 % intervals of both overlap (ours from "
+    f"{verdicts.MIN_SEEDS} seeds on): these runs cannot tell them apart, which confirms nothing",
+    verdicts.DIFFERENT: "everything else; an arrow says whether ours is better (▲) or worse (▼)",
+    verdicts.NOT_COMPARABLE: "other cells (a subset, simulated) or another definition",
+    verdicts.NOT_RUN: "no implementation of the method here, no runs yet, or all runs failed",
+}
+ARROWS = {"better": "▲ better", "worse": "▼ worse", "above": "▲ above", "below": "▼ below"}
+INTERVALS = (
+    "Intervals are Student's 95 % intervals of our mean over seeds; where the published value is "
+    "known to be a single run, noise is judged by the wider interval of one further run."
+)
+MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
+
+
+def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
+    """A verdict as it is printed: every field a string, and the runs a list."""
+    published = words.large(row["published"])
+    if row["published_sd"] > 0:  # not for NaN
+        published += f" ± {row['published_sd']:g}"
+    if pd.notna(row["published_n"]):
+        published += f" (n = {row['published_n']})"
+    metric = words.metric_title(row["metric"], metrics)
+    judged = row["verdict"] in verdicts.VERDICTS[:3]
+    return {
+        **{key: row[key] for key in ("table", "dataset", "definition", "source", "verdict")},
+        **{key: row[key] for key in ("reason", "role", "method", "ran_on", "split")},
+        "name": row["published_method"],
+        "here": _here(row),
+        "metric": metric,
+        "published": published,
+        "mean": ours(row["mean"], row),
+        "interval": " to ".join(filter(None, (ours(row[end], row) for end in ("low", "high")))),
+        "n": _count(row),
+        "tolerance": _tolerance(row["tolerance"]) if judged else "",
+        "tolerance_reason": row["tolerance_reason"],
+        "sign": SIGNS[row["verdict"]],
+        "arrow": ARROWS.get(row["direction"], "") if row["verdict"] == verdicts.DIFFERENT else "",
+        "runs": row["runs"].split(),
+        "beyond": row["role"] == verdicts.BEYOND,
+    }
+
+
+def _tolerance(value: float) -> str:
+    return f"± {words.large(value)}" if value else "exact"
+
+
+def _here(row: Block) -> str:
+    """What stands for the published method, where its name does not say it."""
+    if row["role"] == verdicts.BEYOND:
+        return f"{row['title']}, beyond the paper"
+    return row["title"] if row["title"] != row["published_method"] else ""
+
+
+def ours(value: float, row: Block) -> str:
+    """A value of ours: three digits where the published one is a share, else as that is printed."""
+    if pd.isna(value):
+        return ""
+    if abs(row["published"]) < 1:
+        return f"{value:.3f}".replace("-", "−")
+    return words.large(value, 2)
+
+
+def _count(row: Block) -> str:
+    n, planned = int(row["n"]), row["n_planned"]
+    return words.of_planned(n, n if pd.isna(planned) else planned) if n else ""
+
+
+@dataclass
+class Group:
+    """One table of the paper: numbers that stand beside one of ours, and those without one."""
+
+    key: str
+    heading: str
+    shown: list[Block]
+    missing: list[Block]
+
+    def table(self, up: str = "../") -> Table:
+        """One row for each number beside ours; up: from the page to the results folder."""
+        heads = ("Method", "Data set", "Metric", "Published", "Ours", "n", "Tolerance", "Verdict",
+                 "Why", "Runs by seed")  # fmt: skip
+        rows = [_web_row(row, up) for row in self.shown]
+        return plain(f"verdicts, {self.heading}", heads, rows, range(3, 7))
+
+    @property
+    def without_ours(self) -> Table:
+        heads = ("Method", "Data set", "Metric", "Published", "Why")
+        rows = [
+            (row["name"], row["dataset"], Cell(row["metric"], hint=row["definition"]),
+             row["published"], Cell(row["reason"], kind="why"))
+            for row in self.missing
+        ]  # fmt: skip
+        return plain(f"not run here, {self.heading}", heads, rows, (3,))
+
+
+def _web_row(row: Block, up: str) -> Row:
+    ran_on = f"run on {row['ran_on']}" if row["ran_on"] not in ("", row["dataset"]) else ""
+    cells = f"{row['split']} cells" if row["split"] not in ("", "all") else ""
+    runs = [
+        Cell(str(Run.of(run).seed), href=f"{up}{quote(run)}/status.json", hidden=f", {run}")
+        for run in row["runs"]
+    ]
+    return Row(
+        row["name"],
+        (
+            Cell(row["dataset"], more=tuple(Cell(below=t) for t in (ran_on, cells) if t)),
+            Cell(row["metric"], hint=row["definition"]),
+            Cell(row["published"]),
+            Cell(row["mean"], row["interval"]),
+            Cell(row["n"]),
+            Cell(row["tolerance"], hint=row["tolerance_reason"] if row["tolerance"] else ""),
+            Cell(f"{row['sign']} {row['verdict']}", row["arrow"],
+                 kind=f"verdict {row['verdict'].replace(' ', '-')}"),
+            Cell(row["reason"], kind="why"),
+            Cell(more=tuple(runs), kind="seeds"),
+        ),
+        kind="beyond" if row["beyond"] else "",
+        head=Cell(row["name"], f"here {row['here']}" if row["here"] else ""),
+    )  # fmt: skip
+
+
+def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Group]:
+    """For each table of the paper its numbers; table: from `verdicts.verdicts`."""
+    made = []
+    for name, part in table.groupby("table", sort=False):
+        group = Group(str(name), TABLES.get(str(name), str(name)), [], [])
+        for row in part.to_dict("records"):
+            shown = row["verdict"] != verdicts.NOT_RUN and row["role"] != verdicts.SETTING
+            (group.shown if shown else group.missing).append(_row(row, metrics))
+        made.append(group)
+    return made
+
+
+def headline(table: pd.DataFrame) -> str:
+    """How many of the paper's numbers have which verdict, in a sentence."""
+    counted = verdicts.summary(table).sum()
+    verdict_counts = [f"{counted[v]} {v}" for v in verdicts.VERDICTS]
+    return f"Of {counted['results']} printed results: {', '.join(verdict_counts)}."
+
+
+def counts(table: pd.DataFrame, signs: bool = True) -> Table:
+    """How many numbers of each table of the paper have which verdict."""
+    names = [f"{SIGNS[v]} {v}" if signs else v for v in verdicts.VERDICTS]
+    heads = ("Where it is printed" if signs else "", *names, "results")
+    rows = [
+        (TABLES.get(str(name), str(name)), *(row[v] for v in (*verdicts.VERDICTS, "results")))
+        for name, row in verdicts.summary(table).iterrows()
+    ]
+    return plain("verdicts by table of the paper", heads, rows, range(1, len(heads)))
+
+
+@dataclass
+class Checked:
+    """What of an experiment's checks fired, what is green, and what was not checked."""
+
+    experiment: str
+    level: str
+    wrong: list[Block]
+    right: list[str]
+    unchecked: list[str]
+
+    @property
+    def table(self) -> Table:
+        heads = ("Check", "Level", "Data set", "Method", "Found", "Rule")
+        rows = [
+            (row["check"], Cell(_level(row["level"]), kind=row["level"]), row["dataset"],
+             row["method"], *(Cell(row[key], kind="text") for key in ("found", "rule")))
+            for row in self.wrong
+        ]  # fmt: skip
+        return plain(f"quality of {self.experiment}", heads, rows)
+
+
+def checked(experiment: str, part: pd.DataFrame) -> Checked:
+    """part: from `quality.check`."""
+    rows = part.where(part.notna(), "").to_dict("records")
+    by_level = {level: [r for r in rows if r["level"] == level] for level in quality.LEVELS}
+    return Checked(
+        experiment,
+        quality.overall(part),
+        [row for row in rows if row["level"] in (quality.RED, quality.AMBER)],
+        [row["check"] for row in by_level[quality.GREEN]],
+        [row["check"] for row in by_level[quality.UNCHECKED]],
+    )
+
+
+def _level(level: str) -> str:
+    return f"{MARKS[level]} {level}"
+
+
+# --- Markdown and LaTeX -------------------------------------------------------------------------
+
+
+def to_markdown(
+    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
+) -> str:
+    """Tables with one row for each number, what decided, and a link to the folder of its runs.
+
+    checks: experiment → table of `quality.check`.
+    """
+    lines = ["# Verdicts on the paper's numbers", "", headline(table), ""]
+    lines += [f"- {SIGNS[v]} **{v}**: {MEANING[v]}" for v in verdicts.VERDICTS]
+    lines += ["", INTERVALS, "", *markdown.lines(counts(table, signs=False))]
+    heads = ("Method", "Data set", "Metric", "Published", "Ours", "95 %", "n", "Tolerance",
+             "Verdict", "Why", "Runs")  # fmt: skip
+    for part in groups(table, metrics):
+        lines += ["", f"## {part.heading}", ""]
+        if part.shown:
+            rows = [_markdown_row(row) for row in part.shown]
+            lines += markdown.lines(plain("", heads, rows, range(3, 8)))
+        if part.missing:
+            lines += ["", "Not run here, or no result:", ""]
+            lines += [f"- {text}" for text in _missing(part.missing)]
+    if checks:
+        lines += ["", "## Quality control", ""]
+        for name, some in checks.items():
+            lines += [quality_markdown(name, some, level=3)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_row(row: Block) -> Row:
+    runs = [Run.of(run) for run in row["runs"]]
+    folder = runs[0].path.removesuffix(f"/seed{runs[0].seed}") if runs else ""
+    other = row["ran_on"] not in ("", row["dataset"])
+    texts = (
+        f"{row['dataset']}; run on {row['ran_on']}" if other else row["dataset"],
+        *(row[key] for key in ("metric", "published", "mean", "interval", "n", "tolerance")),
+        " ".join(filter(None, [row["sign"], row["verdict"], row["arrow"]])),
+        row["reason"],
+    )
+    link = Cell("runs", href=f"../{folder}") if folder else Cell()
+    return Row(_name(row), (*map(Cell, texts), link), kind="beyond" if row["beyond"] else "")
+
+
+def _missing(rows: list[Block]) -> list[str]:
+    """Numbers that are not run here, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        what = f"{row['name']}, {row['metric']} on {row['dataset']}: {row['published']}"
+        by_reason.setdefault(row["reason"], []).append(what)
+    return [f"{reason} {'; '.join(whats)}." for reason, whats in by_reason.items()]
+
+
+def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
+    """The checks of one experiment: the verdict over all, what fired, and what did not."""
+    checks = checked(name, part)
+    lines = [f"{'#' * level} Quality control of {name}: {_level(checks.level)}", ""]
+    if checks.wrong:
+        keys = ("check", "dataset", "method", "found", "rule")
+        heads = ("Level", *(head.replace("Dataset", "Data set") for head in map(str.title, keys)))
+        rows = [(_level(row["level"]), *(row[key] for key in keys)) for row in checks.wrong]
+        lines += [*markdown.lines(plain("", heads, rows)), ""]
+    lines.append(f"Green: {', '.join(checks.right) or 'nothing'}.")
+    if checks.unchecked:
+        lines.append(f"Not checked: {', '.join(checks.unchecked)}.")
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
+    r"""One `longtable` for each table of the paper that was run, what was not in its caption.
+
+    Needs `\usepackage{array,booktabs,longtable}`; labels are `tab:verdict-<table>`.
+    """
+    columns = r"*{4}{>{\raggedright}p{2cm}}rr>{\raggedright\arraybackslash}p{1.6cm}"
+    parts = [
+        latex.long(_in_print(part), f"verdict-{part.key}", columns)
+        for part in groups(table, metrics)
+        if part.shown
+    ]
+    return "\n".join(["% \\usepackage{array,booktabs,longtable}", *parts])
+
+
+def _in_print(part: Group) -> Table:
+    """A table of the paper, by the data sets that it was run on."""
+    caption = f"{part.heading}: verdicts on its printed numbers. {INTERVALS}"
+    if part.missing:
+        names = ", ".join(dict.fromkeys(row["name"] for row in part.missing))
+        caption += f" Not run here, or no result: {len(part.missing)} ({names})."
+    by_dataset: dict[str, list[Row]] = {}
+    for row in sorted(part.shown, key=lambda row: row["ran_on"] or row["dataset"]):
+        own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]
+        verdict = " ".join(filter(None, [row["verdict"], row["arrow"][2:]]))
+        cells = (row["metric"], row["published"], own, row["n"], row["tolerance"], verdict)
+        where = row["ran_on"] or row["dataset"]
+        by_dataset.setdefault(where, []).append(Row(_name(row), tuple(map(Cell, cells))))
+    heads = ("Metric", "Published", "Ours", "n", "Tolerance", "Verdict")
+    return Table("", "", caption, [Column(Cell(h)) for h in heads], list(by_dataset.items()))
+
+
+def _name(row: Block) -> str:
+    return f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
