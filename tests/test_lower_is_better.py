@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from moesimvae.evaluation import comparison, statistics, verdicts
+from moesimvae.evaluation.comparison import best_first
 from moesimvae.evaluation.selection import select
-from moesimvae.report.significance import pictures
-from moesimvae.report.tables.sections import best_first
+from moesimvae.report.figures.differences import pictures
 
 ERROR = {"error": {"title": "Error", "better": "lower", "range": [0, 1]}}
 MEANS = {"worst": 0.7, "best": 0.1, "middle": 0.4}

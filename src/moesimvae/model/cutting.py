@@ -7,12 +7,11 @@ several are tried, and the one whose groups are the purest neighbourhoods is tak
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist, squareform
-from threadpoolctl import threadpool_limits
+
+from moesimvae.model.graphs import by_modularity, seek_groups
 
 # of groups that are together at every resolution, so that they are still told apart by distance
 LEAST_APART = 0.05
@@ -24,8 +23,6 @@ TREES = {
     "sizes": (0.75, 2),
     "Ward": (1.0, 0),
 }
-# Gaussians are fitted to at most so many cells and components
-GAUSSIAN_CELLS, GAUSSIAN_COMPONENTS, GAUSSIAN_ROUNDS = 10_000, 20, 50
 
 
 def agglomerate(
@@ -108,38 +105,38 @@ def cut(
     points: np.ndarray,
     fine: np.ndarray,
     partitions: np.ndarray,
+    weights: np.ndarray,
     n_groups: int,
     seed: int,
     *,
     chosen: np.ndarray,
     neighbours: np.ndarray,
-    gaussian: bool,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Exactly `n_groups` groups of the cells, once for each repeat, and the purity of each way.
 
     points: (n_cells, n_dimensions); fine: (n_cells, repeats) fine communities; partitions:
-    (repeats, n_fine, n_resolutions) groups of them by modularity; chosen, neighbours: as in
-    `purity`; gaussian: whether a mixture of Gaussians may start from the trees' groups.
+    (repeats, n_fine, n_resolutions) groups of them by modularity; weights: (repeats, n_fine,
+    n_fine) of the edges between them; chosen, neighbours: as in
+    `purity`.
 
-    The purity of a way is its mean over the repeats; all repeats are cut in the way of the
-    largest. Returns (n_cells, repeats) numbers from 0, and way → purity, the best first.
+    The purity of a way is its mean over the repeats; all repeats are cut in one way: the first in
+    the order of TREES, modularity, whose purity is within a standard error of the
+    largest. Returns (n_cells, repeats) numbers from 0, and way → purity, the one taken first.
     """
     ways: dict[str, list[np.ndarray]] = {}
-    for communities, partition in zip(fine.T, partitions, strict=True):
+    for communities, partition, edges in zip(fine.T, partitions, weights, strict=True):
         found = _cut_once(points, communities, partition, n_groups)
-        if gaussian:
-            for start in ("balanced", "Ward"):
-                labels = gaussian_mixture(points, found[start], n_groups, seed)
-                found[f"Gaussian mixture from {start}"] = labels
+        found["modularity"] = _by_resolution(communities, edges, n_groups, seed, found)
         for way, labels in found.items():
             ways.setdefault(way, []).append(labels)
     purities = {
         way: float(np.mean([purity(labels, chosen, neighbours) for labels in repeats]))
         for way, repeats in ways.items()
     }
-    purities = dict(sorted(purities.items(), key=lambda item: -item[1]))
-    best = next(iter(purities))
-    return np.column_stack(ways[best]), purities
+    most = max(purities.values())
+    by_chance = np.sqrt(max(most * (1 - most), 0) / len(chosen))
+    taken = next(way for way, value in purities.items() if value >= most - by_chance)
+    return np.column_stack(ways[taken]), {taken: purities[taken]} | purities
 
 
 def _cut_once(
@@ -159,46 +156,21 @@ def _cut_once(
     }
 
 
-def gaussian_mixture(
-    points: np.ndarray, labels: np.ndarray, n_groups: int, seed: int
+def _by_resolution(
+    communities: np.ndarray,
+    edges: np.ndarray,
+    n_groups: int,
+    seed: int,
+    instead: dict[str, np.ndarray],
 ) -> np.ndarray:
-    """Labels (n_cells,) by a mixture of Gaussians of full covariance that starts from `labels`.
-
-    Covariances at the start are drawn towards that of all cells where a group has few.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    points = points[:, :GAUSSIAN_COMPONENTS].astype(np.float64)
-    n_cells, n_dimensions = points.shape
-    some = np.arange(n_cells)
-    if n_cells > GAUSSIAN_CELLS:
-        random = np.random.default_rng(seed)
-        some = np.sort(random.choice(n_cells, GAUSSIAN_CELLS, replace=False))
-    everywhere = np.cov(points.T).reshape(n_dimensions, n_dimensions)
-    smallest = 1e-4 * max(np.trace(everywhere) / n_dimensions, 1e-12)
-    means, precisions = [], []
-    for k in range(n_groups):
-        own = points[labels == k]
-        weight = len(own) / (len(own) + 2 * n_dimensions)
-        within = np.cov(own.T, bias=True) if len(own) > 1 else 0
-        covariance = weight * within + (1 - weight) * 0.3 * everywhere
-        precisions.append(np.linalg.inv(covariance + smallest * np.eye(n_dimensions)))
-        means.append(own.mean(axis=0))
-    mixture = GaussianMixture(
-        n_groups,
-        reg_covar=smallest,
-        max_iter=GAUSSIAN_ROUNDS,
-        init_params="random",  # not used, but k-means would be computed
-        random_state=seed % 2**32,
-        weights_init=np.bincount(labels, minlength=n_groups) / n_cells,
-        means_init=np.array(means),
-        precisions_init=np.array(precisions),
-    )
-    # one thread: labels must not depend on their number, and it is as quick
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a start is all that is wanted
-        return mixture.fit(points[some]).predict(points)
+    """Groups by modularity at the resolution that gives `n_groups`; `instead` where none does."""
+    n_fine = int(communities.max()) + 1
+    edges = edges[:n_fine, :n_fine]
+    groups, _ = seek_groups(lambda r: by_modularity(edges, [r], seed)[:, 0], n_groups)
+    groups = np.unique(groups, return_inverse=True)[1]
+    if groups.max() + 1 != n_groups:
+        return instead["balanced"]
+    return groups[communities]
 
 
 def align(labels: np.ndarray, reference: np.ndarray, n_groups: int) -> np.ndarray:

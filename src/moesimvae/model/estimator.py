@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from moesimvae.model.generation import code_gaussians, root
 from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
 from moesimvae.model.presets import PRESETS
+from moesimvae.model.similarity import parse
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
 
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
@@ -73,9 +75,13 @@ class MoESimVAE(
     warm_up: share of the first phase over which all weights but that of the similarity grow from
         0: at full weight from the start, DEPICT draws all cells into one cluster.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
-    steps: batches in all; batch_size: cells in each.
+    steps: batches in all, or the most of them; batch_size: cells in each.
     learning_rate, adam_betas: of Adam. schedule: "cosine" lets the rate fall to 0 in each phase,
-        "constant" leaves it.
+        "constant" leaves it, "settled" leaves it until nothing changes any more, lets it fall to 0
+        within a third of the steps taken, and ends. "auto" is "settled" for "communities", whose
+        groups are learned in some hundred steps, else "cosine".
+    max_seconds: of training, after which a fit with the schedule "settled" ends, too; the result
+        then depends on how fast the machine is.
     precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
         "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
     standardise: let the encoder see features centred and of unit mean spread.
@@ -126,7 +132,8 @@ class MoESimVAE(
         steps: int = 5000,
         batch_size: int = 512,
         learning_rate: float = 3e-3,
-        schedule: str = "cosine",
+        schedule: str = "auto",
+        max_seconds: float | None = None,
         adam_betas: Sequence[float] = (0.9, 0.999),
         precision: str = "float32",
         standardise: bool = True,
@@ -163,6 +170,7 @@ class MoESimVAE(
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.max_seconds = max_seconds
         self.adam_betas = adam_betas
         self.precision = precision
         self.standardise = standardise
@@ -260,7 +268,12 @@ class MoESimVAE(
         }
         if self.similarity == "auto":
             chosen["similarity"] = "umap_knn" if self.images_ else "communities"
-        return Settings.of(self.get_params(deep=False) | chosen)
+        settings = Settings.of(self.get_params(deep=False) | chosen)
+        if settings.schedule == "auto":
+            kind = parse(settings.similarity)[0]
+            schedule = "settled" if kind == "communities" else "cosine"
+            settings = replace(settings, schedule=schedule)
+        return settings
 
     def _set_clusters(self, matrix: cells.Matrix) -> None:
         self.embedding_, self.probabilities_ = self._encode(matrix)

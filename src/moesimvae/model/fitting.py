@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -19,12 +20,22 @@ from torch import Tensor
 from moesimvae.model import cells, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import Module, PaperObjective, ReleasedObjective, Weights
-from moesimvae.model.training import Accumulated, Training, adam, encode_in_batches
+from moesimvae.model.training import (
+    RECORD_EVERY,
+    Accumulated,
+    Training,
+    adam,
+    encode_in_batches,
+)
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
-CHECKPOINT_VERSION = 2  # raise it with every change of what a checkpoint holds
+CHECKPOINT_VERSION = 3  # raise it with every change of what a checkpoint holds
 # steps after which the released program falls back to the best weights so far
 BACK_TO_THE_BEST = 1000
+# of the schedule "settled": steps that the warm-up is a share of; cells whose clusters are
+# watched; what the similarity's loss must fall to to be falling; share of cells that stay
+EXPECTED_STEPS = 500
+WATCHED_CELLS, NO_LONGER_FALLS, KEPT = 2000, 0.95, 0.95
 # cells from which the encoder learns how features are centred and spread
 STANDARDISED_BY = 4096
 
@@ -54,6 +65,7 @@ class Settings:
     batch_size: int
     learning_rate: float
     schedule: str
+    max_seconds: float | None
     adam_betas: Sequence[float]
     bfloat16: bool
     standardise: bool
@@ -88,17 +100,20 @@ class Fitted:
     """What a fit leaves besides the networks' weights.
 
     history: term → its weighted mean in each record, and "step"; similarity_facts: of each
-    phase's similarity; seconds: spent on "similarity" and on "training".
+    phase's similarity; ended: why each phase's training did; seconds: spent on "similarity" and
+    on "training".
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
     similarity_facts: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"similarity": 0.0, "training": 0.0})
 
     def facts(self) -> dict[str, Any]:
         """What is told of a fit's course, JSON-able; seconds to hundredths."""
         seconds = {f"seconds_{part}": round(value, 2) for part, value in self.seconds.items()}
-        return {"similarity": self.similarity_facts} | seconds
+        steps = int(self.history["step"][-1])
+        return {"similarity": self.similarity_facts, "steps": steps, "ended": self.ended} | seconds
 
 
 class Fit:
@@ -160,6 +175,7 @@ class Fit:
                 self._make_objective(similar), self._name_phase(), self._make_saver(training)
             )
             module.encoder.in_bfloat16 = False
+            self.fitted.ended.append(training.ended)
         self._add_to_history(history)
 
     @contextmanager
@@ -241,6 +257,7 @@ class Fit:
     def _make_training(self, sampling: np.ndarray | None) -> Training:
         settings, experts = self.settings, self.module.experts
         first, second = settings.adam_betas
+        seconds = settings.max_seconds
         return Training(
             [p for n, p in self.module.named_parameters() if not n.startswith("experts.")],
             len(self._find_known()) if self._has_known_experts() else self.n_cells,
@@ -253,7 +270,41 @@ class Fit:
             accumulated=[Accumulated(experts.parameters(), experts.every, experts.rate)],
             sampling=sampling,
             best_every=BACK_TO_THE_BEST if settings.objective == "released" else None,
+            settled=self._make_settled(),
+            max_seconds=None if seconds is None else seconds / self.n_phases,
         )
+
+    def _make_settled(self) -> Callable[[dict[str, float]], bool]:
+        """A function of a record's means: whether nothing changes any more, seen without labels.
+
+        That is, the similarity's loss in the last records is no less, by a twentieth, than in
+        those before, and nearly all of a fixed sample of cells keep their clusters.
+        """
+        random = np.random.default_rng(self.settings.seed)
+        some = np.arange(self.n_cells)
+        if self.n_cells > WATCHED_CELLS:
+            some = np.sort(random.choice(self.n_cells, WATCHED_CELLS, replace=False))
+        index = torch.from_numpy(some).to(self.device)
+        losses: list[float] = []
+        before = torch.full((len(some),), -1, device=self.device)
+        warm_up = self._make_weights().warm_up
+
+        def settled(means: dict[str, float]) -> bool:
+            nonlocal before
+            losses.append(means["similarity"])
+            clusters = self._watch(index)
+            kept = float((clusters == before).float().mean())
+            before = clusters
+            if len(losses) < max(4, math.ceil(warm_up / RECORD_EVERY) + 2):
+                return False
+            last, earlier = sum(losses[-2:]), sum(losses[-4:-2])
+            return last >= NO_LONGER_FALLS * earlier and kept >= KEPT
+
+        return settled
+
+    @torch.no_grad()
+    def _watch(self, index: Tensor) -> Tensor:
+        return self.module.gate(self.module.encoder(self.data.rows(index)).mean).argmax(1)
 
     def _make_objective(
         self, similar: similarity.Similarity | None
@@ -277,7 +328,7 @@ class Fit:
             kl=settings.kl_weight,
             similarity=settings.similarity_weight,
             depict=settings.depict_weight,
-            warm_up=settings.warm_up * self._count_steps() if self.phase == 0 else 0,
+            warm_up=settings.warm_up * self._count_expected() if self.phase == 0 else 0,
         )
 
     def _make_augmentation(self) -> Callable[[Tensor], Tensor] | None:
@@ -290,6 +341,11 @@ class Fit:
         """The steps in even parts; the first phase takes what does not divide."""
         part, rest = divmod(self.settings.steps, self.n_phases)
         return part + (rest if self.phase == 0 else 0)
+
+    def _count_expected(self) -> int:
+        """Steps that the phase is expected to take."""
+        steps = self._count_steps()
+        return min(steps, EXPECTED_STEPS) if self.settings.schedule == "settled" else steps
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import igraph
@@ -19,6 +19,7 @@ BLOCK = 5_000  # cells whose shared neighbours are counted at once
 # of modularity: high enough for communities far smaller than any population of interest,
 # yet some hundred cells each where there are many
 FINE = 50.0
+LOWEST_RESOLUTION, HIGHEST_RESOLUTION = 1e-3, 1e3  # that `seek_groups` tries
 COINCIDING = 1e-3  # of the values' standard deviation, far less than between cells that differ
 # spreading of known groups ends when no cell's shares change by more, relative to the largest
 SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
@@ -145,6 +146,22 @@ def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray
     return np.asarray(found.membership), float(found.q)
 
 
+def leiden(graph: csr_matrix, resolution: float, seed: int) -> np.ndarray:
+    """Communities of large modularity by the Leiden algorithm (Traag et al. 2019): (n_cells,).
+
+    graph: symmetric weights; a larger resolution gives more communities.
+    """
+    drawn, weights = as_igraph(graph)
+    with igraph_draws_from(seed):
+        found = drawn.community_leiden(
+            objective_function="modularity",
+            weights=weights.tolist(),
+            resolution=resolution,
+            n_iterations=4,
+        )
+    return np.asarray(found.membership)
+
+
 def potts(
     weights: np.ndarray | csr_matrix, masses: np.ndarray, resolution: float, seed: int
 ) -> np.ndarray:
@@ -171,22 +188,53 @@ def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
     return louvain(graph, FINE, seed)[0].astype(np.int32)
 
 
-def by_modularity(
-    graph: csr_matrix, fine: np.ndarray, resolutions: Sequence[float] | np.ndarray, seed: int
-) -> np.ndarray:
-    """Fine communities joined to groups of large modularity: (n_fine, len(resolutions)) numbers.
+def between(graph: csr_matrix, fine: np.ndarray) -> np.ndarray:
+    """Sums of the edges' weights between fine communities, (n_fine, n_fine) float32, each twice.
 
     graph: the cells' symmetric weights; fine: (n_cells,) from `fine_communities`.
     """
     n_cells = len(fine)
     member = csr_matrix((np.ones(n_cells), fine, np.arange(n_cells + 1)))
-    between = (member.T @ graph @ member).tocsr()
-    degree = np.bincount(fine, np.asarray(graph.sum(axis=1)).ravel())
+    return (member.T @ graph @ member).toarray().astype(np.float32)
+
+
+def by_modularity(
+    weights: np.ndarray, resolutions: Sequence[float] | np.ndarray, seed: int
+) -> np.ndarray:
+    """Fine communities joined to groups of large modularity: (n_fine, len(resolutions)) numbers.
+
+    weights: (n_fine, n_fine) from `between`. No graph of the cells is needed any more.
+    """
     # an isolated cell has no edge; a mass of 0 would leave it to chance
-    degree = np.maximum(degree, 1e-9)
+    degree = np.maximum(weights.sum(axis=1, dtype=np.float64), 1e-9)
     return np.column_stack(
-        [potts(between, degree, resolution / degree.sum(), seed) for resolution in resolutions]
+        [potts(weights, degree, resolution / degree.sum(), seed) for resolution in resolutions]
     )
+
+
+def seek_groups(
+    groups_at: Callable[[float], np.ndarray], n_groups: int, rounds: int = 20
+) -> tuple[np.ndarray, float]:
+    """The groups whose number comes nearest to `n_groups`, and the resolution that gives them.
+
+    groups_at: resolution → numbers of groups; a larger resolution gives more. It is sought by
+    halving an interval of its logarithm. Of equally near numbers the first found is taken.
+    """
+    low, high = np.log(LOWEST_RESOLUTION), np.log(HIGHEST_RESOLUTION)
+    best, chosen, off = np.empty(0), 0.0, np.inf
+    for _ in range(rounds):
+        resolution = float(np.exp((low + high) / 2))
+        found = groups_at(resolution)
+        number = len(np.unique(found))
+        if abs(number - n_groups) < off:
+            best, chosen, off = found, resolution, abs(number - n_groups)
+        if number == n_groups:
+            break
+        if number < n_groups:
+            low = np.log(resolution)
+        else:
+            high = np.log(resolution)
+    return best, chosen
 
 
 def together(groups: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from moesimvae.errors import UserError
 from moesimvae.model.networks import ACTIVATIONS
 from moesimvae.model.similarity import parse
+from moesimvae.model.training import SCHEDULES
 
 
 class Allowed(NamedTuple):
@@ -106,7 +107,8 @@ ALLOWED: dict[str, Allowed] = {
     "steps": whole(1),
     "batch_size": whole(2),
     "learning_rate": Allowed("a number above 0", lambda v: _is_finite(v) and v > 0),
-    "schedule": one_of("cosine", "constant"),
+    "schedule": one_of("auto", *SCHEDULES),
+    "max_seconds": or_none(Allowed("a number above 0", lambda v: _is_finite(v) and v > 0)),
     "adam_betas": several("two numbers from 0 to below 1", SHARE, 2, 2),
     "precision": one_of("auto", "float32", "bfloat16"),
     "standardise": FLAG,

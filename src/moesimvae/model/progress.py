@@ -19,7 +19,9 @@ class Progress:
         self.next_line = done + (steps - done) / LOG_LINES
         self.bar = tqdm(total=steps, initial=done, desc=name, disable=not (name and self.terminal))
 
-    def show(self, step: int, means: dict[str, float]) -> None:
+    def show(self, step: int, means: dict[str, float], steps: int) -> None:
+        """steps: in all; fewer than at the start where a training ends early."""
+        self.steps = self.bar.total = steps
         text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         self.bar.update(step - self.bar.n)
         self.bar.set_postfix_str(text)

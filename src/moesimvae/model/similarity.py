@@ -26,6 +26,7 @@ from moesimvae.errors import UserError
 from moesimvae.model import cutting
 from moesimvae.model.graphs import (
     apart,
+    between,
     by_modularity,
     fine_communities,
     graph_of,
@@ -393,11 +394,11 @@ def group(
         part,
         arrays["fine"],
         arrays["groups"][:, :, :N_RESOLUTIONS],
+        arrays["weights"],
         n_clusters,
         seed,
         chosen=arrays["purity_cells"],
         neighbours=arrays["purity_neighbours"],
-        gaussian=points is not cells,
     )
     labels = labels.astype(np.int16)
     if chosen is not None:
@@ -500,7 +501,8 @@ def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     """Of the landmarks, or of all cells where these are few enough:
 
     fine: (n_cells, repeats) int16; groups: (repeats, n_fine, n_resolutions) int16, those of the
-    parameters first; voters: (n_others, VOTERS) landmarks nearest to each other cell, the nearest
+    parameters first; weights: (repeats, n_fine, n_fine), from `between`;
+    voters: (n_others, VOTERS) landmarks nearest to each other cell, the nearest
     first; purity_cells, purity_neighbours: as in `cutting.purity`.
     """
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
@@ -522,20 +524,23 @@ def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     step = resolutions[1] / resolutions[0]
     while resolutions[-1] * step <= ESTIMATED_UP_TO * step**0.5:
         resolutions = np.append(resolutions, resolutions[-1] * step)
-    found, groups = [], []
+    found, weights, groups = [], [], []
     for repeat in range(parameters.repeats):
         own_seed = seed * parameters.repeats + repeat
         communities = fine_communities(graph, own_seed)
         found.append(communities)
-        groups.append(by_modularity(graph, communities, resolutions, own_seed))
+        weights.append(between(graph, communities))
+        groups.append(by_modularity(weights[-1], resolutions, own_seed))
     n_fine = max(map(len, groups))
+    more = [n_fine - len(table) for table in groups]
     random = np.random.default_rng(seed)
     some = random.choice(len(part), min(PURITY_CELLS, len(part)), replace=False)
     return {
         "fine": np.column_stack(found).astype(np.int16),
         "groups": np.stack(
-            [np.pad(table, ((0, n_fine - len(table)), (0, 0))) for table in groups]
+            [np.pad(table, ((0, n), (0, 0))) for table, n in zip(groups, more, strict=True)]
         ).astype(np.int16),
+        "weights": np.stack([np.pad(w, (0, n)) for w, n in zip(weights, more, strict=True)]),
         "voters": voters,
         "purity_cells": some,
         "purity_neighbours": neighbours[some, :PURITY_NEIGHBOURS],

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from torch import Tensor
 from moesimvae.errors import UserError
 from moesimvae.model.progress import Progress
 
+SCHEDULES = ("settled", "cosine", "constant")
+FALLING = 0.25  # share of the steps in which the rate of the schedule "settled" falls
+RECORD_EVERY = 50
 LossTerms = Callable[[Tensor, int], dict[str, Tensor]]
 
 
@@ -143,23 +147,29 @@ class Training:
         schedule: str = "cosine",
         accumulated: Sequence[Accumulated] = (),
         sampling: np.ndarray | None = None,
-        record_every: int = 50,
+        record_every: int = RECORD_EVERY,
         best_every: int | None = None,
+        settled: Callable[[dict[str, float]], bool] | None = None,
+        max_seconds: float | None = None,
     ):
         """parameters: the weights that change with every batch.
 
         n_cells, batch_size, generator, sampling: of the `Batches`.
         optimiser: (groups of parameters, learning rate) → any of torch's that leave a weight
             without gradient alone, as all but LBFGS do.
-        schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it.
+        schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it. "settled"
+            leaves it until `settled` says so, and then lets it fall to zero within as many further
+            steps as a third of those taken; `steps` is then the most that are taken.
         accumulated: further weights; each `every` must divide `record_every`.
         best_every: after so many steps, and at the end, go back to the `Best` so far.
+        settled: the means of a record → whether nothing changes any more; for that schedule.
+        max_seconds: after which that schedule lets the rate fall, too, to end in time.
 
         Raises UserError for another schedule.
         """
-        if schedule not in ("cosine", "constant"):
+        if schedule not in SCHEDULES:
             raise UserError(
-                f"unknown learning rate schedule '{schedule}'; use 'cosine' or 'constant'."
+                f"unknown learning rate schedule '{schedule}'; use one of {', '.join(SCHEDULES)}."
             )
         groups: list[dict[str, Any]] = [
             {"params": list(p), "every": every, "rate": rate}
@@ -176,6 +186,11 @@ class Training:
         self.step = 0
         self.history: dict[str, list[float]] = {}
         self.best = None if best_every is None else Best(self.optimiser, best_every)
+        self.settled = settled
+        self.max_seconds = max_seconds
+        self.seconds = 0.0
+        self.falls_from: int | None = None
+        self.ended = "all steps taken"
 
     def run(
         self,
@@ -196,6 +211,7 @@ class Training:
         Raises UserError when the loss is no longer finite.
         """
         report = Progress(progress, self.steps, self.step)
+        started = monotonic() - self.seconds
         sums: dict[str, Tensor] = {}
         pending = 0
         while self.step < self.steps:
@@ -207,7 +223,9 @@ class Training:
                 means = dict(zip(sums, values, strict=True))
                 _require_finite(means, self.step, progress)
                 self._record(means)
-                report.show(self.step, means)
+                self.seconds = monotonic() - started
+                self._end_soon(means)
+                report.show(self.step, means, self.steps)
                 sums, pending = {}, 0
                 if after_record is not None and self.step < self.steps:
                     after_record()
@@ -228,8 +246,27 @@ class Training:
             self.best.go_back()
         return {name: value.detach() for name, value in terms.items()}
 
+    def _end_soon(self, means: dict[str, float]) -> None:
+        """With the schedule "settled": let the rate fall from here where it is time to."""
+        if self.schedule != "settled" or self.falls_from is not None:
+            return
+        if self.settled is not None and self.settled(means):
+            reason = "settled"
+        elif self.max_seconds is not None and self.seconds >= (1 - FALLING) * self.max_seconds:
+            reason = "out of time"
+        elif self.step >= (1 - FALLING) * self.steps:
+            reason = self.ended
+        else:
+            return
+        falling = math.ceil(self.step * FALLING / (1 - FALLING) / self.record_every)
+        self.falls_from, self.ended = self.step, reason
+        self.steps = min(self.steps, self.step + falling * self.record_every)
+
     def _set_learning_rate(self) -> None:
         share = 1.0
+        if self.falls_from is not None:
+            passed = (self.step - self.falls_from) / max(self.steps - self.falls_from, 1)
+            share = 0.5 * (1 + math.cos(math.pi * passed))
         if self.schedule == "cosine":
             share = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimiser.param_groups:
@@ -267,6 +304,10 @@ class Training:
             "step": self.step,
             "position": self.batches.position,
             "history": self.history,
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "falls_from": self.falls_from,
+            "ended": self.ended,
         }
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best.kept.items()}
@@ -288,6 +329,8 @@ class Training:
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
         self.batches.go_to(tensors["epoch_began_at"], values["position"])
         self.step = values["step"]
+        for name in ("seconds", "steps", "falls_from", "ended"):
+            setattr(self, name, values[name])
         self.history = {name: list(course) for name, course in values["history"].items()}
         if self.best is not None:
             kept = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}

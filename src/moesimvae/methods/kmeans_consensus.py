@@ -1,0 +1,48 @@
+"""A consensus of k-means codes: many codebooks, the codes of each joined by Ward's linkage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moesimvae.methods.interface import Clustering, dense
+from moesimvae.model.projection import fitted_components
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def cluster(
+    cells: AnnData,
+    n_clusters: int,
+    seed: int,
+    n_pca: int | None = 30,
+    codes: int = 200,
+    repeats: int = 10,
+) -> Clustering:
+    """Each repeat makes `codes` means and joins them to `n_clusters` groups; cells vote over all.
+
+    Means are weighed by their cells in Ward's tree. The votes follow the repeat that shares most
+    with the others (`cutting.vote`).
+    """
+    from sklearn.cluster import MiniBatchKMeans
+    from threadpoolctl import threadpool_limits
+
+    from moesimvae.model import cutting
+
+    points, _ = fitted_components(dense(cells), n_pca, seed)
+    n_codes = max(n_clusters, min(codes, len(points) // 5))
+    labels = []
+    for repeat in range(repeats):
+        with threadpool_limits(1):
+            codebook = MiniBatchKMeans(n_codes, n_init=1, random_state=seed * repeats + repeat)
+            code = np.unique(codebook.fit_predict(points), return_inverse=True)[1]
+        sizes = np.bincount(code)
+        means = np.column_stack([np.bincount(code, column) for column in points.T])
+        apart = np.zeros((len(sizes), len(sizes)))
+        joined = cutting.agglomerate(
+            means / sizes[:, None], sizes, apart, min(n_clusters, len(sizes)), 1.0, 0.0
+        )
+        labels.append(joined[code])
+    return Clustering(cutting.vote(np.column_stack(labels), n_clusters))
