@@ -91,17 +91,27 @@ def test_potts_finds_the_best_partition(seed):
     assert gain_of(found, weights, masses, 1.3) >= 0.9 * best_gain(weights, masses, 1.3)
 
 
-def test_fine_communities_joined_by_modularity_and_by_distance():
+def test_fine_communities_joined_by_modularity():
     points, group = two_groups(200)
     graph = shared_neighbours(points)
     fine = graphs.fine_communities(graph, seed=0)
     assert fine.max() > 5
-    low, high = graphs.by_modularity(graph, fine, [0.05, 4.0], seed=0)[fine].T
+    weights = graphs.between(graph, fine)
+    assert weights.sum() == pytest.approx(graph.sum(), rel=1e-5)
+    low, high = graphs.by_modularity(weights, [0.05, 4.0], seed=0)[fine].T
     assert adjusted_rand_score(group, low) == 1
     assert len(set(high)) > 2
-    two, five = graphs.by_distance(points, fine, [2, 5])[fine].T
-    assert adjusted_rand_score(group, two) == 1
-    assert len(set(five)) == 5
+
+
+def test_the_resolution_is_sought_that_gives_the_number_of_groups():
+    graph = shared_neighbours(two_groups(200)[0])
+    for wanted in (2, 5, 9):
+        found, resolution = graphs.seek_groups(lambda r: graphs.leiden(graph, r, seed=0), wanted)
+        assert len(set(found)) == wanted
+        assert (graphs.leiden(graph, resolution, seed=0) == found).all()
+    # one group at any resolution: the nearest number is kept
+    found, _ = graphs.seek_groups(lambda r: np.zeros(5, dtype=int), 3)
+    assert (found == 0).all()
 
 
 def test_joining_by_modularity_is_modularity_of_the_cells():
@@ -110,17 +120,12 @@ def test_joining_by_modularity_is_modularity_of_the_cells():
     graph = shared_neighbours(points)
     _, of_cells = graphs.louvain(graph, 1.0, seed=0)
     fine = graphs.fine_communities(graph, seed=0)
-    joined = graphs.by_modularity(graph, fine, [1.0], seed=0)[fine, 0]
+    joined = graphs.by_modularity(graphs.between(graph, fine), [1.0], seed=0)[fine, 0]
     degree = np.asarray(graph.sum(axis=1)).ravel()
     same = np.equal.outer(joined, joined)
     expected = np.outer(degree, degree) / degree.sum()
     modularity = (graph.toarray() - expected)[same].sum() / degree.sum()
     assert modularity > 0.95 * of_cells
-
-
-def test_one_fine_community_is_one_group():
-    points, _ = two_groups(5)
-    assert graphs.by_distance(points, np.zeros(5, dtype=int), [2, 3]).tolist() == [[0, 0]]
 
 
 def test_together_is_the_share_of_partitions():

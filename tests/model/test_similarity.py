@@ -170,45 +170,40 @@ def test_valley_lies_between_islands_and_needs_none():
 
 def test_communities_hold_a_rare_group_together_and_draw_it_more_often():
     points, group = groups_apart((400, 400, 25), n_features=8)
-    few = {"kind": "communities", "groups": (2, 6)}
-    s = build(few, points)
+    s = build("communities", points, n_clusters=3)
     everything = whole(s, len(points))
     rare = group == 2
     inside = everything[np.ix_(rare, rare)]
     assert inside[~np.eye(25, dtype=bool)].mean() > 0.5
     assert everything[np.ix_(rare, ~rare)].max() < 0.5
     assert s.sampling[rare].min() > 2 * s.sampling[~rare].max()
-    assert build(few | {"balance": 0}, points).sampling is None
+    assert build({"kind": "communities", "balance": 0}, points).sampling is None
 
 
-def test_communities_take_what_either_way_of_joining_separates(cells, tmp_path):
-    spec = similarity.Communities(repeats=1)
-    arrays = similarity._partition(spec, cells[0], 0)
-    fine = arrays["fine"]
-    tree = similarity._cut_tree(spec, (2, 6), cells[0], fine, 0)
-    agreement = np.minimum(arrays["modularity"], tree)[0]
-    expected = (agreement**3 / (agreement**3 + (1 - agreement) ** 3))[
-        np.ix_(fine[:, 0], fine[:, 0])
-    ]
-    np.fill_diagonal(expected, 0)
-    wanted = {"kind": "communities", "repeats": 1, "groups": (2, 6), "sharpness": 3}
-    np.testing.assert_allclose(whole(build(wanted, cells[0]), 100), expected, atol=1e-6)
-    assert ((agreement > 0) & (agreement < 1)).any()  # or nothing was sharpened
+@pytest.mark.parametrize("n_clusters", [2, 5, 12])
+def test_communities_are_as_many_as_asked_for_in_every_repeat(cells, n_clusters):
+    groups, facts = similarity.group(similarity.Communities(), cells[0], 0, n_clusters)
+    assert [len(np.unique(repeat)) for repeat in groups.T] == [n_clusters] * 3
+    assert facts["joined_by"] in facts["purity"]
+    share = np.mean([np.equal.outer(repeat, repeat) for repeat in groups.T], axis=0)
+    np.fill_diagonal(share, 0)
+    s = build("communities", cells[0], n_clusters=n_clusters)
+    np.testing.assert_allclose(whole(s, 100), share, atol=1e-6)
 
 
-def test_the_tree_is_cut_around_the_number_of_clusters(cells, monkeypatch):
-    seen = []
+def test_more_clusters_than_fine_communities_leave_some_empty():
+    points = np.repeat(np.arange(2.0), 50)[:, None] * np.ones((1, 4))
+    groups, _ = similarity.group(similarity.Communities(), points.astype(np.float32), 0, 90)
+    assert groups.max() < 90
 
-    def by_distance(parameters, groups, points, fine, seed):
-        seen.append(groups)
-        n_fine = fine.max() + 1
-        return np.ones((parameters.repeats, n_fine, n_fine), dtype=np.float32)
 
-    monkeypatch.setattr(similarity, "_cut_tree", by_distance)
-    for n_clusters in (2, 8, 40):
-        build("communities", cells[0], n_clusters=n_clusters)
-    build({"kind": "communities", "groups": (5, 6)}, cells[0], n_clusters=40)
-    assert seen == [(2, 3), (3, 12), (15, 60), (5, 6)]
+def test_components_are_those_above_chance_twice():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(400, 150)).astype(np.float32)
+    assert projection.count_components(noise, seed=0) == projection.FEWEST_PCA
+    signal = random.normal(size=(400, 12)) @ random.normal(size=(12, 150))
+    assert projection.count_components(noise + signal, seed=0) == 24
+    assert similarity.group(similarity.Communities(), noise, 0, 3)[1]["components"] == 15
 
 
 def test_number_of_clusters_is_estimated_without_labels():
