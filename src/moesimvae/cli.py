@@ -242,7 +242,13 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=_typed(_whole(1), "a whole number of at least 1"),
         metavar="N",
-        help="training steps",
+        help="training steps, at most; default: until nothing changes any more",
+    )
+    model.add_argument(
+        "--time",
+        type=_typed(_above_zero, "a number of seconds above 0"),
+        metavar="SECONDS",
+        help="of training, after which it ends, settled or not",
     )
     _common(parser)
     parser.set_defaults(run=_cluster)
@@ -345,6 +351,12 @@ def _whole(least: int) -> Callable[[str], int]:
     return parse
 
 
+def _above_zero(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise ValueError(text)
+    return float(text)
+
+
 # ---------------------------------------------------------------------- cluster
 
 
@@ -410,6 +422,7 @@ def _fit_and_write(
         n_clusters = _estimated(cells, options)
         say(f"clusters   {n_clusters} (estimated from the cells)")
     settings = {"similarity": options.similarity, "steps": options.steps}
+    settings |= {"max_seconds": options.time}
     settings = {name: value for name, value in settings.items() if value is not None}
     started = monotonic()
     model = MoESimVAE.preset(
@@ -425,7 +438,8 @@ def _fit_and_write(
     seconds = monotonic() - started
     say(
         f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
-        f"on {model.facts_['device']}"
+        f"on {model.facts_['device']}; {model.facts_['ended'][-1]} after {model.facts_['steps']} "
+        "steps"
     )
     _write_labels(staging / LABELS, file.cells, model.probabilities_)
     try:

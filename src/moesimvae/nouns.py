@@ -412,7 +412,7 @@ class Configuration(Keys):
     )
     methods: list[str] = key(
         _NAMES,
-        ["moe_sim_vae", "kmeans", "gmm", "flowsom", "louvain", "hdbscan"],
+        ["moe_sim_vae", "consensus", "kmeans", "gmm", "flowsom", "louvain", "hdbscan"],
         "What your own cells are clustered by.",
     )
     seeds: list[int] = key(SEEDS, [0, 1, 2], "Of the runs on your own cells.")
