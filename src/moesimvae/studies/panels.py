@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.cluster.hierarchy import dendrogram, linkage
 
-from moesimvae.studies.reconstruction import MARKERS
+MARKERS = 100  # more features than this are no panel
 
 
 @dataclass

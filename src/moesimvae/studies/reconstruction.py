@@ -11,10 +11,10 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import read_clusters
 from moesimvae.nouns import Run
+from moesimvae.studies.panels import MARKERS
 from moesimvae.studies.projections import shown
 
 COLUMNS = ["cell", "expert", "x", "y", "decoded_x", "decoded_y"]
-MARKERS = 100  # more features than this are no panel
 
 
 def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
