@@ -48,7 +48,7 @@ def test_pairs_within_a_data_set_begin_with_the_lowest_mean():
     assert (within["different"] == "yes").all()
     assert statistics.best_of(within) == "best"
     facts = {f"d{i}": {"title": f"d{i}"} for i in range(8)}
-    drawn = pictures(table, methods, ERROR, facts)
+    drawn = pictures(table, {name: name for name in MEANS}, ERROR, facts)
     assert any("difference to best" in picture.title for picture in drawn)
 
 

@@ -54,7 +54,9 @@ def test_approximate_neighbours_are_the_true_ones():
     points, _ = two_groups(800)
     exact = graphs.neighbour_graph(points, 10, seed=0)
     near = [
-        graphs.neighbour_graph(points, 10, 0, NeighbourSearch(points, 11, "euclidean", 0))
+        graphs.graph_of(
+            graphs.nearest_neighbours(points, 10, 0, NeighbourSearch(points, 11, "euclidean", 0))
+        )
         for _ in range(2)
     ]
     assert near[0].diagonal().sum() == 0
