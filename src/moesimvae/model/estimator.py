@@ -240,7 +240,7 @@ class MoESimVAE(
         fitted = Fit(self.module_, settings, data, generator).run()
         self.history_ = fitted.history
         self._set_clusters(matrix)
-        self.facts_ = {
+        self.facts_: dict[str, Any] = {
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
             "scaled": "minmax" if self.scaled_ else "none",
