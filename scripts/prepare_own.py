@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from moesimvae.data.own_cells import write_features
 from moesimvae.errors import logged
-from moesimvae.model.similarity import estimate_n_clusters
+from moesimvae.model.stability import estimate
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -20,7 +20,7 @@ with logged(snakemake.log[0]):
         snakemake.wildcards.dataset,
         snakemake.params.path,
         Path(snakemake.output.features).parent,
-        estimate_n_clusters,
+        estimate,
         **snakemake.params.settings,
     )
     print(f"{snakemake.params.path}: {facts['note']}", flush=True)

@@ -187,15 +187,16 @@ def test_a_csv_with_a_prior_of_its_own(csv, tmp_path, run, refused):
 
 
 def test_a_number_of_clusters_from_the_cells(fcs, tmp_path, run, monkeypatch, refused):
-    from moesimvae.model import similarity
+    from moesimvae.model import stability
 
     arguments = ["cluster", fcs, "--clusters", "auto", "--features", "CD*", *TINY]
     code, printed, err = run(*arguments, "--out", tmp_path / "out")
     assert code == 0, err
-    (n,) = re.findall(r"clusters   (\d+) \(estimated", printed)
+    (n,) = re.findall(r"clusters   (\d+), estimated", printed)
     assert f"of {n} clusters" in printed
-    monkeypatch.setattr(similarity, "estimate_n_clusters", lambda *a, **k: 1)
-    assert "give a number to --clusters" in refused(*arguments, "--out", tmp_path / "b")
+    none = stability.Evidence(1, (1, 1), 0.0, [])
+    monkeypatch.setattr(stability, "estimate", lambda *a, **k: none)
+    assert "no structure was found" in refused(*arguments, "--out", tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

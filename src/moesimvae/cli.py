@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from moesimvae.data.cells import CellFile
     from moesimvae.data.recipe import Recipe
+    from moesimvae.model.stability import Evidence
 
 LABELS, CELLS, MODEL = "labels.csv", "cells.h5ad", "model"
 KEY = "moesimvae"
@@ -419,8 +420,9 @@ def _fit_and_write(
         recipes.require_differences(cells, file.path)
     n_clusters = options.clusters
     if n_clusters is None:
-        n_clusters = _estimated(cells, options)
-        say(f"clusters   {n_clusters} (estimated from the cells)")
+        evidence = _estimate(cells, options)
+        n_clusters = evidence.n_clusters
+        say(f"clusters   {evidence}")
     settings = {"similarity": options.similarity, "steps": options.steps}
     settings |= {"max_seconds": options.time}
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -475,15 +477,16 @@ def _fit_and_write(
     say(_summary(cells, model.labels_))
 
 
-def _estimated(cells: AnnData, options: argparse.Namespace) -> int:
+def _estimate(cells: AnnData, options: argparse.Namespace) -> Evidence:
     from moesimvae.model.cells import matrix_of
-    from moesimvae.model.similarity import estimate_n_clusters
+    from moesimvae.model.stability import estimate
 
-    cache = options.out / CHECKPOINT
-    n_clusters = estimate_n_clusters(matrix_of(cells), seed=options.seed, cache=cache)
-    if n_clusters < 2:
-        raise UserError("no gap between groups of cells was found; give a number to --clusters.")
-    return n_clusters
+    evidence = estimate(matrix_of(cells), seed=options.seed)
+    if evidence.n_clusters < 2:
+        raise UserError(
+            f"{evidence}; to cluster them all the same, say into how many: --clusters NUMBER."
+        )
+    return evidence
 
 
 def _prior(given: str, file: CellFile) -> np.ndarray:

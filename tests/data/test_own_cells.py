@@ -17,6 +17,7 @@ from moesimvae.data import catalogue
 from moesimvae.data.cells import read_cells
 from moesimvae.data.own_cells import write_features, write_labels
 from moesimvae.errors import UserError
+from moesimvae.model.stability import Evidence
 
 N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
 rng = np.random.default_rng(0)
@@ -89,8 +90,12 @@ def tenx_h5(folder, genome=""):
     return folder / "cells.h5"
 
 
+def estimated(n_clusters):
+    return Evidence(n_clusters, (1, n_clusters), 0.2, [])
+
+
 def prepared(path, out, **settings):
-    settings = {"estimate": lambda values: 4} | settings
+    settings = {"estimate": lambda values: estimated(4)} | settings
     label = settings.get("label")
     write_features("own_cells", path, out, **settings)
     facts = write_labels(path, out, label, settings.get("genome", ""))
@@ -126,7 +131,7 @@ def test_labels_are_split_off_and_do_not_enter_anything_else(write, tmp_path):
 
     def estimate(values):
         seen.append(values)
-        return 3
+        return estimated(3)
 
     blind = ["type"] if write in (fcs, csv) else []
     facts, cells, labels = prepared(
@@ -386,7 +391,9 @@ def test_too_few_cells_and_no_gap_are_told(tmp_path):
     with pytest.raises(UserError, match="has 99 cells, too few to compare methods on"):
         prepared(tmp_path / "few.npz", tmp_path / "out")
     with pytest.raises(UserError, match="say how many clusters to ask for"):
-        prepared(h5ad(tmp_path), tmp_path / "out", estimate=lambda values: 1)
+        prepared(
+            h5ad(tmp_path), tmp_path / "out", estimate=lambda values: Evidence(1, (1, 1), 0.0, [])
+        )
     assert not (tmp_path / "out").exists()
     facts, _, _ = prepared(h5ad(tmp_path), tmp_path / "out", clusters=7, estimate=None)
     assert facts["n_clusters"] == 7

@@ -16,11 +16,15 @@ def blobs(sizes, apart, seed=0, n_features=5):
     return centres[group] + random.normal(size=(len(group), n_features)), group
 
 
+def joined(means, sizes, apart, n_groups, *powers):
+    return cutting.groups_after(cutting.agglomerate(means, sizes, apart, *powers), n_groups)
+
+
 def test_without_density_and_with_full_sizes_it_is_wards_linkage():
     points, _ = blobs((30, 20, 10), 2)
     ones = np.ones(len(points))
     for k in (2, 5, 20):
-        found = cutting.agglomerate(points, ones, np.zeros((60, 60)), k, 1.0, 0.0)
+        found = joined(points, ones, np.zeros((60, 60)), k, 1.0, 0.0)
         assert adjusted_rand_score(fcluster(ward(points), k, "maxclust"), found) == 1
         assert len(set(found)) == k
 
@@ -29,20 +33,20 @@ def test_a_group_counts_as_all_its_cells():
     """Joined groups of several cells are as the cells themselves, each joined to its group."""
     points, _ = blobs((30, 20, 10), 2)
     ones = np.ones(60)
-    fine = cutting.agglomerate(points, ones, np.zeros((60, 60)), 15, 1.0, 0.0)
+    fine = joined(points, ones, np.zeros((60, 60)), 15, 1.0, 0.0)
     sizes = np.bincount(fine)
     means = np.column_stack([np.bincount(fine, column) for column in points.T]) / sizes[:, None]
-    later = cutting.agglomerate(means, sizes, np.zeros((15, 15)), 4, 1.0, 0.0)[fine]
-    at_once = cutting.agglomerate(points, ones, np.zeros((60, 60)), 4, 1.0, 0.0)
+    later = joined(means, sizes, np.zeros((15, 15)), 4, 1.0, 0.0)[fine]
+    at_once = joined(points, ones, np.zeros((60, 60)), 4, 1.0, 0.0)
     assert adjusted_rand_score(later, at_once) == 1
 
 
 def test_what_the_graph_holds_apart_is_joined_last():
     means = np.array([[0.0], [1.0], [1.1], [2.0]])  # the nearest two lie in different groups
     apart = 1 - np.kron(np.eye(2), np.ones((2, 2)))
-    found = cutting.agglomerate(means, np.ones(4), apart, 2, 0.1, 2)
+    found = joined(means, np.ones(4), apart, 2, 0.1, 2)
     assert found.tolist() == [0, 0, 1, 1]
-    assert cutting.agglomerate(means, np.ones(4), apart, 2, 0.1, 0).tolist() != [0, 0, 1, 1]
+    assert joined(means, np.ones(4), apart, 2, 0.1, 0).tolist() != [0, 0, 1, 1]
 
 
 def test_purity_prefers_the_groups_that_are_there():
@@ -73,17 +77,21 @@ def test_repeats_vote_whatever_their_numbers():
     assert (cutting.align(repeats[:, 1], repeats[:, 2], 4) == repeats[:, 2]).all()
 
 
+def fine_of(of, groups, weights):
+    return cutting.Fine(np.asarray(of), np.asarray(weights, dtype=float), np.asarray(groups))
+
+
 def test_a_tie_goes_to_the_first_way(monkeypatch):
     points, group = blobs((60, 60), 20)
-    fine = np.column_stack([2 * group + np.arange(120) % 2] * 2)
-    partitions = np.array([[[0], [0], [1], [1]]] * 2)
-    weights = np.array([np.kron(np.eye(2), np.ones((2, 2)))] * 2)
     near = NearestNeighbors(n_neighbors=5).fit(points).kneighbors(return_distance=False)
-    arguments = (points, fine, partitions, weights, 2, 0)
+    halves = 2 * group + np.arange(120) % 2
+    fine = fine_of(halves, [[0], [0], [1], [1]], np.kron(np.eye(2), np.ones((2, 2))))
+    arguments = (points, [fine, fine], 2, 0)
     labels, purities = cutting.cut(*arguments, chosen=np.arange(120), neighbours=near)
     assert adjusted_rand_score(group, labels[:, 0]) == 1
-    assert list(purities) == [*cutting.TREES, "modularity"]
-    values = iter([0.5, 0.5, 0.5, 0.5, 0.9, 0.9] + [0.5] * 6)
-    monkeypatch.setattr(cutting, "purity", lambda *_: next(values))
-    taken = cutting.cut(*arguments, chosen=np.arange(120), neighbours=near)[1]
-    assert next(iter(taken)) == "balanced"
+    assert list(purities) == list(cutting.WAYS)
+    for best, taken in ((0.65, "balanced"), (0.55, "density")):  # far above, or by chance
+        values = iter([0.5, 0.5, 0.5, 0.5, best, best] + [0.5] * 6)
+        monkeypatch.setattr(cutting, "purity", lambda *_, values=values: next(values))
+        found = cutting.cut(*arguments, chosen=np.arange(120), neighbours=near)[1]
+        assert next(iter(found)) == taken

@@ -14,7 +14,7 @@ from tiny import PARAMETERS, blobs, outcome, same_group, tiny, without_umap
 
 from moesimvae.errors import UserError
 from moesimvae.methods import moe_sim_vae
-from moesimvae.model import fitting
+from moesimvae.model import fitting, stability
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.model.networks import ConvEncoder, Encoder
 
@@ -631,3 +631,60 @@ def test_the_method_hands_over_all_there_is(tmp_path):
     json.dumps([run.facts, run.history])
     run.save(tmp_path)
     np.testing.assert_array_equal(MoESimVAE.load(tmp_path).predict(cells), run.labels)
+
+
+# ---------------------------------------------------------------------- how sure it is
+
+
+@pytest.fixture(scope="module")
+def assessed():
+    X, _ = blobs()
+    return tiny(similarity="communities", steps=60).fit(X).assess(X, resamples=4)
+
+
+def test_how_sure_clusters_are(assessed, tmp_path):
+    facts = assessed.facts_["stability"]
+    assert assessed.stability_.shape == (4,)
+    assert assessed.stability_.min() > stability.STABLE
+    assert facts["structure"] is True
+    assert len(facts["clusters"]) == 4
+    json.dumps(facts)
+    X = blobs()[0]
+    np.testing.assert_allclose(assessed.predict_proba(X), assessed.probabilities_, atol=1e-5)
+    np.testing.assert_array_equal(assessed.predict(X), assessed.labels_)
+    assessed.save(tmp_path / "model")
+    loaded = MoESimVAE.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.predict_proba(X), assessed.probabilities_, atol=1e-5)
+    np.testing.assert_array_equal(loaded.predict(X, 2), assessed.predict(X, 2))
+    assert (loaded.outside(X) == assessed.outside(X)).all()
+
+
+def test_clusters_are_joined_without_another_fit(assessed):
+    X = blobs()[0]
+    joined = assessed.joined(2)
+    assert set(joined) == {0, 1}
+    np.testing.assert_array_equal(assessed.predict(X, 2), joined[assessed.labels_])
+    p = assessed.predict_proba(X, 2)
+    np.testing.assert_allclose(p[:, 0], assessed.probabilities_[:, joined == 0].sum(1), atol=1e-5)
+    with pytest.raises(UserError, match="a whole number from 1 to 4"):
+        assessed.joined(5)
+
+
+def test_cells_of_a_population_that_was_not_seen_lie_outside(assessed):
+    X = blobs()[0]
+    assert assessed.outside(X).mean() <= 0.01
+    strange = X.max(axis=0) + 10 * X.std(axis=0)
+    assert assessed.outside(np.tile(strange, (20, 1)).astype(np.float32)).all()
+
+
+def test_what_cannot_be_assessed_is_told(assessed, fitted, fitted_by_name, tmp_path):
+    X = blobs()[0]
+    with pytest.raises(UserError, match="fitted here to 180 cells, but there are 90"):
+        assessed.assess(X[:90])
+    with pytest.raises(UserError, match="call assess"):
+        fitted.predict(X, 2)
+    with pytest.raises(UserError, match="not of 'matrix'"):
+        fitted_by_name.assess(named(X))
+    fitted.save(tmp_path / "model")
+    with pytest.raises(UserError, match="fitted here to 0 cells"):
+        MoESimVAE.load(tmp_path / "model").assess(X)

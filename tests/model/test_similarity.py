@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn.metrics import adjusted_rand_score
 
 from moesimvae.errors import UserError
 from moesimvae.model import projection, similarity
@@ -206,17 +205,6 @@ def test_components_are_those_above_chance_twice():
     assert similarity.group(similarity.Communities(), noise, 0, 3)[1]["components"] == 15
 
 
-def test_number_of_clusters_is_estimated_without_labels():
-    points, group = groups_apart((300, 200, 150, 100, 50), n_features=8)
-    assert similarity.estimate_n_clusters(points, seed=0) == len(set(group))
-
-
-def test_consensus_of_a_table():
-    table = np.array([[1, 0.9, 0.1], [0.9, 1, 0.2], [0.1, 0.2, 1]])
-    first, second, third = similarity.consensus(table, np.array([5, 3, 7]), seed=0)
-    assert first == second != third
-
-
 # ---------------------------------------------------------------------- very many cells
 
 
@@ -371,8 +359,8 @@ def test_parameters_are_complete_and_json(cells):
 def test_communities_do_not_mind_the_names_of_groups(cells):
     points, group = cells
     s = whole(build("communities", points), 100)
-    found = similarity.consensus(s + np.eye(100), np.ones(100), seed=0)
-    assert adjusted_rand_score(group[found >= 0], found) > 0.5
+    same = np.equal.outer(group, group)
+    assert s[same].mean() > 2 * s[~same].mean()
 
 
 def test_a_prior_that_knows_every_cell_is_the_similarity():

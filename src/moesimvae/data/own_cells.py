@@ -6,11 +6,13 @@ it. Cells without a label are clustered and not scored; without any label, no ac
 and the runs are compared by metrics that need none.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata
 import h5py
@@ -28,6 +30,9 @@ from moesimvae.data.prepare import check_values
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
 
+if TYPE_CHECKING:
+    from moesimvae.model.stability import Evidence
+
 CLUSTERS, PREPARED = "clusters.json", "prepared.json"  # beside the files of `dataset`
 LEAST_CELLS = 100  # below, chance alone moves the controls further than they may go
 UNLABELLED = tuple(text for text in UNGATED if text != "0")
@@ -38,7 +43,7 @@ def write_features(
     name: str,
     path: str | Path,
     out_dir: str | Path,
-    estimate: Callable[[np.ndarray | sp.csr_matrix], int],
+    estimate: Callable[[np.ndarray | sp.csr_matrix], Evidence],
     label: str | None = None,
     clusters: int | None = None,
     transform: str = "auto",
@@ -80,13 +85,16 @@ def write_features(
     cells, steps = _transformed(file, recipe, genes)
     recipes.require_differences(cells, path)
     values = cells.layers[_kept(recipe)]
-    number = _number(estimate, values, path) if clusters is None else clusters
+    evidence, number = None, clusters
+    if number is None:
+        evidence = _estimate(estimate, values, path)
+        number = evidence.n_clusters
     cells = preprocess(cells, [{"step": "minmax"}])
     check_values(name, cells)
     cells.uns |= {"dataset": name, "preprocessing": json.dumps([*steps, {"step": "minmax"}])}
     said = [
         f"{cells.n_vars:,} of the file's {file.cells.n_vars:,} features; transform: {words}",
-        f"number of clusters {'given' if clusters else 'estimated without labels'}",
+        "number of clusters " + ("given" if evidence is None else str(evidence)),
     ]
     if min_counts:
         said.append(f"{file.cells.n_obs:,} of {n_cells:,} cells have {min_counts:,} counts or more")
@@ -100,7 +108,8 @@ def write_features(
         cells.write_h5ad(temporary, compression="gzip", compression_opts=1)
     facts = _facts(name, file, cells, number) | {
         "note": f"{'; '.join(said)}.",
-        "n_clusters_estimated": clusters is None,
+        "n_clusters_estimated": evidence is not None,
+        "n_clusters_evidence": None if evidence is None else evidence.facts(),
         "features_sha256": files.sha256(out_dir / FEATURES),
     }
     files.write_json(out_dir / CLUSTERS, {"n_clusters": number})
@@ -211,14 +220,14 @@ def _prepared(file: CellFile, recipe: recipes.Recipe) -> anndata.AnnData:
     )
 
 
-def _number(estimate: Callable[..., int], values: Any, path: str | Path) -> int:
-    number = int(estimate(values))
-    if number < 2:
+def _estimate(estimate: Callable[..., Evidence], values: Any, path: str | Path) -> Evidence:
+    evidence = estimate(values)
+    if evidence.n_clusters < 2:
         raise UserError(
-            f"{path}: no gap between groups of cells was found; say how many clusters to ask for: "
-            "--config clusters=NUMBER."
+            f"{path}: {evidence}; to cluster the cells all the same, say into how many: --config "
+            "clusters=NUMBER."
         )
-    return number
+    return evidence
 
 
 def _facts(name: str, file: CellFile, cells: anndata.AnnData, n_clusters: int) -> dict[str, Any]:

@@ -41,8 +41,6 @@ def cluster(
         sizes = np.bincount(code)
         means = np.column_stack([np.bincount(code, column) for column in points.T])
         apart = np.zeros((len(sizes), len(sizes)))
-        joined = cutting.agglomerate(
-            means / sizes[:, None], sizes, apart, min(n_clusters, len(sizes)), 1.0, 0.0
-        )
-        labels.append(joined[code])
+        merges = cutting.agglomerate(means / sizes[:, None], sizes, apart, *cutting.TREES["Ward"])
+        labels.append(cutting.groups_after(merges, min(n_clusters, len(sizes)))[code])
     return Clustering(cutting.vote(np.column_stack(labels), n_clusters))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,14 +38,15 @@ def cluster(
     """
     from moesimvae.model.cells import matrix_of
     from moesimvae.model.estimator import MoESimVAE
-    from moesimvae.model.similarity import estimate_n_clusters
+    from moesimvae.model.stability import estimate
 
     if library_size is not None:
         cells = of_library_size(cells, library_size)
-    groups, facts = None, {}
+    groups, facts = None, dict[str, Any]()
     if estimate_clusters:
-        n_clusters = max(2, estimate_n_clusters(matrix_of(cells), seed=seed))
-        facts["clusters_estimated"] = n_clusters
+        evidence = estimate(matrix_of(cells), seed=seed)
+        n_clusters = max(2, evidence.n_clusters)
+        facts |= {"clusters_estimated": n_clusters, "evidence": evidence.facts()}
     if prior is not None:
         groups = groups_by_signature(cells, prior)
         facts["cells_of_known_group"] = int((groups >= 0).sum())

@@ -7,11 +7,21 @@ several are tried, and the one whose groups are the purest neighbourhoods is tak
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_matrix
 from scipy.spatial.distance import pdist, squareform
 
-from moesimvae.model.graphs import by_modularity, seek_groups
+from moesimvae.model.graphs import (
+    between,
+    by_modularity,
+    fine_communities,
+    seek_groups,
+    together,
+)
 
 # of groups that are together at every resolution, so that they are still told apart by distance
 LEAST_APART = 0.05
@@ -23,30 +33,73 @@ TREES = {
     "sizes": (0.75, 2),
     "Ward": (1.0, 0),
 }
+MODULARITY = "modularity"
+WAYS = (*TREES, MODULARITY)
+
+
+@dataclass(frozen=True)
+class Fine:
+    """Fine communities of cells, from which groups are made.
+
+    of: (n_cells,) the cells' communities; weights: (n_fine, n_fine) of the edges between them
+    (`graphs.between`); groups: (n_fine, n_resolutions) groups of them by modularity.
+    """
+
+    of: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def find(cls, graph: csr_matrix, resolutions: np.ndarray, seed: int) -> Fine:
+        """Those of a graph of the cells with symmetric weights (n_cells, n_cells)."""
+        communities = fine_communities(graph, seed)
+        weights = between(graph, communities)
+        return cls(communities, weights, by_modularity(weights, resolutions, seed))
+
+    def tree(self, points: np.ndarray, size_power: float, apart_power: float) -> np.ndarray:
+        """The `agglomerate` merges of the communities of these cells, (n_cells, n_dimensions)."""
+        sizes = np.bincount(self.of)
+        means = np.column_stack([np.bincount(self.of, c) for c in points.T]) / sizes[:, None]
+        return agglomerate(means, sizes, 1 - together(self.groups), size_power, apart_power)
+
+    def cut(self, points: np.ndarray, n_groups: int, way: str, seed: int) -> np.ndarray:
+        """`n_groups` groups of the cells (n_cells,), joined in one of the WAYS.
+
+        Fewer where there are no more communities; "balanced" groups where no resolution gives
+        just so many.
+        """
+        n_fine = len(self.weights)
+        if n_fine <= n_groups:
+            return self.of
+        if way != MODULARITY:
+            return groups_after(self.tree(points, *TREES[way]), n_groups)[self.of]
+        found, _ = seek_groups(lambda r: by_modularity(self.weights, [r], seed)[:, 0], n_groups)
+        groups = np.unique(found, return_inverse=True)[1]
+        if groups.max() + 1 != n_groups:
+            return self.cut(points, n_groups, "balanced", seed)
+        return groups[self.of]
 
 
 def agglomerate(
     means: np.ndarray,
     sizes: np.ndarray,
     apart: np.ndarray,
-    n_groups: int,
     size_power: float,
     apart_power: float,
 ) -> np.ndarray:
-    """Join the two groups a, b of least h^α d² (A + ε)^β until `n_groups` are left.
+    """Join, one pair after another, the two groups a, b of least h^α d² (A + ε)^β.
 
     h = n_a n_b / (n_a + n_b) of their shares of the cells, d the distance of their means, A the
     mean of `apart` between their members, α = `size_power`, β = `apart_power`. With α = 1 and
     β = 0 it is Ward's linkage (1963), with α = 0 the centroid linkage.
 
     means: (n, n_dimensions); sizes: (n,) numbers of cells; apart: (n, n) in [0, 1].
-    Returns (n,) numbers of groups from 0.
+    Returns (n − 1, 2) pairs, the first joined first, for `groups_after`.
     """
     n = len(sizes)
     means, apart = means.astype(np.float64), apart.astype(np.float64)
     share = sizes / sizes.sum()
     squares = squareform(pdist(means, "sqeuclidean"))
-    group = np.arange(n)
 
     def costs(rows: np.ndarray | int, others: np.ndarray | slice) -> np.ndarray:
         one, other = share[rows][..., None], share[others]
@@ -58,15 +111,16 @@ def agglomerate(
     np.fill_diagonal(cost, np.inf)
     nearest = cost.argmin(axis=1)
     least = cost[np.arange(n), nearest]
-    for _ in range(n - n_groups):
+    merges = np.empty((n - 1, 2), dtype=np.int64)
+    for step in range(n - 1):
         a = int(least.argmin())
         b = int(nearest[a])
+        merges[step] = a, b
         part = share[a] / (share[a] + share[b])
         squares[a] = part * squares[a] + (1 - part) * squares[b] - part * (1 - part) * squares[a, b]
         apart[a] = part * apart[a] + (1 - part) * apart[b]
         squares[:, a], apart[:, a] = squares[a], apart[a]
         share[a] += share[b]
-        group[group == b] = a
         row = costs(a, slice(None))
         row[np.isinf(least)] = np.inf  # of groups that are joined to others already
         row[[a, b]] = np.inf
@@ -79,6 +133,15 @@ def agglomerate(
         least[stale] = cost[stale, nearest[stale]]
         nearer = row < least
         nearest[nearer], least[nearer] = a, row[nearer]
+    return merges
+
+
+def groups_after(merges: np.ndarray, n_groups: int) -> np.ndarray:
+    """The `n_groups` groups of n that n − n_groups merges (n − 1, 2) leave; (n,) from 0."""
+    n = len(merges) + 1
+    group = np.arange(n)
+    for a, b in merges[: n - n_groups]:
+        group[group == b] = group[a]
     return np.unique(group, return_inverse=True)[1]
 
 
@@ -103,74 +166,35 @@ def purity(labels: np.ndarray, chosen: np.ndarray, neighbours: np.ndarray) -> fl
 
 def cut(
     points: np.ndarray,
-    fine: np.ndarray,
-    partitions: np.ndarray,
-    weights: np.ndarray,
+    repeats: Sequence[Fine],
     n_groups: int,
     seed: int,
     *,
     chosen: np.ndarray,
     neighbours: np.ndarray,
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Exactly `n_groups` groups of the cells, once for each repeat, and the purity of each way.
+    """Exactly `n_groups` groups of the cells, once for each repeat; and how pure each way is.
 
-    points: (n_cells, n_dimensions); fine: (n_cells, repeats) fine communities; partitions:
-    (repeats, n_fine, n_resolutions) groups of them by modularity; weights: (repeats, n_fine,
-    n_fine) of the edges between them; chosen, neighbours: as in
-    `purity`.
+    points: (n_cells, n_dimensions); repeats: fine communities that began with other seeds; chosen,
+    neighbours: as in `purity`.
 
-    The purity of a way is its mean over the repeats; all repeats are cut in one way: the first in
-    the order of TREES, modularity, whose purity is within a standard error of the
-    largest. Returns (n_cells, repeats) numbers from 0, and way → purity, the one taken first.
+    All repeats are cut in one way: the first of the WAYS whose purity, a mean over the repeats, is
+    within two standard errors of the largest. Modularity comes last, since it fits the neighbours
+    that purity is measured by. Returns (n_cells, repeats) numbers from 0, and way → purity, the
+    way taken first.
     """
-    ways: dict[str, list[np.ndarray]] = {}
-    for communities, partition, edges in zip(fine.T, partitions, weights, strict=True):
-        found = _cut_once(points, communities, partition, n_groups)
-        found["modularity"] = _by_resolution(communities, edges, n_groups, seed, found)
-        for way, labels in found.items():
-            ways.setdefault(way, []).append(labels)
+    found = {
+        way: np.column_stack([fine.cut(points, n_groups, way, seed) for fine in repeats])
+        for way in WAYS
+    }
     purities = {
-        way: float(np.mean([purity(labels, chosen, neighbours) for labels in repeats]))
-        for way, repeats in ways.items()
+        way: float(np.mean([purity(one, chosen, neighbours) for one in labels.T]))
+        for way, labels in found.items()
     }
     most = max(purities.values())
-    by_chance = np.sqrt(max(most * (1 - most), 0) / len(chosen))
+    by_chance = 2 * np.sqrt(max(most * (1 - most), 0) / len(chosen))
     taken = next(way for way, value in purities.items() if value >= most - by_chance)
-    return np.column_stack(ways[taken]), {taken: purities[taken]} | purities
-
-
-def _cut_once(
-    points: np.ndarray, communities: np.ndarray, partition: np.ndarray, n_groups: int
-) -> dict[str, np.ndarray]:
-    sizes = np.bincount(communities)
-    if len(sizes) <= n_groups:
-        return dict.fromkeys(TREES, communities)
-    means = np.column_stack([np.bincount(communities, c) for c in points.T]) / sizes[:, None]
-    apart = np.zeros((len(sizes), len(sizes)))
-    for groups in partition[: len(sizes)].T:
-        apart += groups[:, None] != groups[None, :]
-    apart /= partition.shape[1]
-    return {
-        way: agglomerate(means, sizes, apart, n_groups, *powers)[communities]
-        for way, powers in TREES.items()
-    }
-
-
-def _by_resolution(
-    communities: np.ndarray,
-    edges: np.ndarray,
-    n_groups: int,
-    seed: int,
-    instead: dict[str, np.ndarray],
-) -> np.ndarray:
-    """Groups by modularity at the resolution that gives `n_groups`; `instead` where none does."""
-    n_fine = int(communities.max()) + 1
-    edges = edges[:n_fine, :n_fine]
-    groups, _ = seek_groups(lambda r: by_modularity(edges, [r], seed)[:, 0], n_groups)
-    groups = np.unique(groups, return_inverse=True)[1]
-    if groups.max() + 1 != n_groups:
-        return instead["balanced"]
-    return groups[communities]
+    return found[taken], {taken: purities[taken]} | purities
 
 
 def align(labels: np.ndarray, reference: np.ndarray, n_groups: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import moesimvae
 from moesimvae.errors import UserError
-from moesimvae.model import cells, losses, parameters, storage
+from moesimvae.model import calibration, cells, losses, parameters, stability, storage
 from moesimvae.model.fitting import Data, Fit, Settings
 from moesimvae.model.generation import code_gaussians, root
 from moesimvae.model.images import find_image_shape
@@ -29,7 +29,8 @@ from moesimvae.model.training import choose_device, encode_in_batches, seeded, u
 
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
 # what is saved besides the networks' weights, each the attribute of that name with a trailing _
-ARRAYS = ("cluster_means", "code_means", "code_covariances", "offset", "range")
+ARRAYS = ("cluster_means", "code_means", "code_covariances", "offset", "range", "reach")
+ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
 
 
 class MoESimVAE(
@@ -99,9 +100,11 @@ class MoESimVAE(
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
-    n_latent) of each cluster's own codes, which `generate` draws by; history_: term → its weighted
-    mean in each record, and "step"; module_, the networks; n_features_in_; feature_names_in_,
-    objects (n_features_in_,), only where the features have names that are text; seed_; facts_.
+    n_latent) of each cluster's own codes, which `generate` draws by; reach_ (1,), see `outside`;
+    history_: term → its weighted mean in each record, and "step"; module_, the networks;
+    n_features_in_; feature_names_in_, objects (n_features_in_,), only where the features have
+    names that are text; seed_; facts_. After `assess` also stability_ (n_clusters,), merges_
+    (n_clusters − 1, 4) and temperature_ (1,).
     """
 
     def __init__(
@@ -284,6 +287,69 @@ class MoESimVAE(
         self.code_means_, self.code_covariances_ = code_gaussians(
             self.embedding_, self.labels_, self.cluster_means_
         )
+        self.reach_ = np.quantile(self._distances(self.embedding_), [calibration.SEEN])
+        for name in ASSESSED:  # of an earlier fit
+            if hasattr(self, f"{name}_"):
+                delattr(self, f"{name}_")
+
+    def _distances(self, codes: np.ndarray) -> np.ndarray:
+        return calibration.distances(codes, self.code_means_, self.code_covariances_)
+
+    # ------------------------------------------------------------------ how sure it is
+
+    def assess(self, X: Any, resamples: int = stability.RESAMPLES) -> MoESimVAE:
+        """Tell how sure the clusters are, by making their groups again of half of the cells.
+
+        X: the cells that were fitted. Sets `stability_`, each cluster's in [0, 1], of which one
+        below 0.6 is hardly a cluster, NaN where it is empty; `merges_`, SciPy's linkage of the
+        clusters by how often they are found in one group; and `temperature_`, by which
+        `probabilities_` and `predict_proba` are calibrated from then on. `facts_["stability"]`
+        tells these, the reliability of the probabilities before and after, and whether there is
+        structure in the cells at all (see `stability`).
+        Raises UserError where the similarity is not "communities", or X has other cells.
+        """
+        matrix = cells.with_bearable_squares(self._take_cells(X))
+        fitted = len(getattr(self, "labels_", ()))  # none where it was loaded
+        if matrix.shape[0] != fitted:
+            raise UserError(
+                f"the model was fitted here to {fitted} cells, but there are {matrix.shape[0]}; "
+                "call fit, then assess with the same cells."
+            )
+        phases = self.facts_["similarity"]  # none where known experts take its place
+        kind = phases[0]["kind"] if phases else "prior"
+        if kind != "communities":
+            raise UserError(
+                f"how sure clusters are is told of the similarity 'communities', not of '{kind}'."
+            )
+        parameters.check({"resamples": resamples}, {"resamples": parameters.whole(1)})
+        chosen = parse(self._make_settings().similarity)[1]
+        way, seed = phases[0]["joined_by"], self.seed_
+        found = stability.assess(
+            matrix, self.labels_, self.n_clusters, way, chosen, seed=seed, resamples=resamples
+        )
+        drawn = found.drawn.ravel(), found.found.ravel()
+        before = calibration.reliability(self.probabilities_, *drawn)
+        temperature = calibration.find_temperature(self.probabilities_, *drawn)
+        self.probabilities_ = calibration.temper(self.probabilities_, temperature)
+        self.stability_, self.merges_ = found.clusters, found.merges()
+        self.temperature_ = np.array([temperature])
+        crowding = stability.measure_crowding(matrix, chosen, seed=seed)
+        self.facts_["stability"] = found.facts() | {
+            "structure": crowding >= stability.CROWDED,
+            "crowding": round(crowding, 3),
+            "temperature": round(temperature, 3),
+            "reliability_before": before,
+            "reliability": calibration.reliability(self.probabilities_, *drawn),
+        }
+        return self
+
+    def outside(self, X: Any) -> np.ndarray:
+        """Whether cells are unlike all that were seen, (n_cells,) bool.
+
+        That is, farther from the nearest cluster, in its own standard deviations in the latent
+        space, than 99.9 % of the fitted cells are.
+        """
+        return self._distances(self.transform(X)) > self.reach_[0]
 
     # ------------------------------------------------------------------ using the fitted model
 
@@ -305,13 +371,41 @@ class MoESimVAE(
         if not hasattr(self, "cluster_means_"):
             raise NotFittedError("this MoESimVAE is not fitted yet; call fit or load first.")
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each cluster, (n_cells, n_clusters) float32, also for new cells."""
-        return self._encode(self._take_cells(X))[1]
+    def predict_proba(self, X: Any, n_clusters: int | None = None) -> np.ndarray:
+        """Probability of each cluster, (n_cells, n_clusters) float32, also for new cells.
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Most probable cluster, (n_cells,) int32, also for new cells."""
-        return self.predict_proba(X).argmax(1).astype(np.int32)
+        n_clusters: join the clusters to so many, those first that are hardly told apart
+            (`merges_`); a joined cluster's probability is the sum of its parts'.
+        Raises UserError for n_clusters without `assess`, or not from 1 to those of the fit.
+        """
+        probabilities = self._encode(self._take_cells(X))[1]
+        if hasattr(self, "temperature_"):
+            probabilities = calibration.temper(probabilities, float(self.temperature_[0]))
+        if n_clusters is None:
+            return probabilities
+        joined = np.eye(n_clusters, dtype=np.float32)[self.joined(n_clusters)]
+        return probabilities @ joined
+
+    def predict(self, X: Any, n_clusters: int | None = None) -> np.ndarray:
+        """Most probable cluster, (n_cells,) int32, also for new cells.
+
+        n_clusters: as in `predict_proba`, but a cell stays with its own cluster, wherever that
+            is joined to.
+        """
+        labels = self.predict_proba(X).argmax(1).astype(np.int32)
+        return labels if n_clusters is None else self.joined(n_clusters)[labels]
+
+    def joined(self, n_clusters: int) -> np.ndarray:
+        """The joined cluster of each cluster of the fit, (self.n_clusters,) int32 from 0.
+
+        Raises UserError without `assess`, or for n_clusters not from 1 to those of the fit.
+        """
+        if not hasattr(self, "merges_"):
+            raise UserError("which clusters to join is not known; call assess(X) after fit(X).")
+        parameters.check(
+            {"n_clusters": n_clusters}, {"n_clusters": parameters.whole(1, self.n_clusters)}
+        )
+        return stability.join(self.merges_, n_clusters).astype(np.int32)
 
     def transform(self, X: Any) -> np.ndarray:
         """Posterior means, (n_cells, n_latent) float32."""
@@ -363,7 +457,9 @@ class MoESimVAE(
     def save(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json into the folder. Nothing in them is pickled."""
         self._require_fitted()
-        arrays = {name: torch.from_numpy(getattr(self, f"{name}_")) for name in ARRAYS}
+        assessed = hasattr(self, "merges_")
+        kept = ARRAYS + ASSESSED if assessed else ARRAYS
+        arrays = {name: torch.from_numpy(getattr(self, f"{name}_")) for name in kept}
         names = getattr(self, "feature_names_in_", None)
         config = {
             "version": moesimvae.__version__,
@@ -371,6 +467,7 @@ class MoESimVAE(
             "feature_names": None if names is None else names.tolist(),
             "image_shape": self.image_shape_,
             "scaled": bool(self.scaled_),
+            "assessed": assessed,
             "parameters": self._plain_parameters(),
         }
         storage.write_model(Path(folder), self.module_.state_dict() | arrays, config)
@@ -402,11 +499,14 @@ class MoESimVAE(
                 f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
             ) from error
         expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
-        by_cluster, by_feature = (model.n_clusters, model.n_latent), (model.n_features_in_,)
-        shapes = by_cluster, by_cluster, (*by_cluster, model.n_latent), by_feature, by_feature
-        expected |= dict(zip(ARRAYS, shapes, strict=True))
+        k, d, n_features = model.n_clusters, model.n_latent, model.n_features_in_
+        shapes = [(k, d), (k, d), (k, d, d), (n_features,), (n_features,), (1,)]
+        kept: tuple[str, ...] = ARRAYS
+        if config["assessed"]:
+            kept, shapes = ARRAYS + ASSESSED, [*shapes, (k,), (k - 1, 4), (1,)]
+        expected |= dict(zip(kept, shapes, strict=True))
         tensors = storage.read_weights(folder, expected)
-        for name in ARRAYS:
+        for name in kept:
             setattr(model, f"{name}_", tensors.pop(name).numpy())
         model.module_.load_state_dict(tensors)
         model.module_.to(choose_device(device))

@@ -26,15 +26,10 @@ from moesimvae.errors import UserError
 from moesimvae.model import cutting
 from moesimvae.model.graphs import (
     apart,
-    between,
-    by_modularity,
-    fine_communities,
     graph_of,
     jaccard_graph,
     nearest_neighbours,
-    potts,
     symmetric,
-    together,
 )
 from moesimvae.model.projection import (
     AUTO_PCA_ABOVE,
@@ -115,6 +110,11 @@ class Communities:
     repeats: int = 3
     balance: float = 1.0
     landmarks: int = 50_000
+
+    def ladder(self) -> np.ndarray:
+        """The resolutions, (8,)."""
+        lowest, highest = self.resolutions
+        return np.geomspace(lowest, highest, 8)
 
 
 KINDS: dict[str, type] = {
@@ -343,11 +343,7 @@ def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
 RARE_CELLS = 20
 RARE_SHARE = 0.001
 # raise it with every change that gives other communities
-COMMUNITIES_VERSION = 3
-N_RESOLUTIONS = 8
-# beyond those of the parameters: what the number of clusters is estimated from goes up to 1
-ESTIMATED_UP_TO = 1.0
-COUNTED_SHARE = 0.001  # of the cells that a group must hold to count as a cluster
+COMMUNITIES_VERSION = 4
 VOTERS = 5  # landmarks that vote on where another cell belongs
 # cells whose nearest neighbours tell how pure groups are
 PURITY_CELLS, PURITY_NEIGHBOURS = 5_000, 15
@@ -385,16 +381,19 @@ def group(
 
     In each repeat exactly `n_clusters`, fewer only where there are not as many fine communities.
     """
-    points, n_pca = _components(parameters, cells, seed)
+    points, n_pca = components(parameters, cells, seed)
     parameters = replace(parameters, n_pca=n_pca)
     arrays, hit = _find_communities(parameters, cells, points, seed, cache)
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
-    part = _make_dense(points if chosen is None else points[chosen])
+    repeats = [
+        cutting.Fine(of, weights[: of.max() + 1, : of.max() + 1], groups[: of.max() + 1])
+        for of, weights, groups in zip(
+            arrays["fine"].T, arrays["weights"], arrays["groups"], strict=True
+        )
+    ]
     labels, purities = cutting.cut(
-        part,
-        arrays["fine"],
-        arrays["groups"][:, :, :N_RESOLUTIONS],
-        arrays["weights"],
+        points if chosen is None else points[chosen],
+        repeats,
         n_clusters,
         seed,
         chosen=arrays["purity_cells"],
@@ -402,7 +401,7 @@ def group(
     )
     labels = labels.astype(np.int16)
     if chosen is not None:
-        labels = _place(labels, chosen, points.shape[0], arrays["voters"])
+        labels = _place(labels, chosen, len(points), arrays["voters"])
     facts = {
         "from_cache": hit,
         "components": points.shape[1],
@@ -424,47 +423,6 @@ def shared_groups(fine: Tensor, tables: Tensor) -> Tensor:
     return (s / len(tables)).fill_diagonal_(0.0)
 
 
-def estimate_n_clusters(
-    cells: Matrix,
-    *,
-    seed: int = 0,
-    cache: str | Path | None = None,
-) -> int:
-    """A label-free estimate of the number of clusters.
-
-    The groups in which cells are together in more than three quarters of the partitions by
-    modularity (of the kind "communities"; see `consensus`), as far as they hold a thousandth of
-    the cells or more; the median over its repeats. It counts groups with gaps in the density
-    between them: where populations pass into each other there are more of these.
-
-    cells: (n_cells, n_features), dense or CSR, finite. cache: as in `build`.
-    """
-    parameters = Communities()
-    points, n_pca = _components(parameters, cells, seed)
-    parameters = replace(parameters, n_pca=n_pca)
-    arrays, _ = _find_communities(parameters, cells, points, seed, cache)
-    numbers = []
-    for fine, groups in zip(arrays["fine"].T, arrays["groups"], strict=True):
-        sizes = np.bincount(fine, minlength=len(groups))
-        found = consensus(together(groups), sizes, seed, 0.75)[fine]
-        numbers.append((np.bincount(found) >= COUNTED_SHARE * len(fine)).sum())
-    return int(np.median(numbers))
-
-
-def consensus(
-    table: np.ndarray, sizes: np.ndarray, seed: int, agreement: float = 0.5
-) -> np.ndarray:
-    """The groups that Eq 7 asks for, found without a network: (n,) numbers.
-
-    They have the largest Σ (S_ab − agreement) n_a n_b over pairs of one group: with 1/2, the
-    correlation clustering that Eq 7 turns into where every P is a corner. table: (n, n) S between
-    fine communities; sizes: (n,) their numbers of cells.
-    """
-    sizes = sizes.astype(np.float64)
-    # what is not there (padding) weighs nothing, and may lie anywhere
-    return potts(table * np.outer(sizes, sizes), np.maximum(sizes, 1e-9), agreement, seed)
-
-
 def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
     """Probability of each cell ∝ (size of its group)^−balance, (n_cells,) float64.
 
@@ -476,16 +434,20 @@ def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
     return probability / probability.sum()
 
 
-def _components(parameters: Communities, cells: Matrix, seed: int) -> tuple[Matrix, int | None]:
-    """The cells' principal components, and how many they are; None for the cells themselves."""
+def components(parameters: Communities, cells: Matrix, seed: int) -> tuple[np.ndarray, int | None]:
+    """What distances are measured in: (n_cells, n_dimensions), dense; how many components, if any.
+
+    None for the cells themselves. cells: (n_cells, n_features).
+    """
     n_pca: Any = parameters.n_pca
     if n_pca == "auto":
         n_pca = count_components(cells, seed) if cells.shape[1] > AUTO_PCA_ABOVE else None
-    return principal_components(cells, n_pca, seed), n_pca
+    points = principal_components(cells, n_pca, seed)
+    return points if isinstance(points, np.ndarray) else points.toarray(), n_pca
 
 
 def _find_communities(
-    parameters: Communities, cells: Matrix, points: Matrix, seed: int, cache: str | Path | None
+    parameters: Communities, cells: Matrix, points: np.ndarray, seed: int, cache: str | Path | None
 ) -> tuple[Arrays, bool]:
     """What `_partition` gives; and whether it comes from the cache.
 
@@ -497,17 +459,16 @@ def _find_communities(
     return _load_or_compute(cache, cells, key, lambda: _partition(parameters, points, seed))
 
 
-def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
+def _partition(parameters: Communities, points: np.ndarray, seed: int) -> Arrays:
     """Of the landmarks, or of all cells where these are few enough:
 
-    fine: (n_cells, repeats) int16; groups: (repeats, n_fine, n_resolutions) int16, those of the
-    parameters first; weights: (repeats, n_fine, n_fine), from `between`;
-    voters: (n_others, VOTERS) landmarks nearest to each other cell, the nearest
-    first; purity_cells, purity_neighbours: as in `cutting.purity`.
+    fine: (n_cells, repeats) int16; weights: (repeats, n_fine, n_fine) and groups: (repeats,
+    n_fine, n_resolutions) int16, as in `cutting.Fine`, padded; voters: (n_others, VOTERS)
+    landmarks nearest to each other cell, the nearest first; purity_cells, purity_neighbours: as
+    in `cutting.purity`.
     """
-    chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
-    part = _make_dense(points if chosen is None else points[chosen])
-    part = apart(part, parameters.n_neighbors, seed)
+    chosen = landmark_cells(len(points), parameters.landmarks, seed)
+    part = apart(points if chosen is None else points[chosen], parameters.n_neighbors, seed)
     search = None
     if chosen is not None:
         k = min(parameters.n_neighbors, len(part) - 1) + 1
@@ -518,29 +479,20 @@ def _partition(parameters: Communities, points: Matrix, seed: int) -> Arrays:
     if chosen is not None and search is not None:
         near = [near for _, near, _ in search.others(points, chosen, VOTERS)]
         voters = np.concatenate(near).astype(np.int32)
-
-    lowest, highest = parameters.resolutions
-    resolutions = np.geomspace(lowest, highest, N_RESOLUTIONS)
-    step = resolutions[1] / resolutions[0]
-    while resolutions[-1] * step <= ESTIMATED_UP_TO * step**0.5:
-        resolutions = np.append(resolutions, resolutions[-1] * step)
-    found, weights, groups = [], [], []
-    for repeat in range(parameters.repeats):
-        own_seed = seed * parameters.repeats + repeat
-        communities = fine_communities(graph, own_seed)
-        found.append(communities)
-        weights.append(between(graph, communities))
-        groups.append(by_modularity(weights[-1], resolutions, own_seed))
-    n_fine = max(map(len, groups))
-    more = [n_fine - len(table) for table in groups]
+    repeats = [
+        cutting.Fine.find(graph, parameters.ladder(), seed * parameters.repeats + repeat)
+        for repeat in range(parameters.repeats)
+    ]
+    n_fine = max(len(fine.weights) for fine in repeats)
+    padded = [(fine, (0, n_fine - len(fine.weights))) for fine in repeats]
     random = np.random.default_rng(seed)
     some = random.choice(len(part), min(PURITY_CELLS, len(part)), replace=False)
     return {
-        "fine": np.column_stack(found).astype(np.int16),
-        "groups": np.stack(
-            [np.pad(table, ((0, n), (0, 0))) for table, n in zip(groups, more, strict=True)]
-        ).astype(np.int16),
-        "weights": np.stack([np.pad(w, (0, n)) for w, n in zip(weights, more, strict=True)]),
+        "fine": np.column_stack([fine.of for fine in repeats]).astype(np.int16),
+        "weights": np.stack([np.pad(fine.weights, more) for fine, more in padded]),
+        "groups": np.stack([np.pad(fine.groups, (more, (0, 0))) for fine, more in padded]).astype(
+            np.int16
+        ),
         "voters": voters,
         "purity_cells": some,
         "purity_neighbours": neighbours[some, :PURITY_NEIGHBOURS],
@@ -559,11 +511,6 @@ def _place(labels: np.ndarray, chosen: np.ndarray, n_cells: int, voters: np.ndar
         placed = np.take_along_axis(votes, first_of_most, axis=1)[:, 0]
         everywhere[others[start : start + BLOCK]] = placed
     return everywhere
-
-
-def _make_dense(matrix: Matrix) -> np.ndarray:
-    """Few features: those of a sparse matrix that principal components left as it was."""
-    return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
 
 
 # ---------------------------------------------------------------------- what the user brings
