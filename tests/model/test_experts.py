@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesimvae.model import experts as module
-from moesimvae.model.experts import Experts, Segments, Tiles, choose_layout, updates_every
+from moesimvae.model.experts import Experts, Segments, Tiles, choose_layout, hidden_units, updates_every
 from moesimvae.model.training import seeded
 
 SIZES = [3, 6, 5]
@@ -188,6 +188,10 @@ def test_gradients_of_several_batches_add_up(layout):
 def test_waiting_can_be_switched_off_and_the_rate_follows():
     assert Experts(16, SIZES, every=1).every == 1
     assert (Experts(16, SIZES).every, Experts(40, SIZES).rate) == (2, 5**0.5)
+
+
+def test_many_experts_share_their_hidden_units():
+    assert [hidden_units(k) for k in (1, 10, 16, 40, 100, 1000)] == [256, 256, 256, 96, 40, 16]
 
 
 def test_weights_start_as_xaviers_expert_by_expert():

@@ -36,6 +36,14 @@ def updates_every(n_experts: int) -> int:
     return max(every for every in (1, 2, 5, 10, 25) if every * 8 <= max(n_experts, 8))
 
 
+def hidden_units(n_experts: int) -> int:
+    """Of an expert's hidden layer: 256 up to 16 experts; more of them share 4,096, at least 16 each.
+
+    An expert of many has fewer cells to decode, and a step takes as long whatever K.
+    """
+    return max(16, min(256, 4096 // n_experts // ROUND * ROUND))
+
+
 class Experts(nn.Module):
     """K decoders whose layers' weights are stacked to (K, n_in, n_out), biases to (K, n_out).
 
