@@ -5,7 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moesimvae.model import experts as module
-from moesimvae.model.experts import Experts, Segments, Tiles, choose_layout, hidden_units, updates_every
+from moesimvae.model.experts import (
+    Experts,
+    Segments,
+    Tiles,
+    choose_layout,
+    hidden_units,
+    updates_every,
+)
 from moesimvae.model.training import seeded
 
 SIZES = [3, 6, 5]

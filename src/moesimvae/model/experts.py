@@ -37,7 +37,7 @@ def updates_every(n_experts: int) -> int:
 
 
 def hidden_units(n_experts: int) -> int:
-    """Of an expert's hidden layer: 256 up to 16 experts; more of them share 4,096, at least 16 each.
+    """Of an expert's hidden layer: 256 up to 16 experts, of which more share 4,096.
 
     An expert of many has fewer cells to decode, and a step takes as long whatever K.
     """
