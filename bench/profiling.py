@@ -1,6 +1,6 @@
 """Where the time of a fit goes, part by part, in seconds of the processor and of the clock.
 
-    .venv/bin/python bench/profile.py --out docs/bench/profile.json \
+    .venv/bin/python bench/profiling.py --out docs/bench/profile.json \
         digits=results/data/digits/features.h5ad,10 NAME=FEATURES,K …
 
 Features are those that the workflow leaves in `results/data`; parameters for a data set of
