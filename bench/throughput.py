@@ -36,10 +36,10 @@ from moesimvae import files
 from moesimvae.data import simulate
 from moesimvae.model import similarity
 from moesimvae.model.estimator import MoESimVAE
-from moesimvae.model.experts import Experts
+from moesimvae.model.experts import Experts, hidden_units
 from moesimvae.model.module import Module, paper_terms
 from moesimvae.model.networks import Encoder, Gate, mlp
-from moesimvae.model.training import Training, seeded
+from moesimvae.model.training import Accumulated, Training, seeded
 
 ROOT = Path(__file__).resolve().parents[1]
 N_FEATURES = 784
@@ -61,7 +61,7 @@ class EveryExpert(nn.Module):
 
     def __init__(self, n_experts: int, sizes: Sequence[int]):
         super().__init__()
-        self.n_experts = n_experts
+        self.n_experts, self.every, self.rate = n_experts, 1, 1.0
         self.decoders = nn.ModuleList(mlp(sizes) for _ in range(n_experts))
 
     def forward(self, z: Tensor, assignment: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> dict:
     sizes = {
         "encoder": (512, 512),
         "latent": default.n_latent,
-        "expert": default.expert_layers,
+        "expert": None,  # as many as a model of K experts has
         "batch": default.batch_size,
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -161,11 +161,12 @@ class Trainer:
         n_experts: int,
         encoder: Sequence[int],
         latent: int,
-        expert: Sequence[int],
+        expert: Sequence[int] | None,
         batch: int,
     ) -> Block:
         """A new model; each call of the result trains it for another `steps` steps."""
         model = MoESimVAE()
+        expert = [hidden_units(n_experts)] if expert is None else expert
         module = Even(
             Encoder(N_FEATURES, encoder, latent),
             experts(n_experts, [latent, *expert, N_FEATURES]),
@@ -191,13 +192,16 @@ class Trainer:
             return {name: weights[name] * part for name, part in parts.items()}
 
         training = Training(
-            module.parameters(),
+            [p for n, p in module.named_parameters() if not n.startswith("experts.")],
             len(self.cells),
             0,
             batch_size=batch,
             learning_rate=model.learning_rate,
             generator=torch.Generator().manual_seed(0),
             schedule="constant",
+            accumulated=[
+                Accumulated(module.experts.parameters(), module.experts.every, module.experts.rate)
+            ],
             record_every=self.steps,
         )
 
@@ -233,12 +237,12 @@ def large_product(size: int = 2048) -> float:
 
 
 def flops_of_step(
-    n_experts: int, encoder: Sequence[int], latent: int, expert: Sequence[int], batch: int
+    n_experts: int, encoder: Sequence[int], latent: int, expert: Sequence[int] | None, batch: int
 ) -> float:
     """Of the matrix products of one step, a sample passing through one expert only."""
     hidden = [N_FEATURES, *encoder]
     into = sum(a * b for a, b in pairwise(hidden)) + 2 * hidden[-1] * latent
-    back = [latent, *expert, N_FEATURES]
+    back = [latent, *([hidden_units(n_experts)] if expert is None else expert), N_FEATURES]
     out = sum(a * b for a, b in pairwise(back))
     gate = MoESimVAE().gate_layers[0] * (latent + n_experts)
     # forwards once, backwards twice; the features need no gradient, and the gate runs twice

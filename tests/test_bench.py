@@ -1,11 +1,13 @@
 """The benchmarks run and write what they promise; what they measure is no matter of tests."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import torch
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,63 @@ def test_scale(root, tmp_path):
     wanted = {"seconds_similarity", "seconds_epoch", "peak_per_data", "peak_above_imports_per_data"}
     assert all(wanted <= run.keys() for run in result["runs"])
     assert {"seconds_similarity", "seconds_epoch", "peak_above_imports"} == result["growth"].keys()
+
+
+# what bench/gpu.py may find on its machine, and what these bring along
+THERE = """torch numpy scipy sklearn pandas h5py safetensors numba moesimvae
+    joblib cloudpickle threadpoolctl narwhals dateutil pytz six llvmlite torchgen functorch triton
+    sympy mpmath networkx jinja2 markupsafe filelock fsspec typing_extensions packaging"""
+
+BARE = f"""
+import runpy, sys
+from importlib.machinery import PathFinder
+
+class Bare(PathFinder):
+    there = set({THERE.split()}) | sys.stdlib_module_names
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in cls.there or top.startswith("_"):
+            return super().find_spec(name, path, target)
+
+sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder] + [Bare]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def bare(root, *arguments):
+    """bench/gpu.py on a machine without an installation and with few libraries."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", BARE, root / "bench" / "gpu.py", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_gpu_in_miniature_with_the_few_libraries_of_its_machine(root, tmp_path):
+    done = bare(root, "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    parts = ("parity", "waiting", "graph", "end_to_end", "generation", "million", "batches")
+    assert list(result) == ["machine", *parts]
+    assert result["parity"]["largest"] < 1e-4
+    assert result["parity"]["ari_cpu_and_device"] > 0.9
+    assert set(result["waiting"].values()) >= {"never waits"}
+    assert result["graph"]["loss_falls_when_replayed"]
+    assert result["end_to_end"]["steps"] == 100
+    assert result["end_to_end"]["seconds_to"].keys() == {"0.975", "0.985"}
+    assert result["generation"]["images"] == 200
+    assert len(result["batches"]["rows"]) == 12
+    assert all(row["share_of_bfloat16_peak"] > 0 for row in result["batches"]["rows"])
+    assert (tmp_path / "gpu.md").read_text() == done.stdout.rstrip("\n") + "\n"
+
+
+def test_gpu_says_what_it_lacks(root, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    done = bare(root, "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: torch sees no GPU here; --quick does all of it in miniature.\n"
 
 
 def test_ceiling(root, tmp_path):

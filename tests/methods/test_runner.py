@@ -16,7 +16,7 @@ import pytest
 
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
-from moesimvae.methods import runner
+from moesimvae.methods import gpus, runner
 from moesimvae.nouns import Status
 
 HERE = Path(__file__).parent
@@ -115,6 +115,15 @@ def test_a_good_run_leaves_everything_the_contract_names(run, out, features):
     assert {"cpu", "cores", "memory_mb", "platform", "python"} == set(status["machine"])
     assert list(status) == list(runner.blank_status("", "", 0, {}, 0, 0))
     jsonschema.validate(status, Status.schema())
+
+
+def test_a_run_sees_one_gpu_and_those_of_other_methods_none(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr(gpus.tempfile, "tempdir", str(tmp_path))
+    with gpus.one_gpu() as taken:
+        status = run("tells_its_gpus", block=BLOCK | {"gpu": True})
+    assert (taken, status["facts"]["gpus"]) == ("4", "7")
+    assert run("tells_its_gpus")["facts"]["gpus"] == ""
 
 
 def test_transformed_values_are_handed_over_where_there_are_some(run, features, tmp_path):
@@ -231,7 +240,7 @@ def test_misuse_raises(run, tmp_path):
 
 RUNNER = """
 import sys
-from moesimvae.methods import runner
+from moesimvae.methods import gpus, runner
 features, out, note = sys.argv[1:]
 block = {"module": "lab.broken", "environment": "base", "input": "scaled", "gpu": False}
 runner.run(features, out, "toy", "broken", block, 0, 2, {"how": "sleep", "note": note}, 1, 4000, 5)

@@ -223,7 +223,7 @@ BAD = {
     "image_shape": (6, (2, 3, 1), (0, 6), (2.0, 3.0), "23"),
     "channels": ((), 8, (0, 8), (8, 2.5), None),
     "encoder_layers": ((0,), 16, (2.5,)),
-    "expert_layers": ((-1,), 16, None),
+    "expert_layers": ((-1,), 16),
     "shared_decoder": (1, "yes", None),
     "experts_every": (7, 0, True, 2.0),
     "gate_layers": ((0,), 16, None, "16"),

@@ -32,7 +32,7 @@ import moesimvae
 from moesimvae.closure import code_sha256
 from moesimvae.errors import UserError
 from moesimvae.files import read_json, sha256, write_json
-from moesimvae.methods import energy
+from moesimvae.methods import energy, gpus
 from moesimvae.nouns import RUNS, Status, made_with
 
 LOG_LINES = 20
@@ -131,9 +131,11 @@ def run(
                 "n_clusters": n_clusters,
                 "params": arguments(block, params, threads, folder),
             }
-            environment = worker_environment(seed, threads, gpu=block["gpu"])
-            meter = energy.Meter(gpu=block["gpu"])
-            cost = supervise(python, job, environment, folder, mem_mb, runtime_minutes * 60, meter)
+            seconds = runtime_minutes * 60
+            with gpus.one_gpu() if block["gpu"] else contextlib.nullcontext("") as gpu:
+                environment = worker_environment(seed, threads, gpu)
+                meter = energy.Meter(gpu=block["gpu"])
+                cost = supervise(python, job, environment, folder, mem_mb, seconds, meter)
             status |= account(cost, folder, mem_mb, runtime_minutes)
         if status["status"] != "ok":
             clear_results(folder)
@@ -321,11 +323,12 @@ def clear_results(folder: Path) -> None:
 # The process
 
 
-def worker_environment(seed: int, threads: int, gpu: bool) -> dict[str, str]:
+def worker_environment(seed: int, threads: int, gpu: str | None) -> dict[str, str]:
     """Variables that must be set before the worker's libraries load.
 
     Another Python finds this package through PYTHONPATH when it lies in a checkout. Installed,
     it lies among packages that only this Python can use, and the other needs its own copy.
+    gpu: the one that it may see (`gpus.one_gpu`), "" for none, None for all there are.
     """
     library = Path(moesimvae.__file__).parents[1]
     path = [] if library.name == "site-packages" else [str(library)]
@@ -338,8 +341,8 @@ def worker_environment(seed: int, threads: int, gpu: bool) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS repeats its results only with this
     }
-    if not gpu:
-        variables["CUDA_VISIBLE_DEVICES"] = ""
+    if gpu is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = gpu
     return os.environ | variables
 
 

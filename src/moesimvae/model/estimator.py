@@ -62,7 +62,8 @@ class MoESimVAE(
         from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.
     image_shape: (rows, columns) of an image, None for cells. channels: of the convolutions.
     encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (512, 512).
-    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate.
+    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate; None is
+        (256,) for up to 16 experts, of which more share 4,096 units (`experts.hidden_units`).
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
     experts_every: after how many batches the experts' weights change; None is 1 below K = 16 and
         about K / 8 from there on, for speed (see `experts.updates_every`).
@@ -118,7 +119,7 @@ class MoESimVAE(
         image_shape: Sequence[int] | None = None,
         channels: Sequence[int] = (8, 32, 64),
         encoder_layers: Sequence[int] | None = None,
-        expert_layers: Sequence[int] = (256,),
+        expert_layers: Sequence[int] | None = None,
         shared_decoder: bool = False,
         experts_every: int | None = None,
         gate_layers: Sequence[int] = (128,),

@@ -164,7 +164,6 @@ class Fit:
             self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
             similar = None if self._has_known_experts() else self._build_similarity()
         with self._time("training"):
-            module.experts.settle()
             training = self._make_training(None if similar is None else similar.sampling)
             if stopped is not None:
                 module.load_state_dict(_select(stopped[0], "module"))

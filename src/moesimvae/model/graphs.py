@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import igraph
 import numpy as np
 from scipy.sparse import csr_matrix, diags, triu, vstack
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from moesimvae.model.projection import NeighbourSearch
+
+if TYPE_CHECKING:
+    import igraph
 
 EXACT_UP_TO = 10_000  # cells; above it an approximate search is quicker than all pairs
 BLOCK = 5_000  # cells whose shared neighbours are counted at once
@@ -247,6 +250,8 @@ def together(groups: np.ndarray) -> np.ndarray:
 
 def as_igraph(graph: csr_matrix) -> tuple[igraph.Graph, np.ndarray]:
     """igraph's graph of a symmetric one, and the weights of its edges, (n_edges,)."""
+    import igraph
+
     edges = triu(graph, k=1, format="coo")
     drawn = igraph.Graph(n=graph.shape[0], edges=np.column_stack([edges.row, edges.col]))
     return drawn, edges.data
@@ -255,6 +260,8 @@ def as_igraph(graph: csr_matrix) -> tuple[igraph.Graph, np.ndarray]:
 @contextmanager
 def igraph_draws_from(seed: int) -> Iterator[None]:
     """Let igraph's random numbers follow from a seed."""
+    import igraph
+
     igraph.set_random_number_generator(random.Random(seed))
     try:
         yield

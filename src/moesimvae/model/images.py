@@ -52,9 +52,12 @@ def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0
     if strength == 0:
         return x
     n = len(x)
-    amplitude = x.new_tensor([ROTATION, STRETCH, STRETCH, SHEAR, 2 * SHIFT, 2 * SHIFT]) * strength
-    by = (2 * torch.rand(n, 6, device=x.device) - 1) * amplitude
-    turn, wide, high, shear, right, down = by.T
+    # factors one by one: a tensor of them would have to be copied to the device
+    amplitudes = ROTATION, STRETCH, STRETCH, SHEAR, 2 * SHIFT, 2 * SHIFT
+    draws = 2 * torch.rand(n, 6, device=x.device) - 1
+    turn, wide, high, shear, right, down = (
+        draw * (amplitude * strength) for draw, amplitude in zip(draws.T, amplitudes, strict=True)
+    )
     cosine, sine = turn.cos(), turn.sin()
     rows = [
         torch.stack([cosine * (1 + wide), shear - sine * (1 + high), right], 1),

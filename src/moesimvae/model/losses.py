@@ -120,6 +120,7 @@ class RunningMeans(nn.Module):
     def update(self, probabilities: Tensor, z: Tensor) -> Tensor:
         """Take in a batch's p (n, K) and codes (n, n_latent); return the means (K, n_latent)."""
         p, z = probabilities.detach(), z.detach()
-        self.weighted_sum = self.MEMORY * self.weighted_sum + (1 - self.MEMORY) * p.T @ z
-        self.weight = self.MEMORY * self.weight + (1 - self.MEMORY) * p.sum(0)
+        # in place, as a captured CUDA graph needs it
+        self.weighted_sum.mul_(self.MEMORY).add_((1 - self.MEMORY) * p.T @ z)
+        self.weight.mul_(self.MEMORY).add_((1 - self.MEMORY) * p.sum(0))
         return self.weighted_sum / self.weight.clamp(min=torch.finfo(z.dtype).tiny)[:, None]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moesimvae.model import losses
-from moesimvae.model.experts import Experts
+from moesimvae.model.experts import Experts, hidden_units
 from moesimvae.model.networks import ConvEncoder, Encoder, Gate
 from moesimvae.model.training import encode_in_batches
 
@@ -87,9 +87,11 @@ def build(
     else:
         layers = (128,) if layers is None else layers
         encoder = ConvEncoder(image_shape, parameters["channels"], layers, n_latent, activation)
+    n_experts = 1 if parameters["shared_decoder"] else n_clusters
+    hidden = parameters["expert_layers"]
     experts = Experts(
-        1 if parameters["shared_decoder"] else n_clusters,
-        [n_latent, *parameters["expert_layers"], n_features],
+        n_experts,
+        [n_latent, *((hidden_units(n_experts),) if hidden is None else hidden), n_features],
         activation,
         parameters["experts_every"],
     )

@@ -86,7 +86,7 @@ ALLOWED: dict[str, Allowed] = {
     "image_shape": or_none(several("(rows, columns), whole numbers of at least 1", whole(1), 2, 2)),
     "channels": several("one whole number or more of at least 1, in a list", whole(1), 1),
     "encoder_layers": or_none(SIZES),
-    "expert_layers": SIZES,
+    "expert_layers": or_none(SIZES),
     "shared_decoder": FLAG,
     "experts_every": Allowed(
         "a divisor of 50, since the course of training is recorded, and can be resumed, every 50 "

@@ -16,6 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "deskew": False,
         "experts_every": 1,
         "refinements": 0,
+        "expert_layers": (256,),
         "reconstruction_weight": 1.0,
         "steps": 2500,
     },

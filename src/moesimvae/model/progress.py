@@ -2,8 +2,7 @@
 
 import sys
 from time import monotonic
-
-from tqdm import tqdm
+from typing import Any
 
 # a log file gets about this many lines from one training
 LOG_LINES = 10
@@ -17,15 +16,21 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self.started = monotonic()
         self.next_line = done + (steps - done) / LOG_LINES
-        self.bar = tqdm(total=steps, initial=done, desc=name, disable=not (name and self.terminal))
+        self.bar: Any = None
+        if name and self.terminal:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=steps, initial=done, desc=name)
 
     def show(self, step: int, means: dict[str, float], steps: int) -> None:
         """steps: in all; fewer than at the start where a training ends early."""
-        self.steps = self.bar.total = steps
+        self.steps = steps
         text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
-        self.bar.update(step - self.bar.n)
-        self.bar.set_postfix_str(text)
-        if self.name and not self.terminal and (step >= self.next_line or step == self.steps):
+        if self.bar is not None:
+            self.bar.total = steps
+            self.bar.update(step - self.bar.n)
+            self.bar.set_postfix_str(text)
+        elif self.name and (step >= self.next_line or step == self.steps):
             self.next_line += (self.steps - self.first) / LOG_LINES
             left = (monotonic() - self.started) / (step - self.first) * (self.steps - step)
             print(
@@ -35,4 +40,5 @@ class Progress:
             )
 
     def close(self) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()

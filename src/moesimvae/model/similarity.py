@@ -141,7 +141,7 @@ class Similarity:
         sampling: np.ndarray | None = None,
         facts: Mapping[str, Any] | None = None,
     ):
-        """pairs(index, *arrays) → S of the batch; the arrays have one row for each cell."""
+        """pairs(index, *arrays) → S of the batch."""
         self._pairs = pairs
         self._arrays = arrays
         self.sampling = sampling
@@ -361,10 +361,9 @@ def _build_communities(
     sampling = None
     if parameters.balance:
         sampling = _balance(cutting.vote(groups, n_clusters), parameters.balance)
-    same = torch.eye(n_clusters).expand(groups.shape[1], n_clusters, n_clusters)
     return Similarity(
-        lambda index, groups: shared_groups(groups[index], same.to(groups.device)),
-        (torch.from_numpy(groups),),
+        lambda index, groups, same: shared_groups(groups[index], same),
+        (torch.from_numpy(groups), torch.eye(n_clusters).expand(groups.shape[1], -1, -1)),
         sampling=sampling,
         facts=facts,
     )

@@ -93,7 +93,9 @@ class Batches:
             draws = torch.rand(self.n_cells, generator=self.generator, dtype=torch.float64)
             order = torch.searchsorted(self.cumulative, draws * self.cumulative[-1], right=True)
             order.clamp_(max=self.n_cells - 1)
-        self.order = order.to(self.device)
+        if self.device.type == "cuda":
+            order = order.pin_memory()  # from there it is copied without waiting
+        self.order = order.to(self.device, non_blocking=True)
 
     def __iter__(self) -> "Batches":
         return self

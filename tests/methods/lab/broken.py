@@ -27,6 +27,11 @@ def works(cells, note):
     )
 
 
+def tells_its_gpus(cells, note):
+    facts = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"]}
+    return Clustering(np.zeros(cells.n_obs, dtype=int), facts=facts)
+
+
 def crash(cells, note):
     print("the last thing it said")
     raise ValueError("no such cell\nsecond line")

@@ -1,0 +1,42 @@
+"""One GPU for each run: the scheduler's, or a free one of the machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU of the machine
+
+
+@contextmanager
+def one_gpu() -> Iterator[str | None]:
+    """Hold a GPU: what CUDA_VISIBLE_DEVICES must be for a process that is to see it alone.
+
+    It is one of those that the variable names, as set by a scheduler, else of the machine. Of
+    several, the first that no other run of this user holds; where all are held they are shared. A
+    process that ends, however it does, no longer holds any. "" where a scheduler gives none, None
+    where the machine does not tell.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        numbers = [str(number) for number in range(len([*DRIVER.glob("*")]))]
+    else:
+        numbers = [number.strip() for number in named.split(",") if number.strip()]
+    with ExitStack() as held:
+        chosen = numbers[os.getpid() % len(numbers)] if numbers else named
+        if len(numbers) > 1:
+            folder = Path(tempfile.gettempdir(), f"moesimvae-gpus-{os.getuid()}")
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for number in numbers:
+                slot = held.enter_context(open(folder / number.replace("/", "_"), "w"))
+                try:
+                    fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                chosen = number
+                break
+        yield chosen
