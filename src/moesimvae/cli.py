@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import moesimvae
-from moesimvae import files, surroundings
+from moesimvae import doctor, export, files, onemethod, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
@@ -155,6 +155,8 @@ def _parser() -> argparse.ArgumentParser:
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
     _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
+    for further in (onemethod, export, doctor):
+        further.add(commands)
     return parser
 
 
