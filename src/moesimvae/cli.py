@@ -613,6 +613,7 @@ def _generate(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     model, recipe = _load(options)
     values = model.generate(options.cluster, options.n, random_state=options.seed)
@@ -625,7 +626,7 @@ def _generate(options: argparse.Namespace) -> None:
         if options.out.suffix == ".h5ad":
             obs = pd.DataFrame({KEY: pd.Categorical([str(options.cluster)] * options.n)}, cell)
             cells = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names)))
-            cells.write_h5ad(temporary)
+            writable.write(cells, temporary)
         else:
             pd.DataFrame(values, cell, names).to_csv(temporary)
     say(f"generated  {options.n:,} cells of cluster {options.cluster} × {len(names):,} features")
@@ -678,8 +679,10 @@ def _notes(notes: Sequence[str], say: Any) -> None:
 
 
 def _write_cells(path: Path, cells: AnnData) -> None:
+    from moesimvae.data import writable
+
     with files.atomic(path) as temporary:
-        cells.write_h5ad(temporary)
+        writable.write(cells, temporary)
 
 
 def _write_labels(path: Path, cells: AnnData, probabilities: np.ndarray) -> None:

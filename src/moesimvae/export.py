@@ -106,7 +106,9 @@ def _row(
     performance: dict[str, str], run: Run, params: dict[str, Any], place: Path
 ) -> dict[str, Any]:
     """A line of performances.tsv, as `ob collect performance` would write it."""
-    numbers: dict[str, Any] = {k: 0 if v == "NA" else float(v) for k, v in performance.items() if k != "h:m:s"}
+    numbers: dict[str, Any] = {
+        k: 0 if v == "NA" else float(v) for k, v in performance.items() if k != "h:m:s"
+    }
     return numbers | {
         "stage": STAGES[1],
         "module": run.method,

@@ -41,6 +41,7 @@ def add(commands: Any) -> None:
         help="of the method, instead of what its block says; may be given several times",
     )
     parser.add_argument("--transform", choices=TRANSFORMS, default="auto", help="as of `cluster`")
+    parser.add_argument("--own", type=Path, metavar="FOLDER", help="of methods of your own")
     parser.add_argument("--label", metavar="COLUMN", help="left out: the method must not see it")
     parser.set_defaults(run=_run)
 
@@ -52,7 +53,8 @@ def _run(options: argparse.Namespace) -> None:
         raise UserError(
             "the method's block cannot be read without pyyaml; pip install 'moesimvae[benchmark]'."
         )
-    blocks = {n: b for n, b in registry.load(BLOCKS).items() if not b.get("control")}
+    blocks = registry.load([BLOCKS, *registry.own_methods(options.own)])
+    blocks = {n: b for n, b in blocks.items() if not b.get("control") and "command" not in b}
     block = registry.block(blocks, options.name, "method")
     params = {**block["params"], **dict(_param(text) for text in options.param)}
     try:
@@ -97,9 +99,10 @@ def cluster(
     from moesimvae.data.own_cells import CLUSTERS, write_features
     from moesimvae.methods import worker
     from moesimvae.methods.interface import Invalid
+    from moesimvae.methods.runner import module_name
     from moesimvae.model.similarity import estimate_n_clusters
 
-    method = worker.load(f"moesimvae.methods.{block['module']}")
+    method = worker.load(module_name(block["module"]))
     taken = list(inspect.signature(method.cluster).parameters)[3:]
     if unknown := sorted(params.keys() - set(taken)):
         raise UserError(
