@@ -105,6 +105,7 @@ format: setup ## Format Python and Snakemake files; write ARCHITECTURE.md from t
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/python docs/architecture.py
+	$(BIN)/python docs/reference.py
 	$(BIN)/python -m moesimvae.nouns workflow/schemas
 
 lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean environment

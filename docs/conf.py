@@ -20,7 +20,7 @@ project_copyright = author
 release = version = moesimvae.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx.ext.mathjax"]
 root_doc = "index"
-exclude_patterns = ["_build", "demo/*.md", "table*/*.md", "ablation/*", "figure4/*", "generation/*"]
+include_patterns = ["*.md", "reference/*.md", "tutorials/*.ipynb"]  # tables are the repository's
 html_theme = "furo"  # light and dark, as the reader's system has it
 html_title = f"moesimvae {release}"
 html_static_path: list[str] = []
@@ -64,13 +64,15 @@ def links(app, docname, source):
         path = (origin.parent / target).resolve()
         if not target or re.match(r"\w+:", target):
             return match[0]
-        if path in PAGES:
+        if path in PAGES and not (rest and path.name == "README.md"):
             path = DOCS / f"{PAGES[path]}.md"
-        elif path.is_relative_to(DOCS / "reference"):
-            pass
+        elif path.parent == DOCS / "reference":
+            pass  # written just now
         elif not path.exists():
             raise ValueError(f"{origin}: there is no {target}")
-        elif not path.is_relative_to(DOCS) or path.is_dir():
+        elif path.is_dir() or not (
+            path.suffix in (".png", ".svg") or path.parent in (DOCS, DOCS / "tutorials")
+        ):
             kind = "tree" if path.is_dir() else "blob"
             return f"{start}({repository}/{kind}/main/{path.relative_to(ROOT)}{rest})"
         return f"{start}({os.path.relpath(path, place)}{rest})"

@@ -23,9 +23,10 @@ CONFIG = """\
 
 Written by `docs/reference.py` (`make format`) from the keys' own definitions; do not edit it.
 
-The workflow is configured by [config.yaml](../config.yaml), every key of which can be given on the command
-line as well: `--config mirror=FOLDER`. A key that is left out has its default. A wrong configuration ends in
-one sentence before any job starts; editors check the file against `workflow/schemas/config.schema.json`.
+The workflow is configured by [config.yaml](../config.yaml), every key of which can be given on the
+command line as well: `--config mirror=FOLDER`. A key that is left out has its default. A wrong
+configuration ends in one sentence before any job starts; editors check the file against
+`workflow/schemas/config.schema.json`.
 
 The smallest that says something runs your own cells, with `snakemake own`:
 
@@ -34,8 +35,8 @@ data: cells.h5ad
 label: cell_type
 ```
 
-An experiment is data sets × methods × seeds, by names of `workflow/registry/`; `snakemake NAME` makes its
-tables, figures and page in `results/NAME/`:
+An experiment is data sets × methods × seeds, by names of `workflow/registry/`; `snakemake NAME`
+makes its tables, figures and page in `results/NAME/`:
 
 ```yaml
 experiments:
