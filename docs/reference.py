@@ -69,6 +69,13 @@ def configuration() -> str:
     return CONFIG + "".join(parts)
 
 
+def fetched() -> str:
+    """workflow/Snakefile: Snakemake cannot fetch what a Snakefile in a root folder refers to."""
+    text = (ROOT / "Snakefile").read_text("utf-8")
+    text = text.replace('"workflow/', '"').replace('"config.yaml"', '"../config.yaml"')
+    return "# ../Snakefile for those who fetch it; written by docs/reference.py\n" + text
+
+
 def _group(block: dict[str, Any]) -> dict[str, Any]:
     """The keys below a key: its own, or those of each block that it names."""
     if "properties" in block:
@@ -174,3 +181,4 @@ def write_page(path: Path, text: str) -> None:
 
 if __name__ == "__main__":
     files.write_text(ROOT / "config" / "README.md", configuration())
+    files.write_text(ROOT / "workflow" / "Snakefile", fetched())

@@ -15,6 +15,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -48,7 +49,7 @@ def clone(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     for name in listed.stdout.splitlines():
         source = ROOT / name
-        if source.is_file():
+        if source.is_file() or source.is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / name, follow_symlinks=False)
     return folder
@@ -80,10 +81,14 @@ PathFinder.find_spec = lambda name, *more: None if name in {} else find(name, *m
 @pytest.mark.slow
 def test_the_wheel_works_with_what_it_asks_for_alone(built, tmp_path):
     (wheel,) = built.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")  # of its own: something is added
     assert (tmp_path / "site/moesimvae/py.typed").is_file()
-    blocks = (tmp_path / "site/moesimvae/methods/methods.yaml").read_text()
-    assert blocks == (ROOT / "workflow/registry/methods.yaml").read_text()
+    for name in ("registry", "published"):
+        there = {
+            p.name: p.read_bytes()
+            for p in (tmp_path / "site/moesimvae/repository" / name).iterdir()
+        }
+        assert there == {p.name: p.read_bytes() for p in (ROOT / "workflow" / name).iterdir()}
     needs = [re.match(r"[\w-]+", need)[0] for need in PROJECT["dependencies"]]
     pins = ENVS["pins"](needs, ENVS["read_lock"](ROOT / "requirements.lock"))
     given = {ENVS["canonicalize_name"](pin.partition("==")[0]) for pin in pins} | {"setuptools"}
@@ -112,6 +117,69 @@ def test_the_source_distribution_holds_what_its_tests_need(built, clone):
         n for n in there - held if not n.startswith(("dist/", "build/")) and ".egg-info" not in n
     }
     assert missing == set(), "name them in MANIFEST.in"
+
+
+@pytest.fixture(scope="session")
+def site(built, tmp_path_factory) -> Path:
+    """The wheel, unpacked."""
+    folder = tmp_path_factory.mktemp("site")
+    (wheel,) = built.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_as_a_module_fetched_by_git_with_the_library_from_the_wheel(clone, site, tmp_path):
+    """As `snakedeploy deploy-workflow` sets it up, in a folder that is no clone."""
+    repository, user = tmp_path / "repository", tmp_path / "user"
+    ignored = shutil.ignore_patterns("dist", "build", ".venv", "*.egg-info")
+    shutil.copytree(clone, repository, symlinks=True, ignore=ignored)
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "all"],
+        ["tag", "v1"],
+    ):
+        done = run("git", *words, cwd=repository)
+        assert done.returncode == 0, done.stdout
+    (user / "workflow").mkdir(parents=True)
+    shutil.copytree(repository / "config", user / "config")  # what the user may edit
+    (user / "workflow/Snakefile").write_text(
+        'configfile: "config/config.yaml"\n\n\n'
+        "module moesimvae:\n"
+        '    snakefile: github("a/b", path="workflow/Snakefile", tag="v1")\n'
+        "    config: config\n\n\n"
+        "use rule * from moesimvae\n"
+    )
+    points = np.random.default_rng(0).normal(size=(150, 5)) + 5 * np.eye(5)[np.arange(150) % 3]
+    np.savez(user / "cells.npz", X=points)
+    own = ["own", "--config", "data=cells.npz", "clusters=3", "methods=[kmeans]", "seeds=[0]"]
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    conda = str(ROOT / "tests/conda/bin")
+    (tmp_path / "gitconfig").write_text(  # GitHub, as git is told, lies here
+        f'[url "file://{repository}"]\n\tinsteadOf = https://github.com/a/b\n'
+    )
+    place = {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    place |= {"GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"), "XDG_CACHE_HOME": str(tmp_path)}
+    place |= {"PATH": f"{conda}{os.pathsep}{os.environ['PATH']}"}
+    place |= {"CONDA_STAND_IN_LOG": str(tmp_path / "conda.log")}
+
+    done = run(*snakemake, "--dry-run", "--use-conda", *own, cwd=user, **place)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "base.yaml" in done.stdout
+
+    own[0] = "results/own/table.csv"  # the page takes most of the time, and is made alike
+    done = run(*snakemake, *own, cwd=user, **place)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "k-means" in (user / "results/own/table.csv").read_text("utf-8")
+
+    (site / "moesimvae/__init__.py").rename(tmp_path / "kept")
+    (site / "moesimvae/__init__.py").write_text('__version__ = "0"\n')
+    done = run(*snakemake, "--dry-run", *own, cwd=user, **place)
+    (tmp_path / "kept").replace(site / "moesimvae/__init__.py")
+    assert done.returncode != 0
+    assert "pip install 'moesimvae[benchmark]==" in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_one_place_for_the_version_and_the_citation_in_step():

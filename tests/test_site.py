@@ -12,11 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_what_config_readme_says_of_the_keys_is_what_they_are(monkeypatch):
+@pytest.mark.parametrize(
+    ("path", "name"), [("config/README.md", "configuration"), ("workflow/Snakefile", "fetched")]
+)
+def test_what_is_written_from_elsewhere_is_what_stands_there(path, name, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))["configuration"]()
-    stale = "config/README.md is stale; run `make format`"
-    assert (ROOT / "config" / "README.md").read_text("utf-8") == written, stale
+    written = runpy.run_path(str(ROOT / "docs" / "reference.py"))[name]()
+    assert (ROOT / path).read_text("utf-8") == written, f"{path} is stale; run `make format`"
 
 
 @pytest.fixture(scope="module")
