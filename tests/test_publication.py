@@ -35,7 +35,7 @@ def run(*command, cwd, **variables):
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
 
@@ -263,3 +263,34 @@ def test_workflow_files_take_no_more_than_they_need():
             for step in job["steps"]:
                 if step.get("uses", "").startswith("actions/checkout"):
                     assert step["with"]["persist-credentials"] is False
+
+
+# Containers
+
+
+def runs() -> list[str]:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    return re.findall(r"^RUN (.+)$", text, re.M)
+
+
+def test_the_container_is_made_from_the_lock_by_no_root():
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    assert text.index("USER moesimvae") < text.index("COPY ")
+    assert "-c requirements.lock" in text
+    python = re.search(r"^FROM python:(3\.\d+)-slim", text, re.M)[1]
+    assert python == ENVS["PYTHON"]
+    for line in runs():
+        assert run("sh", "-n", "-c", line, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_container_run_in_an_empty_home(clone, tmp_path):
+    if "WORKFLOW_LINES" not in os.environ:
+        pytest.skip("installs everything once more: WORKFLOW_LINES=1")
+    shutil.copytree(clone, tmp_path / "clone", symlinks=True)
+    place = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/env/bin{os.pathsep}{os.environ['PATH']}"}
+    for line in runs():
+        if not line.startswith("useradd"):  # would make a user of this machine
+            done = run("sh", "-c", line, cwd=tmp_path / "clone", **place)
+            assert done.returncode == 0, done.stdout[-2000:]
+    assert "plan" in run("snakemake", "--help", cwd=tmp_path, **place).stdout

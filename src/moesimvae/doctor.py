@@ -85,7 +85,8 @@ def _packages() -> Iterator[tuple[str, str]]:
             name = need.partition("[")[0].partition(">")[0].strip()
             if name != "moesimvae" and (f'extra == "{extra}"' in marker if extra else not marker):
                 versions.append(f"{name} {_version(name)}")
-        yield extra, ", ".join(versions)
+        if versions:
+            yield extra, ", ".join(versions)
 
 
 def _version(name: str) -> str:

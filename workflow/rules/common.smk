@@ -65,7 +65,13 @@ os.environ.update(
 # Snakemake writes the path of its Python into the commands of jobs as it is.
 sys.executable = shlex.quote(sys.executable)
 
-from moesimvae import config as configuration, registry, surroundings, workflow_lock
+from moesimvae import (
+    __version__,
+    config as configuration,
+    registry,
+    surroundings,
+    workflow_lock,
+)
 from moesimvae.data import catalogue
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.nouns import Configuration, Run
@@ -94,6 +100,12 @@ with one_sentence():
         metrics=METRICS,
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
+
+# Only when it is asked for: what a job runs in is a part of what Snakemake runs it again for.
+if "apptainer" in map(str, workflow.deployment_settings.deployment_method):
+
+    container: f"docker://ghcr.io/moesimvae/moesimvae:{__version__}"
+
 
 ATTEMPTS = 3  # at a run; the last one only gives up
 METHODS = BENCHMARK.methods  # the registry's and the variants of the screening
