@@ -10,7 +10,8 @@ QUOTE := '
 MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
-	table3_subsets supplement synthetic scale verdict index test test-fast lint format lock links env-clustpy docs clean
+	table3_subsets supplement synthetic scale verdict index test test-fast test-against test-wheel \
+	test-sdist lint hooks format lock links env-clustpy docs docs-site dist release-notes clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -64,6 +65,35 @@ test: setup ## Run the tests, a file to each core at a time
 test-fast: setup ## The same without tests that take more than a few seconds each
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
+RESOLUTION ?= highest
+test-against: ## The fast tests with PYTHON and the newest packages; RESOLUTION=lowest-direct: the oldest allowed
+	rm -rf $(VENV)-against && $(PYTHON) -m venv $(VENV)-against
+	$(VENV)-against/bin/pip install --quiet --disable-pip-version-check uv
+	$(VENV)-against/bin/uv pip install --quiet --python $(VENV)-against/bin/python \
+		--resolution $(RESOLUTION) -e ".[dev]"
+	OMP_NUM_THREADS=1 $(VENV)-against/bin/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+
+dist: setup ## Build the wheel and the source distribution into dist/
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist .
+
+test-wheel: dist ## Install the wheel into an environment of its own and try what it promises
+	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd $(VENV)-wheel && bin/python ../tests/bare.py
+
+test-sdist: dist ## Unpack the source distribution and run its own fast tests
+	rm -rf $(VENV)-sdist && mkdir $(VENV)-sdist && tar -xzf dist/*.tar.gz -C $(VENV)-sdist --strip-components 1
+	cd $(VENV)-sdist && make test-fast PYTHON=$(PYTHON)
+
+release-notes: ## Write release-notes.md: the tag, then what the changelog says of this version
+	@{ sed -n 's/^__version__ = "\(.*\)"/v\1/p' src/moesimvae/__init__.py; \
+		sed -n '/^## /,$$p' CHANGELOG.md | sed '1d;/^## /,$$d'; } > release-notes.md
+	@head -n 1 release-notes.md
+
+hooks: setup ## What pre-commit runs before a commit, on all files
+	$(BIN)/pre-commit run --all-files
+
 lint: setup ## ruff, mypy, snakefmt and Snakemake's own linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,6 +105,7 @@ format: setup ## Format Python and Snakemake files; write ARCHITECTURE.md from t
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
 	$(BIN)/python docs/architecture.py
+	$(BIN)/python docs/reference.py
 	$(BIN)/python -m moesimvae.nouns workflow/schemas
 
 lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean environment
@@ -110,6 +141,9 @@ docs: ## Copy the results that the README shows from results/ into docs/
 		results/figure2/figures/figure2_mnist.png results/supplement/figures/s4_accuracy_mnist.png docs/generation/
 	mkdir -p docs/synthetic && cp results/synthetic/by_dataset.csv results/synthetic/s1/s1_synthetic.png docs/synthetic/
 	cp results/table3_subsets/figures/{markers_levine_13dim*,populations_levine_13dim*,spread}.png docs/table3_subsets/
+
+docs-site: setup ## Build the docs as a site, every warning an error: docs/_build/html/index.html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 
 clean: ## Remove results (downloads in resources/ stay)
 	rm -rf results/[!R]* .snakemake

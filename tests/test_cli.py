@@ -384,7 +384,7 @@ def test_annotation_of_newer_and_other_programs_is_written_again(tmp_path, run):
         found = anndata.read_h5ad(out / "cells.h5ad")
         assert list(found.obs["donor"][:3]) == ["x", np.nan, "y"]
         assert list(found.obs["known"][:3]) == [True, pd.NA, False]
-        assert found.obs["n"][2] == 3
+        assert found.obs["n"].iloc[2] == 3
     arguments = ["predict", out, tmp_path / "cells.h5ad", "--out", tmp_path / "new.h5ad"]
     assert run(*arguments)[0] == 0
     new = anndata.read_h5ad(tmp_path / "new.h5ad")

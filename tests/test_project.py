@@ -23,7 +23,9 @@ FLOORS = {
     "report": GROUND | {"model", "evaluation", "data", "studies"},
     "scverse": GROUND | {"model"},
     "newmethod": GROUND,
-    "cli": GROUND | {"model", "data", "scverse", "newmethod"},
+    **dict.fromkeys(("doctor", "export"), GROUND),
+    "onemethod": GROUND | {"model", "data", "methods"},
+    "cli": GROUND | {"model", "data", "scverse", "newmethod", "onemethod", "export", "doctor"},
 }
 
 

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import moesimvae
-from moesimvae import files, surroundings
+from moesimvae import doctor, export, files, onemethod, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
@@ -156,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
     _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
+    for further in (onemethod, export, doctor):
+        further.add(commands)
     return parser
 
 
@@ -614,6 +616,7 @@ def _generate(options: argparse.Namespace) -> None:
     import pandas as pd
 
     from moesimvae.data import recipe as recipes
+    from moesimvae.data import writable
 
     model, recipe = _load(options)
     values = model.generate(options.cluster, options.n, random_state=options.seed)
@@ -626,7 +629,7 @@ def _generate(options: argparse.Namespace) -> None:
         if options.out.suffix == ".h5ad":
             obs = pd.DataFrame({KEY: pd.Categorical([str(options.cluster)] * options.n)}, cell)
             cells = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names)))
-            cells.write_h5ad(temporary)
+            writable.write(cells, temporary)
         else:
             pd.DataFrame(values, cell, names).to_csv(temporary)
     say(f"generated  {options.n:,} cells of cluster {options.cluster} × {len(names):,} features")
@@ -679,8 +682,10 @@ def _notes(notes: Sequence[str], say: Any) -> None:
 
 
 def _write_cells(path: Path, cells: AnnData) -> None:
+    from moesimvae.data import writable
+
     with files.atomic(path) as temporary:
-        cells.write_h5ad(temporary)
+        writable.write(cells, temporary)
 
 
 def _write_labels(path: Path, cells: AnnData, probabilities: np.ndarray) -> None:

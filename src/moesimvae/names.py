@@ -48,3 +48,8 @@ def require_unique(names: pd.Index, what: str, how: str = "") -> None:
             f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); give "
             f"each a name of its own{how}."
         )
+
+
+def names_in(values: Iterable[str | None]) -> list[str]:
+    """Names of layers and the like; X is one of the layers from anndata 0.13 on, called None."""
+    return [name for name in values if name is not None]

@@ -11,6 +11,7 @@ from anndata import AnnData
 
 import moesimvae
 from moesimvae.errors import UserError
+from moesimvae.names import names_in
 
 if TYPE_CHECKING:
     from moesimvae.model.estimator import MoESimVAE
@@ -126,7 +127,8 @@ def _cells(adata: AnnData, layer: str | None, use_rep: str | None) -> AnnData:
     group, key = ("layers", layer) if layer else ("obsm", use_rep)
     present = getattr(adata, group)
     if key not in present:
-        raise UserError(f"adata.{group} has no '{key}'; it has: {', '.join(present) or 'none'}.")
+        there = ", ".join(names_in(present)) or "none"
+        raise UserError(f"adata.{group} has no '{key}'; it has: {there}.")
     values = present[key]
     values = values.to_numpy() if isinstance(values, pd.DataFrame) else values
     names = adata.var_names if layer else [f"{use_rep}_{i}" for i in range(values.shape[1])]

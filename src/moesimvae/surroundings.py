@@ -61,6 +61,14 @@ def provide_caches() -> None:
             sys.modules["numba"].config.reload_config()
 
 
+def memory_bytes() -> int:
+    """Memory that this machine has; more than any file asks for where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return sys.maxsize
+
+
 def print_anything() -> None:
     """Write out, as \\xd7, what the terminal's encoding lacks, instead of failing over it."""
     for stream in (sys.stdout, sys.stderr):

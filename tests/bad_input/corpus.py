@@ -339,7 +339,7 @@ CASES = {
         changed_h5ad(lambda f: f.__setitem__("uns/x", h5py.ExternalLink("/etc/a.h5", "/"))),
         "is a link to the file '/etc/a.h5', which is not followed",
     ),
-    "h5ad that explodes": (changed_h5ad(endless_values), "promises 4,000,000,000,"),
+    "h5ad that explodes": (changed_h5ad(endless_values), "promises 4,000,000,00"),
     "h5ad with indices outside": (changed_h5ad(wrong_indices), "sparse matrix 'X' is damaged"),
     "h5ad cut off": (
         lambda f: read_cells(text(f, "b.h5ad", h5ad(f).read_bytes()[:3000])),

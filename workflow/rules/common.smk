@@ -12,15 +12,48 @@ from pathlib import Path
 # Where this file lies, and not the Snakefile that was called: another workflow may use this one as
 # a module.
 ROOT = Path(str(workflow.current_basedir)).parent.parent
-REGISTRY = ROOT / "workflow" / "registry"
-PUBLISHED = ROOT / "workflow" / "published"
+REMOTE = (
+    not ROOT.is_dir()
+)  # Snakemake fetched the rules from another machine, file by file
 
-# The library is used from this checkout, by this process and by the jobs in their environments.
-# Snakemake would take PYTHONPATH away from jobs in conda environments, where nothing else leads
-# to the library; so it stays, and then holds the library alone.
+
+def of_repository(path):
+    """A file of this repository on this machine."""
+    return workflow.source_path(f"../../{path}") if REMOTE else str(ROOT / path)
+
+
+# The library is used from this checkout, or installed where there is none, by this process and by
+# the jobs in their environments. Snakemake would take PYTHONPATH away from jobs in conda
+# environments, where nothing else leads to the library; so it stays, and then holds the library
+# alone.
 WITH_CONDA = bool(workflow.deployment_settings.deployment_method)
 workflow.deployment_settings.conda_not_block_search_path_envvars = True
-LIBRARY = str(ROOT / "src")
+if REMOTE:
+    wanted = re.search(
+        '__version__ = "(.*)"',
+        Path(of_repository("src/moesimvae/__init__.py")).read_text("utf-8"),
+    )[1]
+    try:
+        import moesimvae as library
+    except ModuleNotFoundError:
+        library = None
+    if library is None or library.__version__ != wanted:
+        sys.exit(
+            "error: this workflow needs its library where Snakemake runs; "
+            f"pip install 'moesimvae[benchmark]=={wanted}'."
+        )
+    FILES = Path(library.__file__).parent / "repository"
+    REGISTRY, PUBLISHED = FILES / "registry", FILES / "published"
+    LIBRARY = os.path.abspath(".snakemake/moesimvae")
+    os.makedirs(LIBRARY, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(Path(library.__file__).parent, f"{LIBRARY}/moesimvae")
+else:
+    REGISTRY, PUBLISHED = (
+        ROOT / "workflow" / "registry",
+        ROOT / "workflow" / "published",
+    )
+    LIBRARY = str(ROOT / "src")
 sys.path.insert(0, LIBRARY)
 others = "" if WITH_CONDA else dict(os.environ).get("PYTHONPATH", "")
 os.environ.update(
@@ -32,7 +65,13 @@ os.environ.update(
 # Snakemake writes the path of its Python into the commands of jobs as it is.
 sys.executable = shlex.quote(sys.executable)
 
-from moesimvae import config as configuration, registry, surroundings, workflow_lock
+from moesimvae import (
+    __version__,
+    config as configuration,
+    registry,
+    surroundings,
+    workflow_lock,
+)
 from moesimvae.data import catalogue
 from moesimvae.errors import UserError, one_sentence
 from moesimvae.nouns import Configuration, Run
@@ -61,6 +100,12 @@ with one_sentence():
         metrics=METRICS,
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
+
+# Only when it is asked for: what a job runs in is a part of what Snakemake runs it again for.
+if "apptainer" in map(str, workflow.deployment_settings.deployment_method):
+
+    container: f"docker://ghcr.io/moesimvae/moesimvae:{__version__}"
+
 
 ATTEMPTS = 3  # at a run; the last one only gives up
 METHODS = BENCHMARK.methods  # the registry's and the variants of the screening

@@ -38,7 +38,7 @@ from moesimvae.data.orientation import OF_GENES, genes_in_rows
 from moesimvae.data.raw_file import archive
 from moesimvae.data.table import read_table
 from moesimvae.errors import UserError, first_line
-from moesimvae.names import hint, listed, require_unique
+from moesimvae.names import hint, listed, names_in, require_unique
 
 BACKED_BYTES = 4 << 30
 
@@ -161,7 +161,7 @@ def _transposed(file: CellFile) -> anndata.AnnData:
         matrix.tocsr() if sp.issparse(matrix) else matrix,
         obs=cells.var,
         var=cells.obs,
-        layers={name: layer.T for name, layer in cells.layers.items()},
+        layers={name: cells.layers[name].T for name in names_in(cells.layers)},
         obsm=dict(cells.varm),
         varm=dict(cells.obsm),
     )
@@ -229,7 +229,8 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         else:
             cells = anndata.read_h5ad(path)
             cells.obs, cells.var = (writable.plain_frame(table) for table in (cells.obs, cells.var))
-    for name, matrix in [("X", cells.X), *cells.layers.items(), *cells.obsm.items()]:
+    layers = [(name, cells.layers[name]) for name in names_in(cells.layers)]
+    for name, matrix in [("X", cells.X), *layers, *cells.obsm.items()]:
         hdf5.require_whole(path, name, matrix)
     kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
     told = ", ".join(f"{number:,} of {kind}" for kind, number in Counter(kinds).items())

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import psutil
 import scipy.sparse as sp
 
 from moesimvae.errors import UserError
+from moesimvae.surroundings import memory_bytes
 
 UNPACKED = 1 << 30  # bytes; below, a file may promise as many times its own size as it likes
 RATIO = 200  # of values in memory to bytes on disk; counts pack to a tenth or so
@@ -41,7 +41,7 @@ def require_plain(path: str | Path, on_disk: bool = False) -> None:
             f"{path} has {size:,} bytes but promises {total:,} bytes of values, more than {RATIO} "
             "times as many; write it again without compression."
         )
-    if not on_disk and total > (memory := psutil.virtual_memory().total):
+    if not on_disk and total > (memory := memory_bytes()):
         raise UserError(
             f"{path} holds {total:,} bytes of values, more than the {memory:,} bytes of memory "
             "that this machine has; give a part of the cells, or a larger machine."

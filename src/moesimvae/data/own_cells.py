@@ -22,6 +22,7 @@ import scipy.sparse as sp
 
 from moesimvae import files
 from moesimvae.data import recipe as recipes
+from moesimvae.data import writable
 from moesimvae.data.cells import CellFile, column_as_text, read_cells
 from moesimvae.data.cytometry import UNGATED, panel_facts
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS, labelled
@@ -105,7 +106,7 @@ def write_features(
         said.append("the file's compensation matrix is not applied")
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
-        cells.write_h5ad(temporary, compression="gzip", compression_opts=1)
+        writable.write(cells, temporary, compression="gzip", compression_opts=1)
     facts = _facts(name, file, cells, number) | {
         "note": f"{'; '.join(said)}.",
         "n_clusters_estimated": evidence is not None,

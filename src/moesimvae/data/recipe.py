@@ -26,7 +26,7 @@ from moesimvae.data.numerals import no_numbers, written
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.suspects import codes, earlier
 from moesimvae.errors import UserError, first_line
-from moesimvae.names import listed, near
+from moesimvae.names import listed, names_in, near
 from moesimvae.nouns import TRANSFORMS
 
 FILE = "preprocessing.json"
@@ -537,9 +537,8 @@ def _source(file: CellFile, layer: str, use_rep: str) -> Iterator[Any]:
         if group:
             present = place[group] if file.on_disk else getattr(place, group)
             if name not in present:
-                raise UserError(
-                    f"{file.path} has no '{name}' in {group}; it has: {', '.join(present) or '-'}."
-                )
+                there = ", ".join(names_in(present)) or "-"
+                raise UserError(f"{file.path} has no '{name}' in {group}; it has: {there}.")
             matrix = present[name]
         else:
             matrix = place.get("X") if file.on_disk else place.X

@@ -27,6 +27,7 @@ from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import require_unique
 
+KEPT = "="  # put before the name of a cell, so that no reader takes it for a missing value
 SEPARATORS = "\t;,"  # of two that part the line of names alike, the first
 # lower case, letters and digits alone; what genes are called by tells them in rows (`orientation`)
 CELL_COLUMNS = frozenset(
@@ -121,9 +122,12 @@ def _parsed(path: Path, layout: _Layout) -> pd.DataFrame:
             index_col=False,
             skiprows=layout.above,
             skipinitialspace=True,
-            converters={0: str} if named else None,  # a cell named 007 keeps its zeros
+            # a cell named 007 keeps its zeros, one named NA its name
+            converters={0: KEPT.__add__} if named else None,
             low_memory=False,
         )
+    if named:
+        table[0] = pd.Series([name[len(KEPT) :] for name in table[0]], table.index, object)
     return table.drop(columns=range(len(layout.names), layout.fields))
 
 
@@ -305,7 +309,7 @@ def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
         return True
     if _is_for_names(name):
         return True
-    text = column.dtype == object
+    text = not pd.api.types.is_numeric_dtype(column)
     names = (
         (_plain(name) in GENE_COLUMNS and (text or _are_ids(name, column)))
         or _counts(column)

@@ -18,6 +18,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.errors import UserError, first_line
+from moesimvae.names import names_in
 
 RESERVED = "_index"  # where an h5ad keeps the names of the rows
 ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
@@ -106,6 +107,12 @@ def make(cells: anndata.AnnData) -> list[str]:
     return notes
 
 
+def write(cells: anndata.AnnData, path: str | Path, **how: Any) -> None:
+    """An h5ad that older anndata read as well: pandas 3 has a type of its own for text."""
+    with anndata.settings.override(allow_write_nullable_strings=False):
+        cells.write_h5ad(path, **how)
+
+
 def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
     table = plain_frame(table)
     names = [str(name) for name in table.columns]
@@ -135,7 +142,7 @@ def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
 
 
 def _align(values: Any, place: str, notes: list[str]) -> None:
-    for name in list(values):
+    for name in names_in(values):
         value, told = values[name], str(name).replace("/", "_")
         if isinstance(value, pd.DataFrame):
             value = _frame(value, f"{place}/{name}", notes)
@@ -214,13 +221,13 @@ def require(folder: Path, cells: anndata.AnnData, columns: Mapping[str, Any]) ->
     obs = cells.obs.assign(**columns)
     try:
         annotation = anndata.AnnData(obs=obs, var=cells.var, uns=dict(cells.uns))
-        annotation.write_h5ad(tried)
+        write(annotation, tried)
         with h5py.File(tried, "a") as file:
             if cells.raw is not None:
-                anndata.io.write_elem(file, "raw/var", cells.raw.var)
+                anndata.io.write_elem(file.require_group("raw"), "var", cells.raw.var)
             for place in ("obsm", "varm"):
                 for name, value in getattr(cells, place).items():
-                    anndata.io.write_elem(file, f"{place}/{name}", value[:1])
+                    anndata.io.write_elem(file.require_group(place), name, value[:1])
     except OSError:
         raise
     except Exception as error:  # anndata and h5py raise all kinds

@@ -1,5 +1,8 @@
 # What a run is given: block, threads, environment.
 
+# families that need other packages than requirements.lock has: envs/NAME.lock
+LOCKS = {"clustpy"}
+
 
 def method_block(wildcards):
     """What of a method's block decides its labels; changing the rest runs nothing again."""
@@ -28,13 +31,13 @@ def family(method):
 
 
 def own_lock(method):
-    """Whether a method needs other packages than requirements.lock has."""
-    return (ROOT / "envs" / f"{family(method)}.lock").exists()
+    """Whether a method's family has a lock of its own."""
+    return family(method) in LOCKS
 
 
 def environment(wildcards):
     """Conda environment file of a method's family."""
-    return str(ROOT / "envs" / f"{family(wildcards.method)}.yaml")
+    return of_repository(f"envs/{family(wildcards.method)}.yaml")
 
 
 def interpreter(wildcards):
