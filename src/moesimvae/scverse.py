@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 import moesimvae
+from moesimvae.colours import colours_of
 from moesimvae.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def cluster(
     obs[key]: cluster, categorical of strings. obs[key + "_probability"]: the gate's probability of
     that cluster. obsm["X_" + key]: latent codes (n_cells, n_latent) float32.
     obsm[key + "_probabilities"]: (n_cells, n_clusters) float32. uns[key]: params, preset, version,
-    n_clusters, experts_in_use, and the facts of the fit.
+    n_clusters, experts_in_use, and the facts of the fit. uns[key + "_colors"]: of the clusters, as
+    scanpy and cellxgene draw them.
 
     Returns the fitted model, for `predict`, `generate`, `save`, ….
     Raises UserError for a missing layer, obsm key or column, and whatever `MoESimVAE.fit` raises.
@@ -80,6 +82,7 @@ def annotate(
     cluster = probabilities.argmax(axis=1)
     in_use = np.unique(cluster)
     adata.obs[key] = pd.Categorical(cluster.astype(str), [str(k) for k in in_use])
+    adata.uns[f"{key}_colors"] = list(colours_of(in_use).values())
     adata.obs[f"{key}_probability"] = probabilities.max(axis=1).astype(np.float32)
     adata.obsm[f"X_{key}"] = embedding
     adata.obsm[f"{key}_probabilities"] = probabilities
