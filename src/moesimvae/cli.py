@@ -415,11 +415,13 @@ def _cluster(options: argparse.Namespace) -> None:
         options.out = _beside(options.cells)
     _require_new([options.out / name for name in RESULTS], options.force)
 
+    from moesimvae import export
     from moesimvae.data import compensation, writable
     from moesimvae.data import recipe as recipes
 
     asked = compensation.asked_for(options.compensate)
     file = _read(options, say, asked)
+    export.require_values(file, options.also)
     n_cells = file.cells.n_obs
     if options.min_counts and file.kind == "fcs":
         raise UserError("--min-counts is for molecules counted, not for FCS; leave it out.")

@@ -54,6 +54,14 @@ def columns(
     return {f"{key}_{name}": values.astype(np.float32) for name, values in found.items()}
 
 
+def require_values(file: CellFile, also: Sequence[str]) -> None:
+    """UserError, before hours of training, for values that a further file (csv, seurat) cannot hold."""
+    if also and file.on_disk:
+        raise UserError(f"{file.path}: its values stay on disk, so that no {also[0]} can be written.")
+    if "csv" in also and not isinstance(file.cells.X, np.ndarray):
+        raise UserError(f"{file.path} holds a sparse matrix, which no csv is for; leave csv out.")
+
+
 def write_fcs_files(
     file: CellFile, further: Mapping[str, np.ndarray], folder: Path
 ) -> list[Path]:
@@ -81,8 +89,6 @@ def write_table(file: CellFile, further: Mapping[str, np.ndarray], path: Path) -
     Samples are numbered in their order, as the first column.
     """
     cells = file.cells
-    if cells.X is None or not isinstance(cells.X, np.ndarray):
-        raise UserError(f"{file.path} holds counts, too many for a csv; use cells.h5ad instead.")
     table = pd.DataFrame(cells.X, columns=cells.var_names)
     if file.samples:
         table.insert(0, "sample", cells.obs["sample"].cat.codes.to_numpy() + 1)
@@ -100,8 +106,6 @@ def write_for_seurat(cells: AnnData, path: Path) -> None:
     """
     import anndata
 
-    if cells.X is None:
-        raise UserError("the values stay on disk, so none can be written for Seurat.")
     plain = anndata.AnnData(
         cells.X,
         obs=pd.DataFrame({name: _plain(column) for name, column in cells.obs.items()},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from importlib.resources import files as package
 from typing import Any
+
+from moesimvae.errors import UserError
 
 USED = (
     *("anndata", "igraph", "numpy", "pandas", "pynndescent", "scikit-learn", "scipy", "torch"),
@@ -27,12 +30,21 @@ def packages() -> dict[str, str]:
 
 def bibtex(keys: Iterable[str]) -> list[str]:
     """Entries of references.bib by their keys, in the order of the file."""
-    text = (package("moesimvae") / "references.bib").read_text("utf-8")
-    entries = {m[1]: m[0] for m in re.finditer(r"^@\w+\{(\w+),\n.*?^\}", text, re.M | re.S)}
     wanted = set(keys)
-    if unknown := wanted - set(entries):
-        raise KeyError(f"references.bib has no entry {', '.join(sorted(unknown))}")
-    return [entry for key, entry in entries.items() if key in wanted]
+    if unknown := wanted - set(_entries()):
+        raise UserError(f"references.bib has no entry {', '.join(sorted(unknown))}; add it there.")
+    return [entry for key, entry in _entries().items() if key in wanted]
+
+
+def keys() -> list[str]:
+    """Of all entries of references.bib."""
+    return list(_entries())
+
+
+@cache
+def _entries() -> dict[str, str]:
+    text = (package("moesimvae") / "references.bib").read_text("utf-8")
+    return {m[1]: m[0] for m in re.finditer(r"^@\w+\{(\w+),\n.*?^\}", text, re.M | re.S)}
 
 
 def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
