@@ -7,6 +7,7 @@ the h5ad that cellxgene opens, and a plainer h5ad to SeuratDisk.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,55 @@ if TYPE_CHECKING:
 LANDMARKS = 20_000  # cells that a map is made from; the others are placed among them
 SMALL = 50  # UMAP's neighbourhoods need more cells than this
 NAMES = ("cluster", "probability_percent", "map_1", "map_2")
+
+
+@dataclass
+class Clustered:
+    """One clustering: clusters (n_cells,), -1 = noise; probability (n_cells,) of each cell's own;
+    embedding (n_cells, d); None where there is none.
+    """
+
+    clusters: np.ndarray
+    probability: np.ndarray | None = None
+    embedding: np.ndarray | None = None
+
+
+def write_all(
+    file: CellFile, clusterings: Mapping[str, Clustered], showcase: str, folder: Path
+) -> None:
+    """Several clusterings of one file, in every format that its programs read.
+
+    labels.csv: a column for each; cells.h5ad: the cells with these in obs, for cellxgene; of FCS
+    the file with further parameters, of a table cells.csv, of anything else seurat.h5ad. Of
+    `showcase` the probability and a map of its latent space go along.
+    """
+    from moesimvae.scverse import categories
+
+    cells, further = file.cells, {}
+    for name, found in clusterings.items():
+        sure = found.probability if name == showcase else None
+        latent = found.embedding if name == showcase else None
+        points = None if latent is None else map_of(latent, 0)
+        further |= columns(name, found.clusters, sure, points)
+        key = f"{name}_cluster"
+        while key in cells.obs:  # the user's own
+            key += "_"
+        cells.obs[key], cells.uns[f"{key}_colors"] = categories(found.clusters)
+        if sure is not None:
+            cells.obs[f"{key}_probability"] = sure
+        if points is not None:
+            cells.obsm[f"X_{name}_map"] = points
+    table = {f"{name}_cluster": found.clusters for name, found in clusterings.items()}
+    with files.atomic(folder / "labels.csv") as temporary:
+        pd.DataFrame(table, cells.obs_names).to_csv(temporary, index_label="cell")
+    with files.atomic(folder / "cells.h5ad") as temporary:
+        cells.write_h5ad(temporary)
+    if file.kind == "fcs":
+        write_fcs_files(file, further, folder)
+    elif file.kind == "table":
+        write_table(file, further, folder / "cells.csv")
+    elif not file.on_disk:
+        write_for_seurat(cells, folder / "seurat.h5ad")
 
 
 def map_of(embedding: np.ndarray, seed: int) -> np.ndarray:

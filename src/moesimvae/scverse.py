@@ -80,13 +80,18 @@ def annotate(
 ) -> None:
     """Write clusters, probabilities (n_cells, K), latent codes and facts into `adata`."""
     cluster = probabilities.argmax(axis=1)
-    in_use = np.unique(cluster)
-    adata.obs[key] = pd.Categorical(cluster.astype(str), [str(k) for k in in_use])
-    adata.uns[f"{key}_colors"] = list(colours_of(in_use).values())
+    adata.obs[key], adata.uns[f"{key}_colors"] = categories(cluster)
     adata.obs[f"{key}_probability"] = probabilities.max(axis=1).astype(np.float32)
     adata.obsm[f"X_{key}"] = embedding
     adata.obsm[f"{key}_probabilities"] = probabilities
     adata.uns[key] = dict(facts)
+
+
+def categories(clusters: np.ndarray) -> tuple[pd.Categorical, list[str]]:
+    """Clusters (n_cells,) as categories, and a colour for each as scanpy and cellxgene keep them."""
+    in_use = np.unique(clusters)
+    named = pd.Categorical(clusters.astype(str), [str(k) for k in in_use])
+    return named, list(colours_of(in_use).values())
 
 
 def described(model: MoESimVAE, preset: str) -> dict[str, Any]:

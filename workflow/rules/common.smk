@@ -53,6 +53,10 @@ with one_sentence():
     METHOD_FILES = [
         REGISTRY / "methods.yaml",
         *registry.own_methods(config.get("own_methods")),
+        *registry.existing(
+            config.get("existing") if config.get("data") else None,
+            Path(config.get("results", Configuration.results), "own"),
+        ),
     ]
     BENCHMARK = configuration.check(
         config,
