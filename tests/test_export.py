@@ -1,12 +1,14 @@
 """What goes into other programs."""
 
+import re
+
 import anndata
 import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae import export, paragraph
+from moesimvae import export, paragraph, registry
 
 
 def test_columns_are_what_a_cytometry_program_can_draw():
@@ -52,8 +54,22 @@ def test_abundance_tells_of_every_pair():
     ]  # fmt: skip
 
 
-def test_every_reference_has_an_entry_that_is_whole():
-    for entry in paragraph.bibtex(paragraph.keys()):
-        assert entry.count("{") == entry.count("}"), entry
-        for field in ("author", "title", "year"):
-            assert f"\n  {field} = {{" in entry, entry
+def test_citations_of_the_registries_become_bibtex(root):
+    registries = [registry.load(root / f"workflow/registry/{n}.yaml") for n in ("methods", "datasets")]
+    for key, blocks in zip(("reference", "citation"), registries, strict=True):
+        for name, block in blocks.items():
+            text = block[key]
+            entries = paragraph.bibtex([text])
+            years = re.findall(r"\(((?:19|20)\d\d)\)\.? (?=\w)", text)
+            assert len(entries) == len(years), (name, text, entries)
+            for entry in entries:
+                assert entry.count("{") == entry.count("}"), entry
+    entries = "\n".join(paragraph.bibtex(b["reference"] for b in registries[0].values()))
+    assert entries.count("@misc{kopf2021mixture,") == 1
+    assert "author = {Kopf, A. and Fortuin, V. and Somnath, V. R. and Claassen, M.}" in entries
+    assert "Van Gassen, S. and others" in entries
+    assert "Guillaume, J.-L. and" in entries
+    assert "@misc{traag2019from" in entries
+    assert "@misc{schwammle2010simple" in entries
+    assert "title = {{Least squares quantization in PCM}}" in entries
+    assert "howpublished = {arXiv:1802.03426}" in entries

@@ -140,6 +140,7 @@ def experiment_outputs(name):
         "report.html",
         "significance.csv",
         "quality.csv",
+        "methods.md",
     ]
     experiment = BENCHMARK.experiment(name)
     if any("signature" in DATASETS[dataset] for dataset in experiment["datasets"]):
