@@ -168,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
     _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
+    _archive_options(commands.add_parser("archive", help="an experiment as one zip to publish"))
+    _verify_options(commands.add_parser("verify", help="recompute the scores of such a zip"))
     return parser
 
 
@@ -360,6 +362,24 @@ def _new_method_options(parser: argparse.ArgumentParser) -> None:
         "--command", action="store_true", help="a command (any language) instead of Python"
     )
     parser.set_defaults(run=_new_method)
+
+
+def _archive_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes a folder and a zip of a finished experiment, ready for Zenodo: page, tables, labels "
+        "and status of each run, configuration, lock and code; RO-Crate metadata. Called from the "
+        "checkout."
+    )
+    parser.add_argument("experiment", help="as in config.yaml, or own")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("archives"), help="default: %(default)s")
+    parser.set_defaults(run=_archive)
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Computes every score of an archive anew from its labels."
+    parser.add_argument("out", type=Path, metavar="ARCHIVE", help="what `archive` wrote: folder or zip")
+    parser.set_defaults(run=_verify)
 
 
 def _transpose(parser: argparse._ActionsContainer) -> None:
@@ -739,6 +759,26 @@ def _new_method(options: argparse.Namespace) -> None:
     for path in newmethod.write(options.name, options.out, options.command):
         print(f"wrote      {path}")
     print(f"try it     snakemake --cores 2 demo --config own_methods={options.out}")
+
+
+def _archive(options: argparse.Namespace) -> None:
+    from moesimvae import archive
+
+    path = archive.write(options.experiment, options.results, Path(), options.out)
+    print(f"wrote      {path.with_suffix('')} and {path.name} ({_size(path)})")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moesimvae import archive
+
+    found = archive.verify(options.out)
+    for sentence in found.different:
+        print(f"differs    {sentence}")
+    if found.skipped:
+        print(f"left out   {', '.join(found.skipped)}: needs the features, which are not archived")
+    if found.different:
+        raise UserError(f"{options.out}: {len(found.different)} things differ, as told above.")
+    print(f"verified   {found.scores:,} scores follow from the labels; every file is as archived")
 
 
 def _load(options: argparse.Namespace) -> tuple[Any, Recipe | None]:
