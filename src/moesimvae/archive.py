@@ -209,10 +209,12 @@ def _describe(root: Path, folder: Path, title: str, commit: str) -> None:
     crate.license = crate.add(
         ContextEntity(crate, licence, {"@type": "CreativeWork", "name": cited["license"]})
     )
-    crate.creator = [
+    people = [
         crate.add(ContextEntity(crate, f"#author-{i}", {"@type": "Organization", "name": author}))
         for i, author in enumerate(authors)
     ]
+    crate.publisher = people[0]
+    crate.root_dataset["author"] = people if len(people) > 1 else people[0]
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != "code.zip":
             crate.add_file(path, path.name, properties=_about(path))
