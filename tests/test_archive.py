@@ -39,10 +39,17 @@ def results(tmp_path_factory):
     data = folder / "data" / "tiny"
     data.mkdir(parents=True)
     cells = np.array([f"c{i}" for i in range(N)])
-    labels = pd.DataFrame({"cell": cells, "label": TRUTH.astype(str), "scored": True, "split": "all"})
+    labels = pd.DataFrame(
+        {"cell": cells, "label": TRUTH.astype(str), "scored": True, "split": "all"}
+    )
     labels.to_parquet(data / "labels.parquet")
     (data / "features.h5ad").write_bytes(b"features")
-    source = {"file": "tiny.fcs", "url_or_path": "https://a.org/tiny.fcs", "sha256": "ab", "bytes": 9}
+    source = {
+        "file": "tiny.fcs",
+        "url_or_path": "https://a.org/tiny.fcs",
+        "sha256": "ab",
+        "bytes": 9,
+    }
     facts = {"name": "tiny", "title": "Tiny", "citation": "A. (2000) B. C 1.", "sources": [source]}
     write_json(data / "dataset.json", facts)
     block = {"module": "existing", "existing": "leiden"}
@@ -81,7 +88,9 @@ def test_what_an_archive_holds(packed, checkout):
     with zipfile.ZipFile(folder / "code.zip") as code:
         assert "# mine" not in code.read("config.yaml").decode()  # as at the commit
     assert "+# mine" in (folder / "changes.patch").read_text()
-    commit = subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip()
+    commit = subprocess.check_output(
+        ["git", "-C", checkout, "rev-parse", "HEAD"], text=True
+    ).strip()
     assert commit in (folder / "README.md").read_text()
     zenodo = json.loads((folder / ".zenodo.json").read_text())
     assert zenodo["title"] == "Demo on embedded and simulated data"

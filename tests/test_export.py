@@ -55,7 +55,9 @@ def test_abundance_tells_of_every_pair():
 
 
 def test_citations_of_the_registries_become_bibtex(root):
-    registries = [registry.load(root / f"workflow/registry/{n}.yaml") for n in ("methods", "datasets")]
+    registries = [
+        registry.load(root / f"workflow/registry/{n}.yaml") for n in ("methods", "datasets")
+    ]
     for key, blocks in zip(("reference", "citation"), registries, strict=True):
         for name, block in blocks.items():
             text = block[key]

@@ -8,8 +8,8 @@ import pandas as pd
 
 # Who may import whom inside the library; each may also import its own folder.
 GROUND = {
-    *("closure", "errors", "files", "keys", "layers", "names", "nouns", "registry"),
-    "surroundings",
+    *("closure", "colours", "errors", "files", "keys", "layers", "names", "nouns", "paragraph"),
+    *("registry", "surroundings"),
 }
 FLOORS = {
     **dict.fromkeys(GROUND, GROUND),
@@ -19,11 +19,13 @@ FLOORS = {
     "evaluation": GROUND,
     "data": GROUND,
     "methods": GROUND | {"model"},
-    "studies": GROUND | {"model", "evaluation", "methods", "data"},
-    "report": GROUND | {"model", "evaluation", "data", "studies"},
+    "export": GROUND | {"model", "data", "scverse"},
+    "studies": GROUND | {"model", "evaluation", "methods", "data", "export"},
+    "report": GROUND | {"model", "evaluation", "data", "studies", "export"},
+    "archive": GROUND | {"evaluation"},
     "scverse": GROUND | {"model"},
     "newmethod": GROUND,
-    "cli": GROUND | {"model", "data", "scverse", "newmethod"},
+    "cli": GROUND | {"model", "data", "scverse", "newmethod", "export", "report", "archive"},
 }
 
 

@@ -221,9 +221,14 @@ def _describe(root: Path, folder: Path, title: str, commit: str) -> None:
     crate.add_file(
         folder / "code.zip",
         "code.zip",
-        properties={"@type": ["File", "SoftwareSourceCode"], "name": f"Code, commit {commit}",
-                    "version": commit, "programmingLanguage": "Python"} | _about(folder / "code.zip"),
-    )  # fmt: skip
+        properties=_about(folder / "code.zip")
+        | {
+            "@type": ["File", "SoftwareSourceCode"],
+            "name": f"Code, commit {commit}",
+            "version": commit,
+            "programmingLanguage": "Python",
+        },
+    )
     for place, name in _places(folder):
         crate.add_dataset(folder / place, f"{place}/", properties={"name": name})
     for path in sorted((folder / RESULTS).glob("*/*")):
@@ -277,7 +282,9 @@ def verify(archive: str | Path) -> Verified:
     """
     with _unpacked(Path(archive)) as folder:
         results = folder / RESULTS
-        tables = [table for place in sorted(results.glob("*/scores")) for table in _scores(place.parent)]
+        tables = [
+            table for place in sorted(results.glob("*/scores")) for table in _scores(place.parent)
+        ]
         if not tables:
             raise UserError(f"{archive} holds no scores; give what `moesimvae archive` wrote.")
         different, skipped, n = _changed_files(folder), set(), 0
@@ -300,7 +307,9 @@ def verify(archive: str | Path) -> Verified:
             n += len(stored)
             different += _differences(stored, anew)
             broken = now[now["status"] == "invalid"]
-            different += [f"{run}: {why}" for run, why in zip(broken["run"], broken["reason"], strict=True)]
+            different += [
+                f"{run}: {why}" for run, why in zip(broken["run"], broken["reason"], strict=True)
+            ]
     return Verified(n, different, sorted(skipped))
 
 
@@ -332,7 +341,9 @@ def _unpacked(archive: Path) -> Iterator[Path]:
         yield archive
         return
     if not zipfile.is_zipfile(archive):
-        raise UserError(f"{archive} is neither a folder nor a zip; give what `moesimvae archive` wrote.")
+        raise UserError(
+            f"{archive} is neither a folder nor a zip; give what `moesimvae archive` wrote."
+        )
     with tempfile.TemporaryDirectory() as temporary:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(temporary)

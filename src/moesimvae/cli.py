@@ -176,10 +176,10 @@ def _parser() -> argparse.ArgumentParser:
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"Writes into the folder OUT: {LABELS} (cell, cluster, probability), {CELLS} (all that the "
-        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'], a map of them "
-        f"in obsm['X_{KEY}_map'] and the settings in uns['{KEY}']), {METHODS} to paste into a paper, and "
-        f"{MODEL}/ for `predict` and `generate`; of FCS also {FCS}/, the files with the results as "
-        f"further parameters, and of several files {ABUNDANCE}."
+        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'], a map of "
+        f"them in obsm['X_{KEY}_map'] and the settings in uns['{KEY}']), {METHODS} to paste into a "
+        f"paper, and {MODEL}/ for `predict` and `generate`; of FCS also {FCS}/, the files with the "
+        f"results as further parameters, and of several files {ABUNDANCE}."
     )
     parser.add_argument(
         "cells",
@@ -366,19 +366,23 @@ def _new_method_options(parser: argparse.ArgumentParser) -> None:
 
 def _archive_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes a folder and a zip of a finished experiment, ready for Zenodo: page, tables, labels "
-        "and status of each run, configuration, lock and code; RO-Crate metadata. Called from the "
-        "checkout."
+        "Writes a folder and a zip of a finished experiment, ready for Zenodo: page, tables, "
+        "labels and status of each run, configuration, lock and code; RO-Crate metadata. Called "
+        "from the checkout."
     )
     parser.add_argument("experiment", help="as in config.yaml, or own")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, default=Path("archives"), help="default: %(default)s")
     parser.set_defaults(run=_archive)
 
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.description = "Computes every score of an archive anew from its labels."
-    parser.add_argument("out", type=Path, metavar="ARCHIVE", help="what `archive` wrote: folder or zip")
+    parser.add_argument(
+        "out", type=Path, metavar="ARCHIVE", help="what `archive` wrote: folder or zip"
+    )
     parser.set_defaults(run=_verify)
 
 

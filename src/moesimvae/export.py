@@ -50,7 +50,8 @@ def write_all(
     """
     from moesimvae.scverse import categories
 
-    cells, further = file.cells, {}
+    cells = file.cells
+    further: dict[str, np.ndarray] = {}
     for name, found in clusterings.items():
         sure = found.probability if name == showcase else None
         latent = found.embedding if name == showcase else None
@@ -78,7 +79,7 @@ def write_all(
 
 
 def map_of(embedding: np.ndarray, seed: int) -> np.ndarray:
-    """Latent codes (n_cells, d) in two dimensions, float32: UMAP; of few cells, their two widest."""
+    """Latent codes (n_cells, d) in two dimensions, float32: UMAP, or PCA of few cells."""
     if len(embedding) > SMALL and np.ptp(embedding, axis=0).max() > 0:
         return umap_projection(embedding, seed=seed, landmarks=LANDMARKS)
     left, sizes, _ = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
@@ -105,16 +106,16 @@ def columns(
 
 
 def require_values(file: CellFile, also: Sequence[str]) -> None:
-    """UserError, before hours of training, for values that a further file (csv, seurat) cannot hold."""
+    """UserError, before hours of training, for values that no csv or seurat.h5ad can hold."""
     if also and file.on_disk:
-        raise UserError(f"{file.path}: its values stay on disk, so that no {also[0]} can be written.")
+        raise UserError(
+            f"{file.path}: its values stay on disk, so that no {also[0]} can be written."
+        )
     if "csv" in also and not isinstance(file.cells.X, np.ndarray):
         raise UserError(f"{file.path} holds a sparse matrix, which no csv is for; leave csv out.")
 
 
-def write_fcs_files(
-    file: CellFile, further: Mapping[str, np.ndarray], folder: Path
-) -> list[Path]:
+def write_fcs_files(file: CellFile, further: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
     """Each FCS file of `file` again with `further` parameters behind its own, in `folder`."""
     from moesimvae.data.fcs_writing import write_fcs
 

@@ -48,8 +48,8 @@ def bibtex(citations: Iterable[str]) -> list[str]:
 _SPECIAL, _ESCAPED = re.compile("([&%#_])"), r"\\\1"  # in LaTeX
 # "prepared by", "Leiden of" and the like may stand before the authors
 _WORK = re.compile(
-    r"(?:[\w ]+ (?:by|of) )?(?P<author>[^()]+?) \((?P<year>\d{4})\)\.? (?P<title>.+?)(?<![ .][A-Z])\. "
-    r"(?P<howpublished>.+?)(, followed by .+)?"
+    r"(?:[\w ]+ (?:by|of) )?(?P<author>[^()]+?) \((?P<year>\d{4})\)\.? "
+    r"(?P<title>.+?)(?<![ .][A-Z])\. (?P<howpublished>.+?)(, followed by .+)?"
 )
 
 

@@ -88,7 +88,7 @@ def annotate(
 
 
 def categories(clusters: np.ndarray) -> tuple[pd.Categorical, list[str]]:
-    """Clusters (n_cells,) as categories, and a colour for each as scanpy and cellxgene keep them."""
+    """Clusters (n_cells,) as categories, and their colours as scanpy and cellxgene keep them."""
     in_use = np.unique(clusters)
     named = pd.Categorical(clusters.astype(str), [str(k) for k in in_use])
     return named, list(colours_of(in_use).values())

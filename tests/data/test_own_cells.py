@@ -432,7 +432,7 @@ def test_clusterings_go_back_into_the_programs_of_the_file(write, tmp_path):
     file = cells_of(path, tmp_path / "made" / "features.h5ad", values=True)
     found = np.arange(N) % 4
     clusterings = {
-        "moe_sim_vae": export.Clustered(found, np.full(N, 0.5), np.random.rand(N, 3)),
+        "moe_sim_vae": export.Clustered(found, np.full(N, 0.5), rng.random((N, 3))),
         "hdbscan": export.Clustered(found - 1, np.full(N, 0.7)),
     }
     export.write_all(file, clusterings, "moe_sim_vae", out)

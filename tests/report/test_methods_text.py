@@ -22,8 +22,8 @@ def test_a_methods_section_says_what_was_run_and_no_more(tmp_path):
     (tmp_path / "tiny").mkdir()
     cells.write_h5ad(tmp_path / "tiny" / "features.h5ad")
     facts = {
-        "name": "tiny", "title": "Tiny cells", "n_cells": 1234, "n_features": 2, "scored": "all cells",
-        "simulated": True, "partial": False, "n_clusters_estimated": True,
+        "name": "tiny", "title": "Tiny cells", "n_cells": 1234, "n_features": 2,
+        "scored": "all cells", "simulated": True, "partial": False, "n_clusters_estimated": True,
         "citation": "Levine J. H. et al. (2015) Data-driven dissection. Cell 162, 184-197.",
         "sources": [{"file": "a.fcs", "sha256": "ab12"}],
     }  # fmt: skip
@@ -38,16 +38,22 @@ def test_a_methods_section_says_what_was_run_and_no_more(tmp_path):
         "b": status("kmeans", 1, {"n_init": 3, "n_pca": 50}, "timeout"),
         "c": status("existing_x", 0, {}, facts={"existing": "x"}),
     }
-    metric = {"title": "ARI", "definition": "Pairs", "reference": "Hubert L. (1985) Comparing. J 2."}
+    metric = {
+        "title": "ARI",
+        "definition": "Pairs",
+        "reference": "Hubert L. (1985) Comparing. J 2.",
+    }
     steps = methods_text.steps_of([tmp_path / "tiny" / "features.h5ad"])
     text = methods_text.document("Mine", {"tiny": facts}, steps, methods, {"ari": metric}, statuses)
     for words in (
         "3 runs of 2 methods on 1 data set.",
-        "1,234 cells with 2 features. Preprocessing, in this order: arcsinh cofactor = 5.0; minmax.",
+        "1,234 cells with 2 features.",
+        "Preprocessing, in this order: arcsinh cofactor = 5.0; minmax.",
         "K = 7 (estimated from the cells, without labels)",
         "The data are simulated.",
         "a.fcs (SHA-256 ab12)",
-        "Seeds 0 and 1; 1 of 2 runs finished. Parameters: n_init = 3. n_pca: 20 (1 run), 50 (1 run).",
+        "Seeds 0 and 1; 1 of 2 runs finished.",
+        "Parameters: n_init = 3. n_pca: 20 (1 run), 50 (1 run).",
         "x (existing, not trained). The column x of the user's own file.",
         "moesimvae 0.1.0 on A, 2 cores",
         "numpy 2.4.6.",

@@ -58,7 +58,9 @@ def document(
         "## Clustering",
         *(text for name, block in methods.items() for text in _method(name, block, statuses)),
         "## Scores",
-        " ".join(f"{block['title']}: {sentence(block['definition'])}" for block in metrics.values()),
+        " ".join(
+            f"{block['title']}: {sentence(block['definition'])}" for block in metrics.values()
+        ),
         "## Software",
         *software,
         "## References",
@@ -70,10 +72,12 @@ def document(
 def _data(facts: Block, steps: Sequence[Block], statuses: Mapping[str, Block]) -> str:
     mine = [s for s in statuses.values() if s["dataset"] == facts["name"]]
     asked = sorted({s["n_clusters"] for s in mine if "existing" not in s["facts"]})
-    how = "estimated from the cells, without labels" if facts.get("n_clusters_estimated") else "given"
+    how = (
+        "estimated from the cells, without labels" if facts.get("n_clusters_estimated") else "given"
+    )
     done = "; ".join(
-        f"{step['step']} {listed_with_values({k: v for k, v in step.items() if k != 'step'})}".strip()
-        for step in steps
+        " ".join(filter(None, [name, listed_with_values(rest)]))
+        for name, rest in ((s["step"], {k: v for k, v in s.items() if k != "step"}) for s in steps)
     )
     numbers = joined([str(number) for number in asked])
     text = f"{facts['title']}: {facts['n_cells']:,} cells with {facts['n_features']:,} features."

@@ -98,9 +98,7 @@ def _pictures(
         f"{title}: {len(some):,} of {len(labels):,} cells in {n} clusters, each in a colour of its "
         "own (28 colours, then again). Distances between groups in a UMAP mean little.",
         f"Scatter plot of the cells in {n} clusters.",
-        latent_space.draw(
-            points[some], np.full(len(some), "", object), labels[some], title, axes
-        ),
+        latent_space.draw(points[some], np.full(len(some), "", object), labels[some], title, axes),
     )
     if values is not None and found is not None:
         yield _heat_map(values, labels, found)
@@ -159,11 +157,11 @@ def _table(
         top = ""
         if values is not None and found is not None:
             highest = found.highest(cluster, HIGHEST)
-            top = ", ".join(
-                f"{values.var_names[i]} {found.means[cluster, i]:.2f}" for i in highest
-            )
+            top = ", ".join(f"{values.var_names[i]} {found.means[cluster, i]:.2f}" for i in highest)
         share = size / len(labels)
-        rows.append([cluster, f"{size:,}", f"{share:.1%}", f"{sure[cluster]:.2f}", Cell(top, kind="text")])
+        rows.append(
+            [cluster, f"{size:,}", f"{share:.1%}", f"{sure[cluster]:.2f}", Cell(top, kind="text")]
+        )
     return plain(
         "Clusters",
         ["Cluster", "Cells", "Share", "Probability", "Features that stand out (mean)"],
