@@ -19,7 +19,7 @@ FLOORS = {
     "evaluation": GROUND,
     "data": GROUND,
     "methods": GROUND | {"model"},
-    "export": GROUND | {"model", "data", "scverse"},
+    "export": GROUND | {"model", "data"},
     "studies": GROUND | {"model", "evaluation", "methods", "data", "export"},
     "report": GROUND | {"model", "evaluation", "data", "studies", "export"},
     "archive": GROUND | {"evaluation"},

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 # Okabe & Ito's seven, then the colours farthest from them and from each other in CIELAB, as seen
 # with normal vision, deuteranopia and protanopia (Machado et al. 2009), chroma below 72.
 PALETTE = (
@@ -16,3 +19,10 @@ PALETTE = (
 def colours_of(names: Iterable[Any], palette: Sequence[str] = PALETTE) -> dict[Any, str]:
     """Name → colour, in the order of the palette, which starts again at its end."""
     return {name: palette[i % len(palette)] for i, name in enumerate(names)}
+
+
+def categories(clusters: np.ndarray) -> tuple[pd.Categorical, list[str]]:
+    """Clusters (n_cells,) as categories, and their colours as scanpy and cellxgene keep them."""
+    in_use = np.unique(clusters)
+    named = pd.Categorical(clusters.astype(str), [str(k) for k in in_use])
+    return named, list(colours_of(in_use).values())

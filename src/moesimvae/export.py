@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from moesimvae import files
+from moesimvae.colours import categories
 from moesimvae.errors import UserError
 from moesimvae.model.projection import umap_projection
 
@@ -48,8 +49,6 @@ def write_all(
     the file with further parameters, of a table cells.csv, of anything else seurat.h5ad. Of
     `showcase` the probability and a map of its latent space go along.
     """
-    from moesimvae.scverse import categories
-
     cells = file.cells
     further: dict[str, np.ndarray] = {}
     for name, found in clusterings.items():

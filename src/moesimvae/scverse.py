@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 import moesimvae
-from moesimvae.colours import colours_of
+from moesimvae.colours import categories
 from moesimvae.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,13 +85,6 @@ def annotate(
     adata.obsm[f"X_{key}"] = embedding
     adata.obsm[f"{key}_probabilities"] = probabilities
     adata.uns[key] = dict(facts)
-
-
-def categories(clusters: np.ndarray) -> tuple[pd.Categorical, list[str]]:
-    """Clusters (n_cells,) as categories, and their colours as scanpy and cellxgene keep them."""
-    in_use = np.unique(clusters)
-    named = pd.Categorical(clusters.astype(str), [str(k) for k in in_use])
-    return named, list(colours_of(in_use).values())
 
 
 def described(model: MoESimVAE, preset: str) -> dict[str, Any]:
