@@ -8,7 +8,7 @@ output  export: a folder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moesimvae import export
+from moesimvae import handover
 from moesimvae.data import writable
 from moesimvae.data.own_cells import cells_of
 from moesimvae.errors import logged
@@ -25,4 +25,4 @@ with logged(snakemake.log[0]):
     for note in writable.make(file.cells):
         print(note, flush=True)
     clusterings = read_clusterings(snakemake.input.runs, file.cells.obs_names)
-    export.write_all(file, clusterings, params.showcase, Path(snakemake.output.export))
+    handover.write_all(file, clusterings, params.showcase, Path(snakemake.output.export))

@@ -19,13 +19,13 @@ FLOORS = {
     "evaluation": GROUND,
     "data": GROUND,
     "methods": GROUND | {"model"},
-    "export": GROUND | {"model", "data"},
-    "studies": GROUND | {"model", "evaluation", "methods", "data", "export"},
-    "report": GROUND | {"model", "evaluation", "data", "studies", "export"},
+    "handover": GROUND | {"model", "data"},
+    "studies": GROUND | {"model", "evaluation", "methods", "data", "handover"},
+    "report": GROUND | {"model", "evaluation", "data", "studies", "handover"},
     "archive": GROUND | {"evaluation"},
     "scverse": GROUND | {"model"},
     "newmethod": GROUND,
-    "cli": GROUND | {"model", "data", "scverse", "newmethod", "export", "report", "archive"},
+    "cli": GROUND | {"model", "data", "scverse", "newmethod", "handover", "report", "archive"},
 }
 
 

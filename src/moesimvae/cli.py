@@ -439,13 +439,13 @@ def _cluster(options: argparse.Namespace) -> None:
         options.out = _beside(options.cells)
     _require_new([options.out / name for name in RESULTS], options.force)
 
-    from moesimvae import export
+    from moesimvae import handover
     from moesimvae.data import compensation, writable
     from moesimvae.data import recipe as recipes
 
     asked = compensation.asked_for(options.compensate)
     file = _read(options, say, asked)
-    export.require_values(file, options.also)
+    handover.require_values(file, options.also)
     n_cells = file.cells.n_obs
     if options.min_counts and file.kind == "fcs":
         raise UserError("--min-counts is for molecules counted, not for FCS; leave it out.")
@@ -508,7 +508,7 @@ def _fit_and_write(
 ) -> None:
     import anndata
 
-    from moesimvae import export, paragraph, scverse
+    from moesimvae import handover, paragraph, scverse
     from moesimvae.data import recipe as recipes
     from moesimvae.model.estimator import MoESimVAE
 
@@ -569,7 +569,7 @@ def _fit_and_write(
         "compensated": str(options.compensate or ""),
         "packages": paragraph.packages(),
     }
-    points = export.map_of(model.embedding_, model.seed_)
+    points, facts["map"] = handover.map_of(model.embedding_, model.seed_)
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
     file.cells.obsm[f"X_{KEY}_map"] = points
     if not recipe.use_rep:
@@ -591,20 +591,20 @@ def _write_for_others(
     options: argparse.Namespace, file: CellFile, model: Any, points: np.ndarray, staging: Path
 ) -> None:
     """What goes into other programs, and the paragraph for a paper."""
-    from moesimvae import export, paragraph
+    from moesimvae import handover, paragraph
 
-    further = export.columns(KEY, model.labels_, model.probabilities_.max(axis=1), points)
+    further = handover.columns(KEY, model.labels_, model.probabilities_.max(axis=1), points)
     facts = file.cells.uns[KEY]
     files.write_text(staging / METHODS, paragraph.of_cells(facts, file.cells.n_obs))
     if facts["sample"]:
-        table = export.abundance(file.cells.obs[facts["sample"]].astype(str), model.labels_)
+        table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), model.labels_)
         table.to_csv(staging / ABUNDANCE, index=False, float_format="%.6f")
     if file.kind == "fcs":
-        export.write_fcs_files(file, further, staging / FCS)
+        handover.write_fcs_files(file, further, staging / FCS)
     if "csv" in options.also:
-        export.write_table(file, further, staging / TABLE)
+        handover.write_table(file, further, staging / TABLE)
     if "seurat" in options.also:
-        export.write_for_seurat(file.cells, staging / SEURAT)
+        handover.write_for_seurat(file.cells, staging / SEURAT)
     written = [name for name in RESULTS if (staging / name).exists()]
     for name in written:
         if (options.out / name).is_dir():
@@ -613,8 +613,13 @@ def _write_for_others(
 
 
 def _report(options: argparse.Namespace) -> None:
-    from moesimvae.report.pages import clustered
-
+    try:
+        from moesimvae.report.pages import clustered
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the page needs the package {error.name}, which is not installed; `pip install "
+            "matplotlib jinja2 pillow` brings what it needs."
+        ) from error
     path = clustered.write(options.out)
     print(f"wrote      {path} ({_size(path)}); open it in a browser")
 

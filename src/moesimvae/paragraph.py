@@ -99,7 +99,7 @@ def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
         f"Training took {found['steps']} steps on {found['device']}.",
     ]
     cited = [MODEL]
-    if n_cells > 50:
+    if facts["map"] == "UMAP":
         sentences.append("Maps of the latent space are by UMAP [@mcinnes2018umap].")
         cited.append(UMAP)
     return document(" ".join(sentences), facts["packages"], params, cited)

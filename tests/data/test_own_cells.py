@@ -13,7 +13,7 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
-from moesimvae import export, registry
+from moesimvae import handover, registry
 from moesimvae.data import catalogue
 from moesimvae.data.cells import read_cells
 from moesimvae.data.own_cells import cells_of, existing_clusters, write_features, write_labels
@@ -432,10 +432,10 @@ def test_clusterings_go_back_into_the_programs_of_the_file(write, tmp_path):
     file = cells_of(path, tmp_path / "made" / "features.h5ad", values=True)
     found = np.arange(N) % 4
     clusterings = {
-        "moe_sim_vae": export.Clustered(found, np.full(N, 0.5), rng.random((N, 3))),
-        "hdbscan": export.Clustered(found - 1, np.full(N, 0.7)),
+        "moe_sim_vae": handover.Clustered(found, np.full(N, 0.5), rng.random((N, 3))),
+        "hdbscan": handover.Clustered(found - 1, np.full(N, 0.7)),
     }
-    export.write_all(file, clusterings, "moe_sim_vae", out)
+    handover.write_all(file, clusterings, "moe_sim_vae", out)
     labels = pd.read_csv(out / "labels.csv")
     assert list(labels.columns) == ["cell", "moe_sim_vae_cluster", "hdbscan_cluster"]
     assert list(labels["hdbscan_cluster"]) == list(found - 1)

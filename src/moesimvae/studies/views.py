@@ -14,7 +14,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.evaluation.scores import read_clusters
-from moesimvae.export import Clustered
+from moesimvae.handover import Clustered
 from moesimvae.nouns import Run
 from moesimvae.studies.panels import Panel, read_panel
 

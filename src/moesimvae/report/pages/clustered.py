@@ -8,7 +8,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from moesimvae import export, files
+from moesimvae import files, handover
 from moesimvae.data import recipe as recipes
 from moesimvae.data.cells import CellFile, read_cells
 from moesimvae.data.profiles import Profiles, profiles
@@ -89,21 +89,22 @@ def _pictures(
     points = file.cells.obsm[f"X_{KEY}_map"]
     some = shown(len(labels), 0)
     title = f"Latent space of {facts['file']}"
-    axes = "UMAP" if len(labels) > export.SMALL else "PC"
+    axes = str(facts["map"])
     n = len(set(labels))
     yield Picture(
         "latent_space",
         "",
         title,
         f"{title}: {len(some):,} of {len(labels):,} cells in {n} clusters, each in a colour of its "
-        "own (28 colours, then again). Distances between groups in a UMAP mean little.",
+        "own (28 colours, then again)."
+        f"{' Distances between groups in a UMAP mean little.' * (axes == 'UMAP')}",
         f"Scatter plot of the cells in {n} clusters.",
         latent_space.draw(points[some], np.full(len(some), "", object), labels[some], title, axes),
     )
     if values is not None and found is not None:
         yield _heat_map(values, labels, found)
     if facts["sample"]:
-        table = export.abundance(file.cells.obs[facts["sample"]].astype(str), labels)
+        table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), labels)
         shares = table.pivot(index="cluster", columns="sample", values="share")
         title = "Clusters by sample"
         yield Picture(

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae import export, paragraph, registry
+from moesimvae import handover, paragraph, registry
 
 
 def test_columns_are_what_a_cytometry_program_can_draw():
     clusters, probability = np.array([0, 2, -1]), np.array([0.5, 1.0, 0.25])
     points = np.array([[-1.0, 0.0], [1.0, 1.0], [0.0, -1.0]])
-    found = export.columns("x", clusters, probability, points)
-    assert list(found) == [f"x_{name}" for name in export.NAMES]
+    found = handover.columns("x", clusters, probability, points)
+    assert list(found) == [f"x_{name}" for name in handover.NAMES]
     assert list(found["x_cluster"]) == [0, 2, 3]
     assert list(found["x_probability_percent"]) == [50, 100, 25]
     assert all(values.min() >= 0 for values in found.values())
@@ -37,7 +37,7 @@ def test_an_h5ad_for_seurat_has_what_its_reader_takes(tmp_path):
     cells.obsm["table"] = pd.DataFrame({"a": [1, 2, 3]}, index=obs.index)
     cells.uns["moesimvae"] = {"params": {"steps": 3}}
     cells.layers["raw"] = cells.X.copy()
-    export.write_for_seurat(cells, tmp_path / "seurat.h5ad")
+    handover.write_for_seurat(cells, tmp_path / "seurat.h5ad")
     with h5py.File(tmp_path / "seurat.h5ad") as stored:
         assert all(isinstance(stored["obs"][name], h5py.Dataset) for name in stored["obs"])
         assert [*stored["obs"]["donor"].asstr()] == ["a", "", "b"]
@@ -48,7 +48,7 @@ def test_an_h5ad_for_seurat_has_what_its_reader_takes(tmp_path):
 
 
 def test_abundance_tells_of_every_pair():
-    table = export.abundance(["b", "a", "a", "a"], np.array([1, 0, 0, 1]))
+    table = handover.abundance(["b", "a", "a", "a"], np.array([1, 0, 0, 1]))
     assert table.to_numpy().tolist() == [
         ["a", 0, 2, 2 / 3], ["a", 1, 1, 1 / 3], ["b", 0, 0, 0.0], ["b", 1, 1, 1.0],
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def write_all(
     for name, found in clusterings.items():
         sure = found.probability if name == showcase else None
         latent = found.embedding if name == showcase else None
-        points = None if latent is None else map_of(latent, 0)
+        points = None if latent is None else map_of(latent, 0)[0]
         further |= columns(name, found.clusters, sure, points)
         key = f"{name}_cluster"
         while key in cells.obs:  # the user's own
@@ -77,13 +78,17 @@ def write_all(
         write_for_seurat(cells, folder / "seurat.h5ad")
 
 
-def map_of(embedding: np.ndarray, seed: int) -> np.ndarray:
-    """Latent codes (n_cells, d) in two dimensions, float32: UMAP, or PCA of few cells."""
-    if len(embedding) > SMALL and np.ptp(embedding, axis=0).max() > 0:
-        return umap_projection(embedding, seed=seed, landmarks=LANDMARKS)
+def map_of(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Latent codes (n_cells, d) in two dimensions, float32, and what the axes are.
+
+    UMAP; principal components of few cells, and where umap-learn is not installed.
+    """
+    many = len(embedding) > SMALL and np.ptp(embedding, axis=0).max() > 0
+    if many and find_spec("umap") is not None:
+        return umap_projection(embedding, seed=seed, landmarks=LANDMARKS), "UMAP"
     left, sizes, _ = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
     points = left[:, :2] * sizes[:2]
-    return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))).astype(np.float32)
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))).astype(np.float32), "PC"
 
 
 def columns(
