@@ -45,6 +45,7 @@ def test_an_h5ad_for_seurat_has_what_its_reader_takes(tmp_path):
         assert list(stored["obsm"]) == ["X_moesimvaemap"]
         assert not [*stored["uns"], *stored["layers"]]
         assert stored["X"]["indptr"].dtype == np.int32
+        assert isinstance(stored["var"]["name"], h5py.Dataset)
 
 
 def test_abundance_tells_of_every_pair():

@@ -447,8 +447,6 @@ def _cluster(options: argparse.Namespace) -> None:
     file = _read(options, say, asked)
     handover.require_values(file, options.also)
     n_cells = file.cells.n_obs
-    if options.min_counts and file.kind == "fcs":
-        raise UserError("--min-counts is for molecules counted, not for FCS; leave it out.")
     file = recipes.with_counts(file, options.min_counts, options.layer)
     if options.min_counts:
         say(f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts")

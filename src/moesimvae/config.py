@@ -150,6 +150,11 @@ def check(
     environments = {b["environment"] for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
+    if config["compensate"] not in (None, "file") and not Path(config["compensate"]).is_file():
+        raise UserError(
+            f"config key 'compensate': {config['compensate']} does not exist; give a csv, or file "
+            "for the matrix that the FCS file carries."
+        )
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
 

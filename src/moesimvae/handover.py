@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from moesimvae import files
 from moesimvae.colours import categories
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from moesimvae.data.cells import CellFile
 
 LANDMARKS = 20_000  # cells that a map is made from; the others are placed among them
-SMALL = 50  # UMAP's neighbourhoods need more cells than this
+SMALL = 50  # cells at least, which UMAP's neighbourhoods need
 NAMES = ("cluster", "probability_percent", "map_1", "map_2")
 
 
@@ -83,7 +84,7 @@ def map_of(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
     UMAP; principal components of few cells, and where umap-learn is not installed.
     """
-    many = len(embedding) > SMALL and np.ptp(embedding, axis=0).max() > 0
+    many = len(embedding) >= SMALL and np.ptp(embedding, axis=0).max() > 0
     if many and find_spec("umap") is not None:
         return umap_projection(embedding, seed=seed, landmarks=LANDMARKS), "UMAP"
     left, sizes, _ = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
@@ -156,16 +157,16 @@ def write_for_seurat(cells: AnnData, path: Path) -> None:
     """An h5ad that SeuratDisk's `Convert` and `LoadH5Seurat` take.
 
     They stop at categories as anndata writes them since 0.8, at tables in obsm and at nested uns
-    (seurat-disk issues 107 and 109): here obs has text and numbers, obsm matrices, and the rest is
-    left out.
+    (seurat-disk issues 107 and 109), and take a dense X for scaled values: here X is sparse, obs
+    has text and numbers, obsm matrices, and the rest is left out.
     """
     import anndata
 
     plain = anndata.AnnData(
-        cells.X,
+        sp.csr_matrix(cells.X),
         obs=pd.DataFrame({name: _plain(column) for name, column in cells.obs.items()},
                          index=cells.obs_names),
-        var=pd.DataFrame(index=cells.var_names),
+        var=pd.DataFrame({"name": cells.var_names.to_numpy(dtype=object)}, cells.var_names),
         obsm={f"X_{name[2:].replace('_', '')}": points for name, points in cells.obsm.items()
               if name.startswith("X_") and isinstance(points, np.ndarray)},
     )  # fmt: skip

@@ -419,10 +419,14 @@ def _hint(
 def with_counts(file: CellFile, least: int, layer: str = "") -> CellFile:
     """The cells with at least so many counts over all features of the file, chosen or not.
 
-    Raises UserError for a file that stays on disk, and where no cell is left.
+    Raises UserError for FCS, for a file that stays on disk, and where no cell is left.
     """
     if not least:
         return file
+    if file.kind == "fcs":
+        raise UserError(
+            f"{file.path} is FCS, which has no counts of molecules; leave min_counts out."
+        )
     if file.on_disk:
         raise UserError(
             f"{file.path} stays on disk, so that cells cannot be left out by their counts; leave "

@@ -33,6 +33,9 @@ def own_settings(wildcards):
     is told so that it is left out; elsewhere the features owe nothing to it.
     """
     settings = {key: BENCHMARK.config[key] for key in configuration.OWN_SETTINGS}
-    if not DATASETS[wildcards.dataset]["tabular"]:
-        return settings
-    return settings | {key: BENCHMARK.config[key] for key in ("label", "existing")}
+    if settings["compensate"] is None:  # features made before there was that key stay
+        del settings["compensate"]
+    tabular = DATASETS[wildcards.dataset]["tabular"]
+    if tabular and BENCHMARK.config["existing"]:
+        settings["existing"] = BENCHMARK.config["existing"]
+    return settings | {"label": BENCHMARK.config["label"] if tabular else None}

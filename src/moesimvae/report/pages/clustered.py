@@ -50,7 +50,8 @@ def write(folder: str | Path) -> Path:
     page = render(
         "clustered.html.j2",
         title=f"Clusters of {facts['file']}",
-        summary=_summary(file, facts, labels),
+        summary=_summary(file, facts, labels)
+        + " The values were left in their file, so there is no heat map." * (values is None),
         pictures=pictures_of([folder / FIGURES], folder)[""],
         clusters=_table(file, labels, values, found),
         methods=_text_of(folder / "methods.md"),
