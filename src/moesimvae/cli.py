@@ -603,11 +603,7 @@ def _write_for_others(
         handover.write_table(file, further, staging / TABLE)
     if "seurat" in options.also:
         handover.write_for_seurat(file.cells, staging / SEURAT)
-    written = [name for name in RESULTS if (staging / name).exists()]
-    for name in written:
-        if (options.out / name).is_dir():
-            (options.out / name).rename(staging / f"former-{name}")
-    _move(options, staging, written)
+    _move(options, staging, [name for name in RESULTS if (staging / name).exists()])
 
 
 def _report(options: argparse.Namespace) -> None:
