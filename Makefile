@@ -10,8 +10,12 @@ QUOTE := '
 MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
+<<<<<<< HEAD
 	table3_subsets supplement synthetic scale verdict index test test-fast test-against test-wheel \
 	test-sdist lint hooks format lock links env-clustpy docs docs-site dist release-notes clean
+=======
+	table3_subsets supplement synthetic scale verdict index archive test test-fast lint format lock links env-clustpy docs clean
+>>>>>>> tools
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -116,6 +120,11 @@ lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean 
 	mv requirements.lock.new requirements.lock
 	$(VENV)-lock/bin/python envs/write.py
 	rm -rf $(VENV)-lock
+
+archive: setup ## One folder and zip of EXPERIMENT=NAME to publish; runs what of it is not there yet
+	@test -n "$(EXPERIMENT)" || { echo "error: say which experiment: make archive EXPERIMENT=table1"; exit 1; }
+	$(SNAKEMAKE) $(EXPERIMENT) $(MIRRORED)
+	$(BIN)/moesimvae archive $(EXPERIMENT)
 
 links: setup ## Ask for every download link of the registry; HASHES=1 downloads them all
 	$(BIN)/python bench/links.py $(if $(HASHES),--hashes)

@@ -102,7 +102,8 @@ def clustered(fcs, tmp_path_factory):
 
 def test_cluster_writes_labels_cells_and_model(clustered):
     out, printed = clustered
-    assert sorted(path.name for path in out.iterdir()) == ["cells.h5ad", "labels.csv", "model"]
+    names = ["cells.h5ad", "fcs", "labels.csv", "methods.md", "model"]
+    assert sorted(path.name for path in out.iterdir()) == names
     labels = pd.read_csv(out / "labels.csv")
     assert list(labels.columns) == ["cell", "cluster", "probability"]
     assert list(labels["cell"]) == list(range(90))
@@ -123,6 +124,83 @@ def test_cluster_writes_labels_cells_and_model(clustered):
     sizes = labels["cluster"].value_counts()
     for cluster, size in sizes.items():
         assert f"{cluster:>7}{size:>9}" in printed
+
+
+def test_nothing_needs_to_be_said(fcs, tmp_path, run):
+    path = tmp_path / "mine.fcs"
+    path.write_bytes(fcs.read_bytes())
+    code, printed, _ = run("cluster", path, *TINY)
+    assert code == 0
+    for words in ("left out   Time (", "features   6:", "arcsinh(x / 5)", "(estimated from the"):
+        assert words in printed
+    assert f"moesimvae report {tmp_path / 'mine_clustered'}" in printed
+    assert run("report", tmp_path / "mine_clustered")[0] == 0
+    page = (tmp_path / "mine_clustered" / "report.html").read_text()
+    assert page.count('<img src="data:image/webp') == 2
+    assert "CD45" in page
+    assert "was estimated from the cells" in page
+
+
+def test_report_takes_nothing_else(tmp_path, refused):
+    assert "has no cells.h5ad" in refused("report", tmp_path)
+    anndata.AnnData(COUNTS).write_h5ad(tmp_path / "cells.h5ad")
+    assert "is not clustered" in refused("report", tmp_path)
+
+
+def test_genes_have_a_page_too(tmp_path, run):
+    genes = rng.poisson(np.eye(3)[GROUP].repeat(50, axis=1) * 4 + 0.3).astype(np.float32)
+    names = pd.DataFrame(index=[f"GENE{i}" for i in range(150)])
+    cells = anndata.AnnData(sp.csr_matrix(genes), var=names)
+    cells.obs["donor"] = np.where(np.arange(90) < 45, "a", "b")
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    arguments = ["--clusters", 3, "--sample", "donor", "--also", "seurat", *TINY]
+    assert run("cluster", tmp_path / "cells.h5ad", *arguments)[0] == 0
+    out = tmp_path / "cells_clustered"
+    table = pd.read_csv(out / "abundance.csv")
+    assert table.groupby("sample")["cells"].sum().to_dict() == {"a": 45, "b": 45}
+    assert run("report", out)[0] == 0
+    assert "Clusters by sample" in (out / "report.html").read_text()
+    assert (out / "seurat.h5ad").exists()
+
+
+def test_several_files_with_their_own_matrices(tmp_path, run, refused):
+    spill = np.array([[1, 0.2, 0.03], [0.1, 1, 0.15], [0.01, 0.08, 1]])
+    text = ",".join(map(str, [3, *MARKERS[:3], *spill.ravel()]))
+    measured = np.column_stack([VALUES[:, :3] @ spill, VALUES[:, 3:], np.arange(90)])
+    paths = [tmp_path / "day1.fcs", tmp_path / "day2.fcs"]
+    for i, path in enumerate(paths):
+        with open(path, "wb") as file:
+            names = [*MARKERS, "FSC-A"]
+            flowio.create_fcs(file, measured[i::2].ravel(), names, names, {"SPILL": text})
+    arguments = ["--clusters", 3, "--drop", "FSC-A", "--also", "csv", *TINY]
+    assert run("cluster", *paths, "--compensate", "file", *arguments)[0] == 0
+    out = tmp_path / "clustered"
+    labels = pd.read_csv(out / "labels.csv")
+    assert list(labels.columns) == ["sample", "cell", "cluster", "probability"]
+    assert list(labels["sample"]) == ["day1"] * 45 + ["day2"] * 45
+    cells = anndata.read_h5ad(out / "cells.h5ad")
+    np.testing.assert_allclose(cells.X[:45, :3], VALUES[::2, :3], rtol=1e-3)
+    assert len(cells.uns["moesimvae_colors"]) == cells.obs["moesimvae"].nunique()
+    found = pd.read_csv(out / "abundance.csv")
+    assert found["cells"].sum() == 90
+    assert found.groupby("sample")["share"].sum().round(4).tolist() == [1, 1]
+    for i, name in enumerate(["day1", "day2"]):
+        written = flowio.FlowData(out / "fcs" / f"{name}.fcs")
+        events = written.as_array()
+        np.testing.assert_array_equal(events[:, :7], measured[i::2].astype(np.float32))
+        mine = labels[labels["sample"] == name]
+        np.testing.assert_array_equal(events[:, 7], mine["cluster"])
+    assert len(pd.read_csv(out / "cells.csv").columns) == 1 + 7 + 4
+    # new cells are compensated as those of the model were
+    assert (
+        "compensated by its own $SPILL"
+        in run("predict", out, paths[0], "--out", tmp_path / "p.csv")[1]
+    )
+    note = run("cluster", paths[0], *arguments, "--out", tmp_path / "raw")[1]
+    assert "carries a compensation matrix ($SPILL) that is not used" in note
+    assert "is no compensation matrix" in refused(
+        "cluster", paths[0], "--compensate", out / "labels.csv", "--out", tmp_path / "x"
+    )
 
 
 def test_the_entry_point(root):
@@ -166,7 +244,8 @@ def test_a_csv_with_a_prior_of_its_own(csv, tmp_path, run, refused):
     prior = tmp_path / "known.csv"
     prior.write_text("cell,group\nc3,A\nc4,B\nc5,\n")
     arguments = ["cluster", path, "--clusters", 3, "--transform", "arcsinh", *TINY]
-    assert "not numbers (type;" in refused(*arguments, "--out", tmp_path / "a")
+    every = [*arguments, "--features", "*", "--out", tmp_path / "a"]
+    assert "not numbers (type;" in refused(*every)
     arguments += ["--drop", "type"]
     assert run(*arguments, "--out", tmp_path / "a", "--prior", prior)[0] == 0
     assert "neither a column" in refused(*arguments, "--out", tmp_path / "b", "--prior", "organ")
@@ -253,7 +332,7 @@ def test_what_is_refused_leaves_nothing_behind(fcs, csv, tmp_path, run, refused)
     sentence = refused("cluster", csv(text), "--clusters", 2, *arguments)
     assert "cell 'b' has the value nan in feature 'CD3'" in sentence
     assert "looks like" in sentence or "look like" in refused(
-        "cluster", fcs, "--clusters", 3, "--out", out
+        "cluster", fcs, "--clusters", 3, "--out", out, "--drop", "CD3"
     )
     assert not out.exists()
 

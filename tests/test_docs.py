@@ -169,16 +169,18 @@ def test_the_command_line_and_python_of_the_docs_run_in_their_order(
         shlex.split(line, comments=True) for b in blocks("sh", page) for line in b.splitlines()
     ]
     shown = [words for words in shown if words]
-    assert [words[1] for words in shown] == ["cluster", "predict", "generate"]
+    assert [w[1] for w in shown] == ["cluster", "report", "cluster", "predict", "generate"]
     for words in shown:
         assert cli.main(quick(words[1:])) == 0, words
     assert Path("generated.csv").is_file()
     for block in blocks("python", page):
         exec(compile(block, str(page), "exec"), {"X": values[:, 11:]})
 
-    (asked,) = [w for w in of("moesimvae") if "auto" in w and "--out" in w]
-    Path("clustered").rename("clustered_before")
-    assert cli.main(quick(asked[1:])) == 0
+    for words in blocks("sh", root / "README.md"):
+        for line in words.splitlines():
+            if line.startswith("moesimvae"):
+                assert cli.main(quick(shlex.split(line, comments=True)[1:])) == 0
+    assert Path("cells_clustered", "report.html").is_file()
 
 
 def quick(words: list[str]) -> list[str]:

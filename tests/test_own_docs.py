@@ -99,6 +99,7 @@ def test_every_command_on_own_data_can_be_planned(root, checkout):
             "method 'kmens' is unknown; did you mean 'kmeans'",
         ),
         (["data=cells.h5ad", "transform=log"], "config key 'transform': 'log' is unknown"),
+        (["data=cells.h5ad", "compensate=no.csv"], "config key 'compensate': no.csv does not exist"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(checkout, given, sentence):
@@ -123,7 +124,7 @@ def test_own_methods_in_a_module_of_another_workflow(root, checkout, tmp_path, m
     (snakefile,) = blocks(root, "own_data.md", "python")
     (words,) = commands(root, "own_method.md", "snakemake")
     settings = dict(word.split("=", 1) for word in words[words.index("--config") + 1 :])
-    settings |= {"methods": ["kmeans"], "seeds": [0, 1], "clusters": 3}
+    settings |= {"methods": ["kmeans"], "seeds": [0, 1], "clusters": 3, "existing": ["type"]}
     snakefile = snakefile.replace("moesimvae/Snakefile", str(checkout.folder / "Snakefile"))
     snakefile = re.sub(r"config: {.*}", f"config: {settings}", snakefile)
     (user / "Snakefile").write_text(snakefile)
@@ -152,7 +153,13 @@ def test_own_methods_in_a_module_of_another_workflow(root, checkout, tmp_path, m
     scaled = (POINTS[:, 0] - POINTS[:, 0].min()) / np.ptp(POINTS[:, 0])
     assert list(labels["label"]) == list(np.minimum((scaled * 3).astype(int), 2))
     assert not (runs / "by_size/seed0/exchange").exists()
+    already = pd.read_parquet(runs / "existing_type/seed0/labels.parquet")["label"]
+    assert list(already) == [i % 3 for i in range(N)]
     page = (user / "results/own/report.html").read_text()
+    assert "type (existing, not trained)" in page
+    exported = pd.read_csv(user / "results/own/export/labels.csv")
+    assert list(exported["existing_type_cluster"]) == list(already)
+    assert "type (existing, not trained)." in (user / "results/own/methods.md").read_text()
     assert "By size (awk)" in page
     assert "Own data: cells.npz" in page
 

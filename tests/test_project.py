@@ -8,8 +8,8 @@ import pandas as pd
 
 # Who may import whom inside the library; each may also import its own folder.
 GROUND = {
-    *("closure", "errors", "files", "keys", "layers", "names", "nouns", "registry"),
-    "surroundings",
+    *("closure", "colours", "errors", "files", "keys", "layers", "names", "nouns", "paragraph"),
+    *("registry", "surroundings"),
 }
 FLOORS = {
     **dict.fromkeys(GROUND, GROUND),
@@ -19,13 +19,19 @@ FLOORS = {
     "evaluation": GROUND,
     "data": GROUND,
     "methods": GROUND | {"model"},
-    "studies": GROUND | {"model", "evaluation", "methods", "data"},
-    "report": GROUND | {"model", "evaluation", "data", "studies"},
+    "handover": GROUND | {"model", "data"},
+    "studies": GROUND | {"model", "evaluation", "methods", "data", "handover"},
+    "report": GROUND | {"model", "evaluation", "data", "studies", "handover"},
+    "archive": GROUND | {"evaluation"},
     "scverse": GROUND | {"model"},
     "newmethod": GROUND,
+<<<<<<< HEAD
     **dict.fromkeys(("doctor", "export"), GROUND),
     "onemethod": GROUND | {"model", "data", "methods"},
     "cli": GROUND | {"model", "data", "scverse", "newmethod", "onemethod", "export", "doctor"},
+=======
+    "cli": GROUND | {"model", "data", "scverse", "newmethod", "handover", "report", "archive"},
+>>>>>>> tools
 }
 
 

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -22,11 +23,12 @@ from moesimvae import doctor, export, files, onemethod, surroundings
 from moesimvae.data.formats import SUFFIXES, suffix
 from moesimvae.errors import UserError, first_line, one_sentence
 from moesimvae.model.presets import PRESETS
-from moesimvae.names import listed
+from moesimvae.names import hint, listed
 from moesimvae.nouns import TRANSFORMS
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from anndata import AnnData
 
     from moesimvae.data.cells import CellFile
@@ -34,13 +36,18 @@ if TYPE_CHECKING:
     from moesimvae.model.stability import Evidence
 
 LABELS, CELLS, MODEL = "labels.csv", "cells.h5ad", "model"
+METHODS, ABUNDANCE = "methods.md", "abundance.csv"
+FCS, TABLE, SEURAT = "fcs", "cells.csv", "seurat.h5ad"  # for other programs
+RESULTS = (LABELS, MODEL, CELLS, METHODS, ABUNDANCE, FCS, TABLE, SEURAT)
 KEY = "moesimvae"
 _RESULT = {KEY: "0", f"{KEY}_probability": 1.0}  # what `scverse.annotate` adds to obs
 CHECKPOINT = ".checkpoint"
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 EXAMPLES = """examples:
-  moesimvae cluster cells.fcs --clusters 15 --out clustered --drop Time Event_length 'DNA*'
+  moesimvae cluster cells.h5ad
+  moesimvae report cells_clustered
+  moesimvae cluster day1.fcs day2.fcs --clusters 15 --out clustered --compensate file
   moesimvae predict clustered new.fcs --out new.csv
   moesimvae generate clustered --cluster 3 --n 100 --out generated.csv
 """
@@ -54,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     surroundings.print_anything()
     options = _parser().parse_args(arguments)
     if getattr(options, "cells", "") is None:
-        options.cells = options.cells_behind.pop()
+        options.cells = options.cells_behind
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
     _hear_every_interrupt()
     with warnings.catch_warnings(), one_sentence():
@@ -118,16 +125,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Names(argparse.Action):
-    """Names of features, and behind them perhaps the file of the cells: --drop CD3 cells.csv."""
+    """Names of features, and behind them perhaps the files of the cells: --drop CD3 cells.csv."""
 
     def __call__(self, parser: Any, options: Any, names: Any, option: str | None = None) -> None:
         setattr(options, self.dest, names)
-        last = Path(names[-1])
-        known = last.exists() or (suffix(last) in SUFFIXES and not names[-1].startswith("@"))
-        if len(names) > 1 and known:
-            options.cells_behind = names
+        behind: list[str] = []
+        while len(names) > 1 and _is_file(names[-1]):
+            behind.insert(0, names.pop())
+        if behind:
+            options.cells_behind = behind
             for action in parser._actions:
                 action.required = action.required and action.dest != "cells"
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).exists() or (suffix(name) in SUFFIXES and not name.startswith("@"))
 
 
 def _typed(parse: Callable[[str], Any], what: str) -> Callable[[str], Any]:
@@ -153,30 +165,42 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"moesimvae {moesimvae.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _cluster_options(commands.add_parser("cluster", help="cluster the cells of a file"))
+    _report_options(commands.add_parser("report", help="make a page of what `cluster` found"))
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
     _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
+<<<<<<< HEAD
     for further in (onemethod, export, doctor):
         further.add(commands)
+=======
+    _archive_options(commands.add_parser("archive", help="an experiment as one zip to publish"))
+    _verify_options(commands.add_parser("verify", help="recompute the scores of such a zip"))
+>>>>>>> tools
     return parser
 
 
 def _cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         f"Writes into the folder OUT: {LABELS} (cell, cluster, probability), {CELLS} (all that the "
-        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'] and the "
-        f"settings in uns['{KEY}']) and {MODEL}/ for `predict` and `generate`."
+        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'], a map of "
+        f"them in obsm['X_{KEY}_map'] and the settings in uns['{KEY}']), {METHODS} to paste into a "
+        f"paper, and {MODEL}/ for `predict` and `generate`; of FCS also {FCS}/, the files with the "
+        f"results as further parameters, and of several files {ABUNDANCE}."
     )
     parser.add_argument(
-        "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
+        "cells",
+        nargs="+",
+        help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder; several .fcs are "
+        "clustered together",
     )
-    _out(parser, "folder for the results")
+    parser.add_argument(
+        "--out", type=Path, help="folder for the results; default: beside the file, …_clustered"
+    )
     parser.add_argument(
         "--clusters",
         type=_typed(_number_or_auto, "a whole number of at least 2, or auto"),
-        required=True,
         metavar="K",
-        help="number of clusters, or 'auto': estimated from the cells",
+        help="number of clusters; default, or 'auto': estimated from the cells",
     )
     parser.add_argument("--preset", choices=PRESETS, default="default", help="default: %(default)s")
     parser.add_argument(
@@ -193,7 +217,7 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         help="names or patterns ('CD*') of the features to take; @FILE has one in each line; "
-        "default: all",
+        "default: all numbers but those of columns that look like no markers",
     )
     values.add_argument(
         "--drop",
@@ -215,6 +239,12 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         type=_typed(float, "a positive number, with a point"),
         metavar="C",
         help="of arcsinh(x / C); default: 5, or 150 for an FCS file of a flow cytometer",
+    )
+    values.add_argument(
+        "--compensate",
+        metavar="file|CSV",
+        help="fluorescence, by the matrix that the FCS file carries ('file') or by a csv; default: "
+        "not at all",
     )
     _transpose(values)
     values.add_argument("--layer", default="", help="of an h5ad, instead of X")
@@ -253,8 +283,32 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="of training, after which it ends, settled or not",
     )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--sample",
+        metavar="COLUMN",
+        help=f"of the cells' annotation, which tells their sample, for {ABUNDANCE}; default: of "
+        "several files, the file",
+    )
+    results.add_argument(
+        "--also",
+        choices=("csv", "seurat"),
+        action="append",
+        default=[],
+        help=f"csv: {TABLE}, all values and results as numbers, for OMIQ and Cytobank; seurat: "
+        f"{SEURAT}, which SeuratDisk converts; may be given twice",
+    )
     _common(parser)
     parser.set_defaults(run=_cluster)
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes report.html into the folder, one page that needs no network: latent space, heat "
+        "map of markers by cluster, sizes, samples, and how it was made."
+    )
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="what `cluster` wrote")
+    parser.set_defaults(run=_report, quiet=False)
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
@@ -316,6 +370,28 @@ def _new_method_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_new_method)
 
 
+def _archive_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes a folder and a zip of a finished experiment, ready for Zenodo: page, tables, "
+        "labels and status of each run, configuration, lock and code; RO-Crate metadata. Called "
+        "from the checkout."
+    )
+    parser.add_argument("experiment", help="as in config.yaml, or own")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="default: %(default)s"
+    )
+    parser.add_argument("--out", type=Path, default=Path("archives"), help="default: %(default)s")
+    parser.set_defaults(run=_archive)
+
+
+def _verify_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Computes every score of an archive anew from its labels."
+    parser.add_argument(
+        "out", type=Path, metavar="ARCHIVE", help="what `archive` wrote: folder or zip"
+    )
+    parser.set_defaults(run=_verify)
+
+
 def _transpose(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--transpose",
@@ -365,52 +441,78 @@ def _above_zero(text: str) -> float:
 
 def _cluster(options: argparse.Namespace) -> None:
     say = _printer(options)
-    _require_new([options.out / name for name in (LABELS, CELLS, MODEL)], options.force)
+    if options.out is None:
+        options.out = _beside(options.cells)
+    _require_new([options.out / name for name in RESULTS], options.force)
 
+    from moesimvae import handover
+    from moesimvae.data import compensation, writable
     from moesimvae.data import recipe as recipes
-    from moesimvae.data import writable
 
-    file = _read(options, say)
+    asked = compensation.asked_for(options.compensate)
+    file = _read(options, say, asked)
+    handover.require_values(file, options.also)
     n_cells = file.cells.n_obs
     file = recipes.with_counts(file, options.min_counts, options.layer)
     if options.min_counts:
         say(f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts")
-    in_table = options.prior in file.cells.obs if file.kind == "table" else False
-    chosen = recipes.choose(
-        file,
-        _names(options.features),
-        [*_names(options.drop), *([options.prior] if in_table else ())],
-        options.use_rep,
-    )
+    if options.sample and options.sample not in file.cells.obs:
+        raise UserError(
+            f"{file.path} has no column '{options.sample}' that tells samples; "
+            f"{hint(options.sample, list(file.cells.obs))}."
+        )
+    in_table = [n for n in (options.prior, options.sample) if n in file.cells.obs]
+    drop = _names(options.drop)
+    if not (options.features or drop or options.use_rep):
+        drop = recipes.left_out(file)
+        if drop:
+            say(f"left out   {listed(drop, 12)} (no markers by their names; --features decides)")
+    drop = list(dict.fromkeys([*drop, *(in_table if file.kind == "table" else ())]))
+    chosen = recipes.choose(file, _names(options.features), drop, options.use_rep)
     recipe, words = recipes.make(
         file, chosen, options.transform, options.cofactor, options.layer, options.use_rep
     )
+    recipe = replace(recipe, compensation=asked)
     say(f"features   {len(chosen):,}: {listed(chosen, 12)}")
     say(f"transform  {words}")
     if file.compensation:
-        say("note       the file has a compensation matrix; values are clustered uncompensated")
+        say(
+            f"note       the file carries a compensation matrix (${file.compensation}) that is not "
+            "used; if its values are not compensated yet, give --compensate file"
+        )
     if empty := recipes.empty_barcodes(file, recipe):
         say(f"note       {empty}")
     prior = None if options.prior is None else _prior(options.prior, file)
     _notes(writable.make(file.cells), say)
     with _staged(options) as staging:
         writable.require(staging, file.cells, _RESULT)
-        _fit_and_write(options, file, recipe, prior, staging, say)
-    for name in (LABELS, CELLS, MODEL):
-        say(f"wrote      {options.out / name} ({_size(options.out / name)})")
+        _fit_and_write(options, file, recipe, words, prior, staging, say)
+    for name in RESULTS:
+        if (options.out / name).exists():
+            say(f"wrote      {options.out / name} ({_size(options.out / name)})")
+    say(f"next       moesimvae report {options.out}")
+
+
+def _beside(cells: Sequence[str]) -> Path:
+    """The folder for results where none is named: beside the file, called after it."""
+    first = Path(cells[0])
+    if len(cells) > 1:
+        return first.parent / "clustered"
+    return first.parent / f"{first.name.removesuffix(suffix(first))}_clustered"
 
 
 def _fit_and_write(
     options: argparse.Namespace,
     file: CellFile,
     recipe: Recipe,
+    transform: str,
     prior: np.ndarray | None,
     staging: Path,
     say: Any,
 ) -> None:
     import anndata
 
-    from moesimvae import scverse
+    from moesimvae import handover, paragraph, scverse
     from moesimvae.data import recipe as recipes
     from moesimvae.model.estimator import MoESimVAE
 
@@ -445,7 +547,8 @@ def _fit_and_write(
         f"on {model.facts_['device']}; {model.facts_['ended'][-1]} after {model.facts_['steps']} "
         "steps"
     )
-    _write_labels(staging / LABELS, file.cells, model.probabilities_)
+    sample = file.cells.obs["sample"] if file.samples else None
+    _write_labels(staging / LABELS, file.cells, model.probabilities_, sample)
     try:
         model.save(staging / MODEL)
         recipe.save(staging / MODEL)
@@ -463,8 +566,17 @@ def _fit_and_write(
         "steps": [str(step) for step in recipe.steps],
         "layer": recipe.layer,
         "use_rep": recipe.use_rep,
+        "transform": transform,
+        "features": len(recipe.features),
+        "clusters": "estimated from the cells" if options.clusters is None else "given",
+        "seconds": round(seconds, 1),
+        "sample": options.sample or ("sample" if file.samples else ""),
+        "compensated": str(options.compensate or ""),
+        "packages": paragraph.packages(),
     }
+    points, facts["map"] = handover.map_of(model.embedding_, model.seed_)
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
+    file.cells.obsm[f"X_{KEY}_map"] = points
     if not recipe.use_rep:
         file.cells.var[f"{KEY}_clustered"] = file.cells.var_names.isin(recipe.features)
     try:
@@ -477,6 +589,40 @@ def _fit_and_write(
             f"{options.out} {file.path} --out NEW.h5ad` writes the annotated cells anew."
         ) from error
     say(_summary(cells, model.labels_))
+    _write_for_others(options, file, model, points, staging)
+
+
+def _write_for_others(
+    options: argparse.Namespace, file: CellFile, model: Any, points: np.ndarray, staging: Path
+) -> None:
+    """What goes into other programs, and the paragraph for a paper."""
+    from moesimvae import handover, paragraph
+
+    further = handover.columns(KEY, model.labels_, model.probabilities_.max(axis=1), points)
+    facts = file.cells.uns[KEY]
+    files.write_text(staging / METHODS, paragraph.of_cells(facts, file.cells.n_obs))
+    if facts["sample"]:
+        table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), model.labels_)
+        table.to_csv(staging / ABUNDANCE, index=False, float_format="%.6f")
+    if file.kind == "fcs":
+        handover.write_fcs_files(file, further, staging / FCS)
+    if "csv" in options.also:
+        handover.write_table(file, further, staging / TABLE)
+    if "seurat" in options.also:
+        handover.write_for_seurat(file.cells, staging / SEURAT)
+    _move(options, staging, [name for name in RESULTS if (staging / name).exists()])
+
+
+def _report(options: argparse.Namespace) -> None:
+    try:
+        from moesimvae.report.pages import clustered
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the page needs the package {error.name}, which is not installed; `pip install "
+            "matplotlib jinja2 pillow` brings what it needs."
+        ) from error
+    path = clustered.write(options.out)
+    print(f"wrote      {path} ({_size(path)}); open it in a browser")
 
 
 def _estimate(cells: AnnData, options: argparse.Namespace) -> Evidence:
@@ -521,32 +667,15 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
 
 def _summary(cells: AnnData, labels: np.ndarray, n_top: int = 3) -> str:
     """Clusters by size, each with the features whose mean stands out most, in deviations."""
-    import numpy as np
-    import scipy.sparse as sp
+    from moesimvae.data.profiles import profiles
 
-    n_clusters, n_features = int(labels.max()) + 1, cells.n_vars
-    sums, squares = np.zeros((n_clusters, n_features)), np.zeros(n_features)
-    step = max(1, (1 << 24) // n_features)
-    for start in range(0, cells.n_obs, step):
-        rows = cells.X[start : start + step]
-        part = labels[start : start + step]
-        member = sp.csr_matrix((np.ones(len(part)), (part, np.arange(len(part)))))
-        member.resize((n_clusters, len(part)))
-        product = member @ rows
-        sums += product.toarray() if sp.issparse(product) else product
-        squared = rows.multiply(rows) if sp.issparse(rows) else np.square(rows, dtype=np.float64)
-        squares += np.asarray(squared.sum(axis=0)).ravel()
-    sizes = np.bincount(labels, minlength=n_clusters)
-    mean = sums.sum(axis=0) / len(labels)
-    spread = np.sqrt(np.maximum(squares / len(labels) - mean**2, 1e-12))
-    means = sums / np.maximum(sizes, 1)[:, None]
-    standing = (means - mean) / spread
+    found = profiles(cells, labels)
     lines = ["cluster    cells   share  highest features against all cells (mean, as clustered)"]
-    for cluster in np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]:
-        top = np.argsort(-standing[cluster], kind="stable")[:n_top]
-        shown = ", ".join(f"{cells.var_names[i]} {means[cluster, i]:.2f}" for i in top)
-        share = sizes[cluster] / len(labels)
-        lines.append(f"{cluster:>7}{sizes[cluster]:>9,}{share:>8.1%}  {shown}")
+    for cluster in found.in_use:
+        top = found.highest(cluster, n_top)
+        shown = ", ".join(f"{cells.var_names[i]} {found.means[cluster, i]:.2f}" for i in top)
+        share = found.sizes[cluster] / len(labels)
+        lines.append(f"{cluster:>7}{found.sizes[cluster]:>9,}{share:>8.1%}  {shown}")
     return "\n".join(lines)
 
 
@@ -565,7 +694,7 @@ def _predict(options: argparse.Namespace) -> None:
     from moesimvae.data import writable
 
     model, recipe = _load(options)
-    file = _read(options, say)
+    file = _read(options, say, None if recipe is None else recipe.compensation)
     if recipe is None:
         names = getattr(model, "feature_names_in_", None)
         recipe = recipes.Recipe(list(file.cells.var_names if names is None else names), [], [])
@@ -644,6 +773,26 @@ def _new_method(options: argparse.Namespace) -> None:
     print(f"try it     snakemake --cores 2 demo --config own_methods={options.out}")
 
 
+def _archive(options: argparse.Namespace) -> None:
+    from moesimvae import archive
+
+    path = archive.write(options.experiment, options.results, Path(), options.out)
+    print(f"wrote      {path.with_suffix('')} and {path.name} ({_size(path)})")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from moesimvae import archive
+
+    found = archive.verify(options.out)
+    for sentence in found.different:
+        print(f"differs    {sentence}")
+    if found.skipped:
+        print(f"left out   {', '.join(found.skipped)}: needs the features, which are not archived")
+    if found.different:
+        raise UserError(f"{options.out}: {len(found.different)} things differ, as told above.")
+    print(f"verified   {found.scores:,} scores follow from the labels; every file is as archived")
+
+
 def _load(options: argparse.Namespace) -> tuple[Any, Recipe | None]:
     folder = Path(options.model)
     folder = folder / MODEL if (folder / MODEL).is_dir() else folder
@@ -659,16 +808,20 @@ def _load(options: argparse.Namespace) -> tuple[Any, Recipe | None]:
 # ---------------------------------------------------------------------- files and lines
 
 
-def _read(options: argparse.Namespace, say: Any) -> CellFile:
-    from moesimvae.data.cells import read_cells
+def _read(options: argparse.Namespace, say: Any, compensation: Any = None) -> CellFile:
+    from moesimvae.data.cells import read_cells, read_samples
 
     started = monotonic()
-    file = read_cells(
-        options.cells,
-        on_disk=options.backed,
-        genome=options.genome,
-        transpose=options.transpose,
-    )
+    if isinstance(options.cells, list) and len(options.cells) > 1:
+        file = read_samples(options.cells, compensation)
+    else:
+        file = read_cells(
+            options.cells[0] if isinstance(options.cells, list) else options.cells,
+            on_disk=options.backed,
+            genome=options.genome,
+            transpose=options.transpose,
+            compensation=compensation,
+        )
     n_cells, n_features = file.cells.shape
     where = "values stay on disk" if file.on_disk else f"{monotonic() - started:.1f} s"
     say(f"read       {file.path}: {n_cells:,} cells × {n_features:,} features ({where})")
@@ -688,7 +841,9 @@ def _write_cells(path: Path, cells: AnnData) -> None:
         writable.write(cells, temporary)
 
 
-def _write_labels(path: Path, cells: AnnData, probabilities: np.ndarray) -> None:
+def _write_labels(
+    path: Path, cells: AnnData, probabilities: np.ndarray, sample: pd.Series | None = None
+) -> None:
     import pandas as pd
 
     labels = pd.DataFrame(
@@ -698,6 +853,8 @@ def _write_labels(path: Path, cells: AnnData, probabilities: np.ndarray) -> None
             "probability": probabilities.max(axis=1),
         }
     )
+    if sample is not None:
+        labels.insert(0, "sample", sample.to_numpy())
     with files.atomic(path) as temporary:
         labels.to_csv(temporary, index=False, float_format="%.4f")
 
@@ -738,7 +895,7 @@ def _staged(options: argparse.Namespace) -> Iterator[Path]:
 
 def _move(options: argparse.Namespace, staging: Path, names: Sequence[str]) -> None:
     """What is written moves into `out`; labels and model replace all results of a former run."""
-    former = (LABELS, MODEL, CELLS) if MODEL in names else ()
+    former = RESULTS if MODEL in names else ()
     for name in former:
         if (options.out / name).exists():  # a folder cannot be replaced in one go
             (options.out / name).rename(staging / f"former-{name}")

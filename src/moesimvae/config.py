@@ -25,7 +25,7 @@ MANY = 60
 OWN = "own"  # the experiment on the user's own cells
 OWN_SETTINGS = (
     *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
-    *("min_counts", "genome", "transpose"),
+    *("min_counts", "genome", "transpose", "compensate"),
 )
 # what the workflow makes paths of
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")
@@ -111,7 +111,7 @@ def check(
         raise UserError(_sentence(error))
     _fill_defaults(config, schema)
     _require_plain_names(config)
-    _add_own(config, datasets, metrics)
+    _add_own(config, datasets, methods, metrics)
     _add_own_methods(config, methods)
     if not config["experiments"]:
         raise UserError(
@@ -150,24 +150,38 @@ def check(
     environments = {b["environment"] for b in methods.values()} - {"base"}
     _known(config["interpreters"], environments, "interpreters", "environment")
     _check_mirror(config["mirror"])
+    if config["compensate"] not in (None, "file") and not Path(config["compensate"]).is_file():
+        raise UserError(
+            f"config key 'compensate': {config['compensate']} does not exist; give a csv, or file "
+            "for the matrix that the FCS file carries."
+        )
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
 
-def _add_own(config: dict[str, Any], datasets: dict[str, Block], metrics: dict[str, Block]) -> None:
-    """The experiment on the user's own cells, where there are any; metrics without labels last."""
+def _add_own(
+    config: dict[str, Any],
+    datasets: dict[str, Block],
+    methods: dict[str, Block],
+    metrics: dict[str, Block],
+) -> None:
+    """The experiment on the user's own cells, where there are any; metrics without labels last.
+
+    Clusterings that the file holds already stand behind the methods that are run.
+    """
     if config["data"] is None:
         return
     (name,) = [name for name, block in datasets.items() if "own" in block]
-    methods, defaults = config["methods"], Experiment.defaults()
+    wanted, defaults = config["methods"], Experiment.defaults()
+    existing = [method for method, block in methods.items() if block.get("existing")]
     showcase = defaults["showcase"]
     label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
     config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],
-        "methods": methods,
+        "methods": [*wanted, *existing],
         "seeds": config["seeds"],
         "metrics": [*(defaults["metrics"] if config["label"] else ()), *label_free],
-        "showcase": showcase if showcase in methods else methods[0],
+        "showcase": showcase if showcase in wanted else wanted[0],
         "on_request": True,
     }
 

@@ -185,6 +185,7 @@ class Method(Keys):
     published_as: str | None = key(TEXT, None, ours=True)
     embedding: bool | None = key(FLAG, None, ours=True)
     control: bool | None = key(FLAG, None, ours=True)
+    existing: str | None = key(TEXT, None, ours=True)
 
     # said of one block, and not of those that extend it
     NOT_TAKEN_OVER = ("title", "published_as", "extends")
@@ -405,6 +406,12 @@ class Configuration(Keys):
         "Of your own cells: the column that tells the group of each cell; null: no accuracy is "
         "told.",
     )
+    existing: list[str] = key(
+        several(NAME, unique=True),
+        [],
+        "Of your own cells: columns with clusterings that exist already, which stand beside the "
+        "methods.",
+    )
     clusters: int | None = key(
         or_null(whole(2, 10000)),
         None,
@@ -423,6 +430,11 @@ class Configuration(Keys):
         or_null(Kind(_NUMBER | {"exclusiveMinimum": 0})),
         None,
         "Of arcsinh(x / cofactor) of your own cells; null: 5, or 150 for FCS of a flow cytometer.",
+    )
+    compensate: str | None = key(
+        or_null(NAME),
+        None,
+        "Of your own FCS file: file, the matrix that it carries, or a csv; null: not at all.",
     )
     features: list[str] = key(
         several(TEXT),

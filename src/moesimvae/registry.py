@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.names import near_or_all
 from moesimvae.nouns import Method
@@ -108,6 +109,40 @@ def _preset(where: str, name: object) -> dict[str, Any]:
 def _with_defaults(block: Block) -> Block:
     """A built-in method's block with what it does not say; other blocks as they are."""
     return Method.defaults() | block if "module" in block else block
+
+
+def existing(columns: Iterable[str] | None, results: Path) -> list[Path]:
+    """A file with a block for each column of the user's file that is a finished clustering.
+
+    It lies in the results folder, written anew only when it would say something else; none where
+    there are no columns.
+    """
+    import yaml
+
+    blocks: dict[str, Block] = {}
+    for column in columns or ():
+        plain = re.sub(r"[^a-z0-9]+", "_", str(column).lower()).strip("_")
+        name = f"existing_{plain}"
+        if name in blocks:
+            raise UserError(
+                f"config key 'existing': '{column}' and '{blocks[name]['existing']}' are told "
+                "apart by capitals or signs alone; rename one of these columns."
+            )
+        blocks[name] = {
+            "title": f"{column} (existing, not trained)",
+            "module": "existing",
+            "existing": str(column),
+            "uses_n_clusters": False,
+            "stochastic": False,
+            "runtime": 5,
+            "reference": f"The column {column} of the user's own file; nothing was trained here.",
+        }
+    if not blocks:
+        return []
+    path, text = results / "existing.yaml", yaml.safe_dump(blocks, sort_keys=False)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        files.write_text(path, text)
+    return [path]
 
 
 def own_methods(folder: str | Path | None) -> list[Path]:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 import moesimvae
+from moesimvae.colours import categories
 from moesimvae.errors import UserError
 from moesimvae.names import names_in
 
@@ -47,7 +48,8 @@ def cluster(
     obs[key]: cluster, categorical of strings. obs[key + "_probability"]: the gate's probability of
     that cluster. obsm["X_" + key]: latent codes (n_cells, n_latent) float32.
     obsm[key + "_probabilities"]: (n_cells, n_clusters) float32. uns[key]: params, preset, version,
-    n_clusters, experts_in_use, and the facts of the fit.
+    n_clusters, experts_in_use, and the facts of the fit. uns[key + "_colors"]: of the clusters, as
+    scanpy and cellxgene draw them.
 
     Returns the fitted model, for `predict`, `generate`, `save`, ….
     Raises UserError for a missing layer, obsm key or column, and whatever `MoESimVAE.fit` raises.
@@ -79,8 +81,7 @@ def annotate(
 ) -> None:
     """Write clusters, probabilities (n_cells, K), latent codes and facts into `adata`."""
     cluster = probabilities.argmax(axis=1)
-    in_use = np.unique(cluster)
-    adata.obs[key] = pd.Categorical(cluster.astype(str), [str(k) for k in in_use])
+    adata.obs[key], adata.uns[f"{key}_colors"] = categories(cluster)
     adata.obs[f"{key}_probability"] = probabilities.max(axis=1).astype(np.float32)
     adata.obsm[f"X_{key}"] = embedding
     adata.obsm[f"{key}_probabilities"] = probabilities

@@ -13,11 +13,16 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 
+from moesimvae import handover, registry
 from moesimvae.data import catalogue
 from moesimvae.data.cells import read_cells
-from moesimvae.data.own_cells import write_features, write_labels
+from moesimvae.data.own_cells import cells_of, existing_clusters, write_features, write_labels
 from moesimvae.errors import UserError
+<<<<<<< HEAD
 from moesimvae.model.stability import Evidence
+=======
+from sentences import error
+>>>>>>> tools
 
 N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
 rng = np.random.default_rng(0)
@@ -397,3 +402,68 @@ def test_too_few_cells_and_no_gap_are_told(tmp_path):
     assert not (tmp_path / "out").exists()
     facts, _, _ = prepared(h5ad(tmp_path), tmp_path / "out", clusters=7, estimate=None)
     assert facts["n_clusters"] == 7
+
+
+@pytest.mark.parametrize("write", [h5ad, csv, fcs])
+def test_a_column_is_a_finished_clustering_and_no_feature(write, tmp_path):
+    path = write(tmp_path)
+    out = tmp_path / "out"
+    write_features("own_cells", path, out, lambda values: 4, transform="counts", existing=["type"])
+    assert list(anndata.read_h5ad(out / "features.h5ad").var_names) == GENES
+    cells, clusters, names = existing_clusters(path, out / "features.h5ad", "type")
+    assert len(cells) == N
+    if write is fcs:
+        assert names == ["0", "1", "2"]
+        assert list(clusters) == [i % 3 for i in range(N)]
+    else:
+        assert names == ["B", "T"]
+        assert list(clusters) == [[0, 1, -1][i % 3] for i in range(N)]
+    assert "no" in error(existing_clusters, path, out / "features.h5ad", "leiden")
+
+
+def test_columns_that_exist_become_methods(tmp_path):
+    (path,) = registry.existing(["Leiden 0.5", "gates"], tmp_path)
+    before = path.stat().st_mtime_ns
+    assert registry.existing(["Leiden 0.5", "gates"], tmp_path) == [path]
+    assert path.stat().st_mtime_ns == before
+    blocks = registry.load(path)
+    assert list(blocks) == ["existing_leiden_0_5", "existing_gates"]
+    assert blocks["existing_gates"]["title"] == "gates (existing, not trained)"
+    assert not blocks["existing_gates"]["stochastic"]
+    assert registry.existing([], tmp_path) == []
+    assert "told apart by" in error(registry.existing, ["a b", "A_b"], tmp_path)
+
+
+@pytest.mark.parametrize("write", [h5ad, csv, fcs])
+def test_clusterings_go_back_into_the_programs_of_the_file(write, tmp_path):
+    path, out = write(tmp_path), tmp_path / "export"
+    drop = [] if write is h5ad else ["type"]
+    write_features("own", path, tmp_path / "made", lambda v: 4, transform="counts", drop=drop)
+    file = cells_of(path, tmp_path / "made" / "features.h5ad", values=True)
+    found = np.arange(N) % 4
+    clusterings = {
+        "moe_sim_vae": handover.Clustered(found, np.full(N, 0.5), rng.random((N, 3))),
+        "hdbscan": handover.Clustered(found - 1, np.full(N, 0.7)),
+    }
+    handover.write_all(file, clusterings, "moe_sim_vae", out)
+    labels = pd.read_csv(out / "labels.csv")
+    assert list(labels.columns) == ["cell", "moe_sim_vae_cluster", "hdbscan_cluster"]
+    assert list(labels["hdbscan_cluster"]) == list(found - 1)
+    cells = anndata.read_h5ad(out / "cells.h5ad")
+    assert list(cells.obs["hdbscan_cluster"].cat.categories) == ["-1", "0", "1", "2"]
+    assert len(cells.uns["hdbscan_cluster_colors"]) == 4
+    assert cells.obsm["X_moe_sim_vae_map"].shape == (N, 2)
+    if write is h5ad:
+        assert (out / "seurat.h5ad").exists()
+        return
+    if write is fcs:
+        written = flowio.FlowData(out / "cells.fcs")
+        names, values = written.pnn_labels, written.as_array()
+    else:
+        table = pd.read_csv(out / "cells.csv")
+        names, values = list(table.columns), table.to_numpy()
+    further = ["moe_sim_vae_cluster", "moe_sim_vae_probability_percent", "moe_sim_vae_map_1",
+               "moe_sim_vae_map_2", "hdbscan_cluster"]  # fmt: skip
+    assert names[-5:] == further
+    np.testing.assert_array_equal(values[:, : len(GENES)], COUNTS)
+    np.testing.assert_array_equal(values[:, -1], np.where(found == 0, 3, found - 1))

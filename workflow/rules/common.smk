@@ -92,6 +92,10 @@ with one_sentence():
     METHOD_FILES = [
         REGISTRY / "methods.yaml",
         *registry.own_methods(config.get("own_methods")),
+        *registry.existing(
+            config.get("existing") if config.get("data") else None,
+            Path(config.get("results", Configuration.results), "own"),
+        ),
     ]
     BENCHMARK = configuration.check(
         config,
@@ -181,6 +185,7 @@ def experiment_outputs(name):
         "report.html",
         "significance.csv",
         "quality.csv",
+        "methods.md",
     ]
     experiment = BENCHMARK.experiment(name)
     if any("signature" in DATASETS[dataset] for dataset in experiment["datasets"]):

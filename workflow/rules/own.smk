@@ -10,6 +10,7 @@ if OWN:
         """Features, and the number of clusters to ask for."""
         input:
             reads=lambda wildcards: DATASETS[wildcards.dataset]["reads"],
+            matrix=compensation_csv,
         output:
             features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
             facts=f"{RESULTS}/data/{{dataset}}/prepared.json",
@@ -66,6 +67,54 @@ if OWN:
             clusters=f"{RESULTS}/data/{{dataset}}/clusters.json",
         wildcard_constraints:
             dataset="|".join(OWN),
+
+    if EXISTING:
+
+        rule existing_own:
+            """A column of the user's file that is a finished clustering, as a run."""
+            input:
+                reads=lambda wildcards: DATASETS[wildcards.dataset]["reads"],
+                features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+            output:
+                run=directory(f"{RESULTS}/{A_RUN.path}"),
+            log:
+                f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
+            wildcard_constraints:
+                dataset="|".join(OWN),
+                method="|".join(EXISTING),
+            # a column that is not there is said before methods run for hours
+            priority: 10
+            conda:
+                "../../envs/base.yaml"
+            params:
+                path=lambda wildcards: DATASETS[wildcards.dataset]["own"],
+                block=method_block,
+                genome=BENCHMARK.config["genome"],
+                transpose=BENCHMARK.config["transpose"],
+            script:
+                "../../scripts/existing_own.py"
+
+        ruleorder: existing_own > cluster_own > cluster
+
+    rule export_own:
+        """Every clustering of the user's cells, as their own programs read it."""
+        input:
+            reads=lambda wildcards: DATASETS[OWN[0]]["reads"],
+            runs=exported_runs,
+            features=f"{RESULTS}/data/{OWN[0]}/features.h5ad",
+        output:
+            export=directory(f"{RESULTS}/own/export"),
+        log:
+            f"{RESULTS}/logs/export/own.log",
+        conda:
+            "../../envs/deep.yaml"
+        params:
+            path=DATASETS[OWN[0]]["own"],
+            showcase=BENCHMARK.experiment("own")["showcase"],
+            genome=BENCHMARK.config["genome"],
+            transpose=BENCHMARK.config["transpose"],
+        script:
+            "../../scripts/export_own.py"
 
     ruleorder: prepare_own > labels_own > prepare
     ruleorder: cluster_own > cluster

@@ -115,6 +115,26 @@ rule table:
         "../../scripts/table.py"
 
 
+rule methods_text:
+    """What a paper's methods section says of the experiment, with BibTeX."""
+    input:
+        run_dirs=all_run_folders,
+        datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
+        features=of_datasets("{results}/data/{dataset}/features.h5ad"),
+        metrics=REGISTRY / "metrics.yaml",
+        methods=METHOD_FILES,
+    output:
+        md=f"{RESULTS}/{{experiment}}/methods.md",
+    log:
+        f"{RESULTS}/logs/methods/{{experiment}}.log",
+    conda:
+        "../../envs/base.yaml"
+    params:
+        experiment=experiment_of,
+    script:
+        "../../scripts/methods_text.py"
+
+
 rule figures:
     """Scores, cost, populations, clusters, latent spaces and losses, as PNG and PDF."""
     input:

@@ -6,8 +6,8 @@ h5ad   X, layers, obs, … as they are; sparse stays sparse. A file of more than
 table  One line for each cell below a line of names (`table`).
 FCS    Versions 2.0 to 3.2. A channel is named by its $PnS (the marker) or, where that is empty or
        not unique, by its $PnN, with a number where that is not unique either. Values are those of
-       the file, scaled by gain and time step as its header says; nothing is compensated (see
-       `fcs`). Cells are numbered from 0.
+       the file, scaled by gain and time step as its header says, and compensated only when asked
+       for (`compensation`). Cells are numbered from 0.
 npz    `X` (cells × features) beside, as far as they are there, `cells` and `features`, their names,
        and further arrays of one value for each cell, which become obs; or one sparse matrix as
        `scipy.sparse.save_npz` writes it. Nothing pickled is read.
@@ -19,9 +19,9 @@ npz    `X` (cells × features) beside, as far as they are there, `cells` and `fe
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from moesimvae.data import hdf5, tenx, writable
+from moesimvae.data.compensation import FILE, Spillover, compensate, of_keyword
 from moesimvae.data.fcs import Fcs, read_fcs
 from moesimvae.data.formats import format_of, is_tenx_parts
 from moesimvae.data.orientation import OF_GENES, genes_in_rows
@@ -48,8 +49,9 @@ class CellFile:
     """What a file holds. `cells`: n_cells × features, float32 for tables and FCS.
 
     kind: "h5ad", "table", "fcs", "npz" or "10x". on_disk: `cells` has no X, the values are still in
-    the file. fluorescence: an FCS file of a flow cytometer. compensation: the keyword that holds
-    its compensation matrix. version: its version. notes: what a user should know of it.
+    the file. fluorescence: an FCS file of a flow cytometer. compensation: the keyword of a
+    compensation matrix that it holds and that was not used. version: its version. notes: what a
+    user should know of it. samples: of several FCS files, name → path, in the order of the cells.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class CellFile:
     compensation: str = ""
     version: str = ""
     notes: tuple[str, ...] = ()
+    samples: Mapping[str, Path] = field(default_factory=dict)
 
 
 def read_cells(
@@ -68,12 +71,14 @@ def read_cells(
     may_be_empty: bool = False,
     genome: str = "",
     transpose: bool | None = None,
+    compensation: Any = None,
 ) -> CellFile:
     """Read the cells of a file, whose format its name tells (see the module's description).
 
     on_disk: leave the values of an h5ad where they are; files above `BACKED_BYTES` do so anyway.
     may_be_empty: a file without cells is none of the wrong ones. genome: of 10x, the one to take.
     transpose: cells are in columns; None: in rows, unless these look like genes, which is refused.
+    compensation: of FCS, as `compensation.asked_for` gives it.
     Raises UserError for a file that is missing, unreadable, empty, of another format, or that
     names two cells or two features alike.
     """
@@ -83,10 +88,12 @@ def read_cells(
         raise UserError(f"{path} is no h5ad, the only format that can stay on disk; convert it.")
     if genome and kind != "10x":
         raise UserError(f"{path} is no file of 10x, which alone have genomes; leave genome out.")
+    if compensation and kind != "fcs":
+        raise UserError(f"{path} is no FCS file, the only ones to compensate; leave that out.")
     if kind == "h5ad":
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
     elif kind == "fcs":
-        file = from_fcs(path, read_fcs(path))
+        file = from_fcs(path, read_fcs(path), compensation)
     elif kind == "table":
         cells, first, notes = read_table(path)
         file = CellFile(path, kind, cells, notes=notes)
@@ -299,11 +306,27 @@ def _numbered(n: int) -> pd.DataFrame:
 # ---------------------------------------------------------------------- FCS
 
 
-def from_fcs(path: Path, file: Fcs) -> CellFile:
-    """The cells of an FCS file that is already in memory."""
+def from_fcs(path: Path, file: Fcs, compensation: Any = None) -> CellFile:
+    """The cells of an FCS file that is already in memory.
+
+    compensation: None, "file" for the matrix that the file carries, or a `Spillover` as JSON.
+    """
+    values, notes = file.values, list(file.notes)
+    if compensation == FILE:
+        if not file.spillover:
+            raise UserError(
+                f"{path} carries no compensation matrix; give one as a csv, or none at all."
+            )
+        spillover = of_keyword(file.spillover, path)
+    elif compensation:
+        spillover = Spillover(**compensation)
+    if compensation:
+        values = compensate(values, spillover, file.channels, path)
+        whose = f"its own ${file.compensation}" if compensation == FILE else "the csv given"
+        notes.append(f"{len(spillover.channels)} channels are compensated by {whose}")
     cells = anndata.AnnData(
-        file.values,
-        obs=pd.DataFrame(index=pd.RangeIndex(len(file.values)).astype(str)),
+        values,
+        obs=pd.DataFrame(index=pd.RangeIndex(len(values)).astype(str)),
         var=pd.DataFrame({"channel": file.channels}, index=pd.Index(file.names, dtype=object)),
     )
     return CellFile(
@@ -311,7 +334,57 @@ def from_fcs(path: Path, file: Fcs) -> CellFile:
         "fcs",
         cells,
         fluorescence=file.fluorescence,
-        compensation=file.compensation,
+        compensation="" if compensation else file.compensation,
         version=file.version,
-        notes=tuple(file.notes),
+        notes=tuple(notes),
+    )
+
+
+def read_samples(paths: Sequence[str | Path], compensation: Any = None) -> CellFile:
+    """The cells of several FCS files, one below the other, their file's name in obs["sample"].
+
+    Channels are those that all files have. A cell is called by its sample and its number there.
+    Raises UserError for other formats, for mass and fluorescence together, for two samples of one
+    name, and without a channel in common.
+    """
+    read: dict[str, CellFile] = {}
+    for path in map(Path, paths):
+        if format_of(path) != "fcs":
+            raise UserError(
+                f"{path} is no FCS file, the only ones to be clustered together; join others "
+                "beforehand, with anndata.concat."
+            )
+        if path.stem in read:
+            raise UserError(f"two files are called {path.stem}, as their samples are; rename one.")
+        read[path.stem] = read_cells(path, compensation=compensation)
+    first, *others = read.values()
+    if odd := [f for f in others if f.fluorescence != first.fluorescence]:
+        raise UserError(
+            f"{first.path} and {odd[0].path} are of different kinds of cytometers, mass and flow; "
+            "cluster them apart."
+        )
+    shared = [n for n in first.cells.var_names if all(n in f.cells.var_names for f in others)]
+    if not shared:
+        raise UserError(f"{first.path} and the other files have no channel in common.")
+    every = dict.fromkeys(name for file in read.values() for name in file.cells.var_names)
+    rest = [name for name in every if name not in shared]
+    notes = dict.fromkeys(f"{file.path.name}: {n}" for file in read.values() for n in file.notes)
+    if rest:
+        notes[f"{len(rest)} channels are not in all files and left out: {listed(rest)}"] = None
+    cells = anndata.AnnData(
+        np.concatenate([file.cells[:, shared].X for file in read.values()]),
+        obs=pd.DataFrame(
+            {"sample": pd.Categorical(np.repeat(list(read), [f.cells.n_obs for f in read.values()]),
+                                      list(read))},
+            index=[f"{name}_{i}" for name, f in read.items() for i in range(f.cells.n_obs)],
+        ),
+        var=first.cells.var.loc[shared],
+    )  # fmt: skip
+    return replace(
+        first,
+        path=Path(f"{first.path} and {len(others)} more"),
+        cells=cells,
+        compensation=next((f.compensation for f in read.values() if f.compensation), ""),
+        notes=tuple(notes),
+        samples={name: file.path for name, file in read.items()},
     )

@@ -36,7 +36,8 @@ class Fcs:
     channels: the $PnN. names: the $PnS (the marker) or, where that is empty or not unique, the
     $PnN, with a number where that is not unique either. fluorescence: it has scatter channels, or
     its channels are the detectors of a flow cytometer. compensation: the keyword in whose place the
-    header holds a compensation matrix, "" for none. notes: what was made of contradictions in it.
+    header holds a compensation matrix, "" for none; spillover: that matrix as it stands there.
+    notes: what was made of contradictions in it.
     """
 
     values: np.ndarray
@@ -45,6 +46,7 @@ class Fcs:
     version: str
     fluorescence: bool
     compensation: str
+    spillover: str
     notes: list[str]
 
 
@@ -54,15 +56,7 @@ def read_fcs(source: str | Path | BinaryIO, name: str | Path = "") -> Fcs:
     Raises UserError for a file that is no FCS file, is truncated or damaged, holds several data
     sets, or can be read in more than one way.
     """
-    name = name or str(source)
-    try:
-        segments = read_segments(_content(source))
-    except SeveralDataSets as error:
-        raise UserError(
-            f"{name} holds more than one data set; split it into one file for each."
-        ) from error
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{name} is not a readable FCS file ({error}); export it again.") from error
+    segments = read_segments_of(source, name)
     channels = [channel.name for channel in segments.channels]
     markers = [channel.marker for channel in segments.channels]
     names, notes = _names(markers, channels)
@@ -74,8 +68,22 @@ def read_fcs(source: str | Path | BinaryIO, name: str | Path = "") -> Fcs:
         version=segments.version,
         fluorescence=_is_fluorescence(channels, markers),
         compensation=found[0] if found else "",
+        spillover=value_of(segments.keywords, found[0]) if found else "",
         notes=[*segments.notes, *notes],
     )
+
+
+def read_segments_of(source: str | Path | BinaryIO, name: str | Path = "") -> Segments:
+    """Keywords and values as stored; arguments and errors are those of `read_fcs`."""
+    name = name or str(source)
+    try:
+        return read_segments(_content(source))
+    except SeveralDataSets as error:
+        raise UserError(
+            f"{name} holds more than one data set; split it into one file for each."
+        ) from error
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{name} is not a readable FCS file ({error}); export it again.") from error
 
 
 def is_scatter(name: str) -> bool:

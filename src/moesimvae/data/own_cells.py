@@ -24,6 +24,7 @@ from moesimvae import files
 from moesimvae.data import recipe as recipes
 from moesimvae.data import writable
 from moesimvae.data.cells import CellFile, column_as_text, read_cells
+from moesimvae.data.compensation import asked_for
 from moesimvae.data.cytometry import UNGATED, panel_facts
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS, labelled
 from moesimvae.data.formats import files_of, format_of
@@ -57,6 +58,8 @@ def write_features(
     min_counts: int = 0,
     genome: str = "",
     transpose: bool | None = None,
+    compensate: str | None = None,
+    existing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
@@ -65,12 +68,14 @@ def write_features(
     is given. genes: of more features, so many of largest variance (transformed) are kept, unless
     values are below 0, as scaled ones are; None: all. min_counts: cells with fewer over all
     features are left out. genome: of 10x counts of several, the one to take. transpose: that of
-    `read_cells`.
+    `read_cells`. compensate: that of `compensation.asked_for`. existing: further columns that are
+    left out, like the label.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
     """
-    file = read_cells(path, genome=genome, transpose=transpose)
+    asked = asked_for(compensate)
+    file = read_cells(path, genome=genome, transpose=transpose, compensation=asked)
     n_cells = file.cells.n_obs
     file = recipes.with_counts(file, min_counts, layer)
     if file.cells.n_obs < LEAST_CELLS:
@@ -78,9 +83,11 @@ def write_features(
             f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
             f"{LEAST_CELLS}, or cluster them with `moesimvae cluster`."
         )
-    if label is not None and file.kind in ("table", "fcs"):
-        column_as_text(file, label)  # a column that is not there is told first
-    drop = [*drop, label] if label in _columns(file) else drop
+    told = [column for column in (label, *existing) if column is not None]
+    if file.kind in ("table", "fcs"):
+        for column in told:
+            column_as_text(file, column)  # a column that is not there is told first
+    drop = [*drop, *(column for column in told if column in _columns(file))]
     chosen = recipes.choose(file, features, drop, use_rep, as_config)
     recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep, as_config)
     cells, steps = _transformed(file, recipe, genes)
@@ -103,7 +110,10 @@ def write_features(
     if empty := recipes.empty_barcodes(file, recipe, as_config):
         said.append(empty)
     if file.compensation:
-        said.append("the file's compensation matrix is not applied")
+        said.append(
+            f"the file carries a compensation matrix (${file.compensation}) that is not used; if "
+            f"its values are not compensated yet, give {as_config('compensate', ['file'])}"
+        )
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
         writable.write(cells, temporary, compression="gzip", compression_opts=1)
@@ -133,13 +143,8 @@ def write_labels(
     for the features.
     Raises UserError for labels that name one group or nearly each cell.
     """
-    on_disk = format_of(path) == "h5ad" and not transpose
-    file = read_cells(path, on_disk, genome=genome, transpose=transpose)
     out_dir = Path(out_dir)
-    with h5py.File(out_dir / FEATURES) as stored:
-        names = anndata.io.read_elem(stored["obs"]).index
-    if len(names) < file.cells.n_obs:  # some are left out by their counts
-        file = replace(file, cells=file.cells[names].copy())
+    file = cells_of(path, out_dir / FEATURES, genome, transpose)
     groups = _groups(file, label)
     labels = labelled(file.cells.obs_names, groups)
     with files.atomic(out_dir / LABELS) as temporary:
@@ -153,6 +158,50 @@ def write_labels(
     }
     files.write_json(out_dir / FACTS, facts)
     return facts
+
+
+def existing_clusters(
+    path: str | Path,
+    features: str | Path,
+    column: str,
+    genome: str = "",
+    transpose: bool | None = None,
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A column of the user's file as a finished clustering: cells, clusters, the clusters' names.
+
+    features: the features.h5ad made of the file, whose cells are meant. Clusters are whole numbers
+    as they stand in the column, or their names numbered in order; −1 where there is no value.
+    Raises UserError for a column that is not there.
+    """
+    file = cells_of(path, features, genome, transpose)
+    found = column_as_text(file, column)
+    missing = np.isin(np.char.lower(np.char.strip(found.astype(str))), UNLABELLED)
+    names = sorted(set(found[~missing].tolist()))
+    if all(name.isdecimal() and len(name) < 8 for name in names):
+        clusters = np.where(missing, "-1", found).astype(np.int64)
+    else:
+        clusters = np.where(missing, -1, np.searchsorted(names, found))
+    return file.cells.obs_names.to_numpy(), clusters, names
+
+
+def cells_of(
+    path: str | Path,
+    features: str | Path,
+    genome: str = "",
+    transpose: bool | None = None,
+    values: bool = False,
+) -> CellFile:
+    """The user's file with those of its cells that are in features.h5ad.
+
+    values: read those of an h5ad, too; without, only what else stands there.
+    """
+    on_disk = format_of(path) == "h5ad" and not transpose and not values
+    file = read_cells(path, on_disk, genome=genome, transpose=transpose)
+    with h5py.File(features) as stored:
+        names = anndata.io.read_elem(stored["obs"]).index
+    if len(names) < file.cells.n_obs:  # some are left out by their counts
+        return replace(file, cells=file.cells[names].copy())
+    return file
 
 
 def as_config(kind: str, names: Sequence[str]) -> str:

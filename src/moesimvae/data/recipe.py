@@ -61,7 +61,8 @@ class Recipe:
     """features: names in the order that the model sees. steps: as in `preprocessing`.
 
     library: the features whose sum is the library size, when the steps take one; else empty.
-    layer, use_rep: where in an h5ad the values are, "" for X.
+    layer, use_rep: where in an h5ad the values are, "" for X. compensation: of FCS files, as
+    `compensation.asked_for` gives it.
     """
 
     features: list[str]
@@ -69,6 +70,7 @@ class Recipe:
     library: list[str]
     layer: str = ""
     use_rep: str = ""
+    compensation: Any = None
 
     def save(self, folder: Path) -> None:
         files.write_json(
@@ -122,7 +124,8 @@ def choose(
             )
         return list(_stored_names(file, use_rep))
     tabular = file.kind in ("table", "fcs")
-    columns = [*file.cells.var_names, *(file.cells.obs.columns if tabular else ())]
+    of_text = file.cells.obs.columns if tabular and not file.samples else ()
+    columns = [*file.cells.var_names, *of_text]
     taken = set(_matching(features, columns, file)) if features else set(columns)
     taken -= set(_matching(drop, columns, file))
     chosen = [name for name in file.cells.var_names if name in taken]
@@ -148,6 +151,20 @@ def choose(
     if not chosen:
         raise UserError(f"no feature of {file.path} is left to cluster; choose at least one.")
     return chosen
+
+
+def left_out(file: CellFile) -> list[str]:
+    """What is no feature where a user says nothing: text, and what looks like no marker.
+
+    Of a table or an FCS file, and of an h5ad that is a panel of cytometry, as in `choose`.
+    Raises UserError for columns whose numbers are written in another way.
+    """
+    tabular = file.kind in ("table", "fcs")
+    text = list(file.cells.obs) if tabular and not file.samples else []
+    _require_points(file, text)
+    if tabular or guess.panel(file.cells)[0] in ("cytometry", "proteins"):
+        return [*_suspects(file, list(file.cells.var_names)), *text]
+    return []
 
 
 def _require_points(file: CellFile, names: Sequence[str]) -> None:
@@ -402,10 +419,14 @@ def _hint(
 def with_counts(file: CellFile, least: int, layer: str = "") -> CellFile:
     """The cells with at least so many counts over all features of the file, chosen or not.
 
-    Raises UserError for a file that stays on disk, and where no cell is left.
+    Raises UserError for FCS, for a file that stays on disk, and where no cell is left.
     """
     if not least:
         return file
+    if file.kind == "fcs":
+        raise UserError(
+            f"{file.path} is FCS, which has no counts of molecules; leave min_counts out."
+        )
     if file.on_disk:
         raise UserError(
             f"{file.path} stays on disk, so that cells cannot be left out by their counts; leave "

@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from moesimvae import files
+from moesimvae.colours import PALETTE, colours_of
 from moesimvae.registry import Block
 
 VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a marker of a legend has some 60 pixels
@@ -28,14 +29,6 @@ WIDTH = 7.2  # inches: an A4 page within its margins
 DPI = 160
 MANY_PANELS = 12
 
-# Okabe & Ito's seven, then the colours farthest from them and from each other in CIELAB, as seen
-# with normal vision, deuteranopia and protanopia (Machado et al. 2009), chroma below 72.
-PALETTE = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#870F1E",
-    "#3C8700", "#870F87", "#D2D287", "#B487FF", "#FF8778", "#3C4B0F", "#87004B", "#00E1E1",
-    "#1EE187", "#004BB4", "#F03C78", "#A5783C", "#4B3C69", "#F069D2", "#A5E15A", "#E1B4FF",
-    "#0F4B3C", "#0F96A5", "#96E1B4", "#FFA55A",
-)  # fmt: skip
 # Thin lines and small dots on white need the darker ones.
 DARK = [c for c in PALETTE if np.dot(to_rgb(c), (0.3, 0.59, 0.11)) < 0.68]
 UNSCORED, NOISE, CONTROL, QUIET = "#D9D9D9", "#4D4D4D", "#8C8C8C", "#6B6B6B"
@@ -202,11 +195,6 @@ def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:
     """A colour for each of the methods, in every figure the same; controls are grey."""
     colours = colours_of((n for n, block in methods.items() if not block.get("control")), DARK)
     return {name: colours.get(name, CONTROL) for name in methods}
-
-
-def colours_of(names: Iterable[Any], palette: Sequence[str] = PALETTE) -> dict[Any, str]:
-    """Name → colour, in the order of the palette, which starts again at its end."""
-    return {name: palette[i % len(palette)] for i, name in enumerate(names)}
 
 
 def lighter(colour: str) -> str:

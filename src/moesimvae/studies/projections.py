@@ -13,12 +13,11 @@ from anndata.io import read_elem
 from sklearn.decomposition import PCA
 
 from moesimvae.errors import UserError
+from moesimvae.handover import map_of
 from moesimvae.layers import TRANSFORMED
-from moesimvae.model.projection import umap_projection
 from moesimvae.nouns import Run
 
 MAX_POINTS = 20_000
-SMALL = 50  # UMAP's neighbourhoods need more cells than this
 VALUES = {"arcsinh": "arcsinh values", "lognorm": "log-normalised counts"}
 
 
@@ -57,9 +56,8 @@ def shown(n_cells: int, seed: int) -> np.ndarray:
 def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """(n, d) → (n, 2), and what the axes are.
 
-    The embedding itself for d ≤ 2, UMAP, or principal components for fewer than SMALL cells or
-    where all cells lie in one point. The same embedding and seed give the same points. Raises
-    UserError for an embedding that is not a matrix of finite numbers.
+    The embedding itself for d ≤ 2, else what `handover.map_of` gives. The same embedding and seed
+    give the same points. Raises UserError for an embedding that is not a matrix of finite numbers.
     """
     if embedding.ndim != 2 or not np.isfinite(embedding).all():
         raise UserError(
@@ -69,12 +67,7 @@ def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     embedding = embedding.astype(np.float32)
     if embedding.shape[1] <= 2:
         return np.pad(embedding, ((0, 0), (0, 2 - embedding.shape[1]))), "latent dimension"
-    if len(embedding) < SMALL or np.ptp(embedding, axis=0).max() == 0:
-        centred = embedding - embedding.mean(axis=0)
-        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        points = left[:, :2] * sizes[:2]
-        return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "PC"
-    return umap_projection(embedding, seed=seed), "UMAP"
+    return map_of(embedding, seed)
 
 
 def components(features: str | Path) -> pd.DataFrame:

@@ -13,6 +13,8 @@ from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.metrics import f_flowcap
+from moesimvae.evaluation.scores import read_clusters
+from moesimvae.handover import Clustered
 from moesimvae.nouns import Run
 from moesimvae.studies.panels import Panel, read_panel
 
@@ -31,6 +33,18 @@ def labels_of(path: str | Path) -> pd.DataFrame:
 def clusters_of(run: str | Path) -> pd.Series:
     """Cell → cluster of a run folder, -1 = noise."""
     return pd.read_parquet(Path(run, "labels.parquet")).set_index("cell")["label"]
+
+
+def read_clusterings(runs: Iterable[str | Path], cells: Sequence[str]) -> dict[str, Clustered]:
+    """Method → what its run found of the cells; runs without labels are left out."""
+    found = {}
+    for run in map(Path, runs):
+        if files.read_json(run / "status.json")["status"] == "ok":
+            extras = [run / f"{name}.npy" for name in ("probabilities", "embedding")]
+            probabilities, embedding = (np.load(p) if p.exists() else None for p in extras)
+            sure = None if probabilities is None else probabilities.max(axis=1)
+            found[Run.of(run).method] = Clustered(read_clusters(run, cells), sure, embedding)
+    return found
 
 
 def read_histories(runs: Iterable[str | Path]) -> dict[Run, History]:

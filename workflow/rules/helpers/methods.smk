@@ -8,6 +8,8 @@ def method_block(wildcards):
     """What of a method's block decides its labels; changing the rest runs nothing again."""
     keys = ("module", "input", "gpu")
     block = METHODS[wildcards.method]
+    if "existing" in block:
+        keys += ("existing",)
     if "files_sha256" in block:  # the user's own: what its files hold counts, too
         keys += tuple(
             k for k in ("files_sha256", "command", "folder", "format") if k in block

@@ -2,6 +2,8 @@
 
 
 OWN = [name for name, block in DATASETS.items() if "own" in block]
+# Columns of the user's file that are finished clusterings, by the names of their runs.
+EXISTING = [name for name, block in METHODS.items() if block.get("existing")]
 
 
 def own_outputs(wildcards):
@@ -11,7 +13,19 @@ def own_outputs(wildcards):
             raise UserError(
                 "the target 'own' needs your cells; give them as --config data=FILE."
             )
-    return experiment_outputs(configuration.OWN)
+    return [*experiment_outputs(configuration.OWN), f"{RESULTS}/own/export"]
+
+
+def exported_runs(wildcards):
+    """Of each method the run with its first seed."""
+    methods = BENCHMARK.experiment(configuration.OWN)["methods"]
+    return [run_folder(OWN[0], method, seeds[0]) for method, seeds in methods.items()]
+
+
+def compensation_csv(wildcards):
+    """The user's compensation matrix, where it is a file of its own."""
+    given = BENCHMARK.config["compensate"]
+    return [] if given in (None, "file") else given
 
 
 def own_settings(wildcards):
@@ -19,5 +33,9 @@ def own_settings(wildcards):
     is told so that it is left out; elsewhere the features owe nothing to it.
     """
     settings = {key: BENCHMARK.config[key] for key in configuration.OWN_SETTINGS}
+    if settings["compensate"] is None:  # features made before there was that key stay
+        del settings["compensate"]
     tabular = DATASETS[wildcards.dataset]["tabular"]
+    if tabular and BENCHMARK.config["existing"]:
+        settings["existing"] = BENCHMARK.config["existing"]
     return settings | {"label": BENCHMARK.config["label"] if tabular else None}

@@ -42,7 +42,11 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 @style.styled
 def draw(
-    table: pd.DataFrame, sizes: pd.Series, names: Mapping[int, tuple[str, bool]], title: str
+    table: pd.DataFrame,
+    sizes: pd.Series,
+    names: Mapping[int, tuple[str, bool]],
+    title: str,
+    values_are: str = "Median expression (arcsinh)",
 ) -> Figure:
     """table: from `medians`; sizes: cluster → cells; names: from `matching.named_clusters`."""
     rows, columns = tree(table.to_numpy()), tree(table.to_numpy().T)
@@ -74,7 +78,7 @@ def draw(
     bars.set_ylim(heat.get_ylim())
     bar = figure.colorbar(image, ax=[top, side, heat, bars], location="bottom", shrink=0.4,
                           aspect=30, pad=0.01, extend="max" if values.max() > high else "neither",
-                          label="Median expression (arcsinh)")  # fmt: skip
+                          label=values_are)  # fmt: skip
     bar.outline.set_visible(False)
     return figure
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from moesimvae import closure
+from moesimvae import closure, paragraph
 from moesimvae.evaluation import provenance
 from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
@@ -18,12 +18,7 @@ from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS, checked
 from moesimvae.report.words import Comparison
 
-CITE = (
-    "Kopf A., Fortuin V., Somnath V. R., Claassen M. (2021) Mixture-of-Experts Variational "
-    "Autoencoder for clustering and generating from similarity-based representations on single "
-    "cell data. PLoS Comput. Biol. 17(6): e1009086.",
-    "https://doi.org/10.1371/journal.pcbi.1009086",
-)
+CITE = (paragraph.MODEL, "https://doi.org/10.1371/journal.pcbi.1009086")
 
 
 def page(

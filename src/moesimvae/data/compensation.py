@@ -1,0 +1,96 @@
+"""Compensation of fluorescence: the spillover between detectors, taken away again.
+
+A measured event is the true one times the spillover matrix, so the true one is the measured one
+times its inverse (Bagwell and Adams 1993, Ann. N.Y. Acad. Sci. 677: 167-184), on the linear scale,
+before anything is transformed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from moesimvae.errors import UserError, first_line
+from moesimvae.names import listed, near
+
+FILE = "file"  # in place of a matrix: the one that the file itself carries
+
+
+@dataclass(frozen=True)
+class Spillover:
+    """matrix: (n, n), row by fluorochrome, column by detector; channels: their names ($PnN)."""
+
+    channels: list[str]
+    matrix: list[list[float]]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def asked_for(given: str | None) -> Any:
+    """What a user asks for, as a recipe keeps it: None, FILE, or the matrix of a csv."""
+    return given if given in (None, FILE) else of_csv(str(given)).as_json()
+
+
+def of_keyword(text: str, path: str | Path) -> Spillover:
+    """The matrix in the text of $SPILLOVER or $SPILL: n, n names, n × n numbers, row by row."""
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        n = int(parts[0])
+        names, numbers = parts[1 : n + 1], np.array(parts[n + 1 :], dtype=float)
+        matrix = numbers.reshape(n, n)
+    except ValueError:
+        raise UserError(
+            f"{path}: its compensation matrix cannot be read ({text[:40]!r}…); give it as a csv."
+        ) from None
+    return _checked(names, matrix, path)
+
+
+def of_csv(path: str | Path) -> Spillover:
+    """The matrix in a csv as FlowJo, flowCore and FlowKit write it: a line of names, then numbers.
+
+    A first column of names is left out, and of a name "FITC-A :: CD3" what stands behind "::".
+    """
+    try:
+        table = pd.read_csv(path, sep=None, engine="python")
+        if not pd.api.types.is_numeric_dtype(table.iloc[:, 0]):
+            table = table.iloc[:, 1:]
+        matrix = table.to_numpy(dtype=float)
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"{path} is no compensation matrix ({first_line(error)}).") from error
+    if matrix.shape[0] != matrix.shape[1]:
+        raise UserError(
+            f"{path} is no compensation matrix: it has {matrix.shape[0]} lines of numbers for "
+            f"{matrix.shape[1]} channels; give as many."
+        )
+    return _checked([str(name).partition("::")[0].strip() for name in table.columns], matrix, path)
+
+
+def _checked(names: list[str], matrix: np.ndarray, path: str | Path) -> Spillover:
+    if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < len(matrix):
+        raise UserError(f"{path}: its compensation matrix cannot be inverted; give another one.")
+    return Spillover(names, matrix.tolist())
+
+
+def compensate(
+    values: np.ndarray, spillover: Spillover, channels: Sequence[str], path: str | Path
+) -> np.ndarray:
+    """Values (n_cells, n_channels), float32, with the spillover taken away from its channels.
+
+    channels: the $PnN. Raises UserError where the file lacks a channel of the matrix.
+    """
+    known = list(channels)
+    missing = [name for name in spillover.channels if name not in known]
+    if missing:
+        raise UserError(
+            f"{path} has no channel {listed(missing)} of the compensation matrix; it has "
+            f"{listed(near(missing[0], known) or known)}."
+        )
+    columns = [known.index(name) for name in spillover.channels]
+    found = values.copy()
+    measured = values[:, columns].astype(np.float64)
+    found[:, columns] = np.linalg.solve(np.array(spillover.matrix).T, measured.T).T
+    return found
