@@ -99,7 +99,10 @@ def test_every_command_on_own_data_can_be_planned(root, checkout):
             "method 'kmens' is unknown; did you mean 'kmeans'",
         ),
         (["data=cells.h5ad", "transform=log"], "config key 'transform': 'log' is unknown"),
-        (["data=cells.h5ad", "compensate=no.csv"], "config key 'compensate': no.csv does not exist"),
+        (
+            ["data=cells.h5ad", "compensate=no.csv"],
+            "config key 'compensate': no.csv does not exist",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(checkout, given, sentence):

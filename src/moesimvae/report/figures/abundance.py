@@ -1,5 +1,7 @@
 """Shares of clusters in samples, as a heat map."""
 
+from os.path import commonprefix
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,11 +17,12 @@ def draw(shares: pd.DataFrame, title: str) -> Figure:
     rows, columns = tree(shares.to_numpy())["leaves"], tree(shares.to_numpy().T)["leaves"]
     shares = shares.iloc[rows, columns]
     n_rows, n_columns = shares.shape
-    longest = min(24, max(len(str(name)) for name in shares.columns))
+    names = _short([str(name) for name in shares.columns])
+    longest = max(map(len, names))
     figure = style.sheet(1.3 + np.clip(4 / n_rows, 0.15, 0.24) * n_rows + 0.065 * longest, title)
     panel = figure.subplots()
     image = panel.imshow(shares.to_numpy(), cmap="magma_r", vmin=0, aspect="auto")
-    panel.set_xticks(range(n_columns), [cut(str(name), 24) for name in shares.columns], rotation=90)
+    panel.set_xticks(range(n_columns), names, rotation=90)
     panel.set_yticks(range(n_rows), [str(name) for name in shares.index])
     panel.set_ylabel("Cluster")
     panel.tick_params(length=0)
@@ -33,3 +36,10 @@ def draw(shares: pd.DataFrame, title: str) -> Figure:
                           label="Share of the sample's cells")  # fmt: skip
     bar.outline.set_visible(False)
     return figure
+
+
+def _short(names: list[str], most: int = 24) -> list[str]:
+    """Names of at most so many letters; what all long ones begin with is left out."""
+    start = commonprefix(names).rstrip() if max(map(len, names)) > most else ""
+    start = start[: max(start.rfind(sign) for sign in "_- .") + 1]
+    return [cut(f"{'…' if start else ''}{name.removeprefix(start)}", most) for name in names]
