@@ -10,12 +10,8 @@ QUOTE := '
 MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
-<<<<<<< HEAD
-	table3_subsets supplement synthetic scale verdict index test test-fast test-against test-wheel \
+	table3_subsets supplement synthetic scale verdict index archive test test-fast test-against test-wheel \
 	test-sdist lint hooks format lock links env-clustpy docs docs-site dist release-notes clean
-=======
-	table3_subsets supplement synthetic scale verdict index archive test test-fast lint format lock links env-clustpy docs clean
->>>>>>> tools
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24

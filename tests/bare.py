@@ -17,7 +17,7 @@ from pathlib import Path
 
 ONLY_THE_BENCHMARK_NEEDS = (
     *("jinja2", "jsonschema", "matplotlib", "psutil", "pyarrow", "requests", "snakemake"),
-    *("bokeh", "flowio", "hdbscan", "leidenalg", "scanpy", "scvi", "umap"),
+    *("bokeh", "hdbscan", "leidenalg", "scanpy", "scvi", "umap"),
 )
 CHANNELS = [f"CD{i}" for i in range(6)]
 

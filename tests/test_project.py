@@ -25,13 +25,11 @@ FLOORS = {
     "archive": GROUND | {"evaluation"},
     "scverse": GROUND | {"model"},
     "newmethod": GROUND,
-<<<<<<< HEAD
     **dict.fromkeys(("doctor", "export"), GROUND),
     "onemethod": GROUND | {"model", "data", "methods"},
-    "cli": GROUND | {"model", "data", "scverse", "newmethod", "onemethod", "export", "doctor"},
-=======
-    "cli": GROUND | {"model", "data", "scverse", "newmethod", "handover", "report", "archive"},
->>>>>>> tools
+    "cli": GROUND
+    | {"model", "data", "scverse", "newmethod", "onemethod", "export", "doctor"}
+    | {"handover", "report", "archive"},
 }
 
 

@@ -169,13 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     _predict_options(commands.add_parser("predict", help="assign new cells with a saved model"))
     _generate_options(commands.add_parser("generate", help="generate cells of a cluster"))
     _new_method_options(commands.add_parser("new-method", help="start a method of your own"))
-<<<<<<< HEAD
-    for further in (onemethod, export, doctor):
-        further.add(commands)
-=======
     _archive_options(commands.add_parser("archive", help="an experiment as one zip to publish"))
     _verify_options(commands.add_parser("verify", help="recompute the scores of such a zip"))
->>>>>>> tools
+    for further in (onemethod, export, doctor):
+        further.add(commands)
     return parser
 
 

@@ -100,7 +100,7 @@ def cluster(
     from moesimvae.methods import worker
     from moesimvae.methods.interface import Invalid
     from moesimvae.methods.runner import module_name
-    from moesimvae.model.similarity import estimate_n_clusters
+    from moesimvae.model.stability import estimate
 
     method = worker.load(module_name(block["module"]))
     taken = list(inspect.signature(method.cluster).parameters)[3:]
@@ -109,9 +109,7 @@ def cluster(
             f"the method has no parameter '{unknown[0]}'; it has: {', '.join(taken) or 'none'}."
         )
     with tempfile.TemporaryDirectory() as folder:
-        write_features(
-            path.name, path, folder, estimate_n_clusters, clusters=n_clusters, **settings
-        )
+        write_features(path.name, path, folder, estimate, clusters=n_clusters, **settings)
         number = files.read_json(Path(folder, CLUSTERS))["n_clusters"]
         features = Path(folder, "features.h5ad")
         cells = worker.read_cells(features, block["input"], block["uses_prior"])

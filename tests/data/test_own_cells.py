@@ -18,11 +18,8 @@ from moesimvae.data import catalogue
 from moesimvae.data.cells import read_cells
 from moesimvae.data.own_cells import cells_of, existing_clusters, write_features, write_labels
 from moesimvae.errors import UserError
-<<<<<<< HEAD
 from moesimvae.model.stability import Evidence
-=======
 from sentences import error
->>>>>>> tools
 
 N, GENES = 120, ["Alb", "Actb", "Cd3e", "Cd19", "Ins1", "Gcg"]
 rng = np.random.default_rng(0)

@@ -1,7 +1,5 @@
 """Shares of clusters in samples, as a heat map."""
 
-from os.path import commonprefix
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -40,6 +38,8 @@ def draw(shares: pd.DataFrame, title: str) -> Figure:
 
 def _short(names: list[str], most: int = 24) -> list[str]:
     """Names of at most so many letters; what all long ones begin with is left out."""
-    start = commonprefix(names).rstrip() if max(map(len, names)) > most else ""
+    first, last = min(names), max(names)  # what these two begin with, all do
+    alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    start = first[:alike] if max(map(len, names)) > most else ""
     start = start[: max(start.rfind(sign) for sign in "_- .") + 1]
     return [cut(f"{'…' if start else ''}{name.removeprefix(start)}", most) for name in names]
