@@ -512,6 +512,7 @@ def _fit_and_write(
     from moesimvae import handover, paragraph, scverse
     from moesimvae.data import recipe as recipes
     from moesimvae.model.estimator import MoESimVAE
+    from moesimvae.model.stability import STABLE
 
     if file.on_disk:
         recipes.write_prepared(file, recipe, staging / "prepared.h5ad")
@@ -544,6 +545,13 @@ def _fit_and_write(
         f"on {model.facts_['device']}; {model.facts_['ended'][-1]} after {model.facts_['steps']} "
         "steps"
     )
+    if _can_be_assessed(model):
+        model.assess(cells)
+        stable = sum(share >= STABLE for share in model.stability_)
+        say(
+            f"stability  {stable} of {len(set(model.labels_))} clusters come out again from half "
+            f"of the cells (in {STABLE:.0%} or more, on average); probabilities are calibrated"
+        )
     sample = file.cells.obs["sample"] if file.samples else None
     _write_labels(staging / LABELS, file.cells, model.probabilities_, sample)
     try:
@@ -565,12 +573,16 @@ def _fit_and_write(
         "use_rep": recipe.use_rep,
         "transform": transform,
         "features": len(recipe.features),
-        "clusters": "estimated from the cells" if options.clusters is None else "given",
+        "clusters": f"{n_clusters}, given",
         "seconds": round(seconds, 1),
         "sample": options.sample or ("sample" if file.samples else ""),
         "compensated": str(options.compensate or ""),
         "packages": paragraph.packages(),
     }
+    if options.clusters is None:
+        facts["clusters"], facts["evidence"] = f"{evidence}", scverse.storable(evidence.facts())
+    if _can_be_assessed(model):
+        facts |= {"stability": model.stability_, "merges": model.merges_}
     points, facts["map"] = handover.map_of(model.embedding_, model.seed_)
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
     file.cells.obsm[f"X_{KEY}_map"] = points
@@ -587,6 +599,12 @@ def _fit_and_write(
         ) from error
     say(_summary(cells, model.labels_))
     _write_for_others(options, file, model, points, staging)
+
+
+def _can_be_assessed(model: Any) -> bool:
+    """Whether it can be told how sure the clusters are: of the similarity of cells."""
+    phases = model.facts_["similarity"]
+    return bool(phases) and phases[0]["kind"] == "communities" and len(set(model.labels_)) > 1
 
 
 def _write_for_others(

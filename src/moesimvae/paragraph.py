@@ -94,7 +94,7 @@ def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
         f"{compensated} transformed ({_plain(facts['transform'])}) and clustered by MoE-Sim-VAE "
         f"[@kopf2021mixture] as implemented in moesimvae {facts['version']}, with the settings "
         f"called {facts['preset']} and the seed {params['random_state']}.",
-        f"The number of clusters, K = {facts['n_clusters']}, was {facts['clusters']}; "
+        f"The number of clusters, K, was {facts['clusters']}; "
         f"{facts['experts_in_use']} of them hold cells.",
         f"Training took {found['steps']} steps on {found['device']}.",
     ]

@@ -94,12 +94,12 @@ def described(model: MoESimVAE, preset: str) -> dict[str, Any]:
     for name in ("cache", "checkpoint", "device", "progress"):  # of this machine, not of the model
         params.pop(name, None)
     return {
-        "params": _storable(params),
+        "params": storable(params),
         "preset": preset,
         "version": moesimvae.__version__,
         "n_clusters": model.n_clusters,
         "experts_in_use": len(np.unique(model.labels_)),
-        "facts": _storable(model.facts_),
+        "facts": storable(model.facts_),
     }
 
 
@@ -153,11 +153,12 @@ def _prior(adata: AnnData, prior: str | Sequence[Any]) -> Sequence[Any]:
     return prior
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """A value as the uns of an h5ad can hold it; what is None is absent."""
     if isinstance(value, Mapping):
-        return {str(name): _storable(part) for name, part in value.items() if part is not None}
+        return {str(name): storable(part) for name, part in value.items() if part is not None}
     if isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
-        return {str(i): _storable(part) for i, part in enumerate(value)}
+        return {str(i): storable(part) for i, part in enumerate(value)}
     if isinstance(value, list | tuple):
         array = np.asarray(value)
         return array if array.dtype.kind in "biuf" else [str(part) for part in value]

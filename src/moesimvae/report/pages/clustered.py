@@ -14,7 +14,7 @@ from moesimvae.data.cells import CellFile, read_cells
 from moesimvae.data.profiles import Profiles, profiles
 from moesimvae.errors import UserError
 from moesimvae.report import style
-from moesimvae.report.figures import abundance, latent_space, markers
+from moesimvae.report.figures import abundance, latent_space, markers, merges
 from moesimvae.report.figures.clusters import MOST
 from moesimvae.report.pages.pictures import pictures_of
 from moesimvae.report.style import Picture
@@ -53,9 +53,13 @@ def write(folder: str | Path) -> Path:
         summary=_summary(file, facts, labels)
         + " The values were left in their file, so there is no heat map." * (values is None),
         pictures=pictures_of([folder / FIGURES], folder)[""],
-        clusters=_table(file, labels, values, found),
+        clusters=_table(file, facts, labels, values, found),
         methods=_text_of(folder / "methods.md"),
-        facts=plain("Facts of the fit", ["Fact", "Value"], _lines(facts["facts"])),
+        facts=plain(
+            "Facts of the fit",
+            ["Fact", "Value"],
+            [*_lines(facts.get("evidence", {}), "number of clusters:"), *_lines(facts["facts"])],
+        ),
         files=sorted(p.name for p in folder.iterdir() if p.name not in (PAGE, FIGURES)),
     )
     files.write_text(folder / PAGE, page)
@@ -73,8 +77,8 @@ def _values(file: CellFile, folder: Path) -> anndata.AnnData | None:
 def _summary(file: CellFile, facts: Mapping[str, Any], labels: np.ndarray) -> str:
     unsure = float((file.cells.obs[f"{KEY}_probability"] < 0.5).mean())
     return (
-        f"{len(labels):,} cells in {len(set(labels))} clusters; K = {facts['n_clusters']} was "
-        f"{facts['clusters']}. Clustered by {facts['features']} features; transform: "
+        f"{len(labels):,} cells in {len(set(labels))} clusters (number asked for: "
+        f"{facts['clusters']}). Clustered by {facts['features']} features; transform: "
         f"{facts['transform']}. For {unsure:.1%} of the cells the probability of their cluster is "
         "below one half."
     )
@@ -104,6 +108,18 @@ def _pictures(
     )
     if values is not None and found is not None:
         yield _heat_map(values, labels, found)
+    if "merges" in facts:
+        title = "What the clusters would merge into"
+        sizes = np.bincount(labels, minlength=facts["n_clusters"])
+        yield Picture(
+            "merges",
+            "",
+            title,
+            f"{title}: clusters that are often one group when the groups are made again of half of "
+            "the cells are joined near the left; those joined at the right are always apart.",
+            f"Tree of {len(sizes)} clusters.",
+            merges.draw(facts["merges"], sizes, title),
+        )
     if facts["sample"]:
         table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), labels)
         shares = table.pivot(index="cluster", columns="sample", values="share")
@@ -150,8 +166,13 @@ def _heat_map(values: anndata.AnnData, labels: np.ndarray, found: Profiles) -> P
 
 
 def _table(
-    file: CellFile, labels: np.ndarray, values: anndata.AnnData | None, found: Profiles | None
+    file: CellFile,
+    facts: Mapping[str, Any],
+    labels: np.ndarray,
+    values: anndata.AnnData | None,
+    found: Profiles | None,
 ) -> Table:
+    stability = facts.get("stability")
     sizes = pd.Series(labels).value_counts()
     sure = pd.Series(file.cells.obs[f"{KEY}_probability"].to_numpy()).groupby(labels).mean()
     rows = []
@@ -161,15 +182,17 @@ def _table(
             highest = found.highest(cluster, HIGHEST)
             top = ", ".join(f"{values.var_names[i]} {found.means[cluster, i]:.2f}" for i in highest)
         share = size / len(labels)
-        rows.append(
-            [cluster, f"{size:,}", f"{share:.1%}", f"{sure[cluster]:.2f}", Cell(top, kind="text")]
-        )
+        stable = "" if stability is None else f"{stability[cluster]:.2f}"
+        numbers = [f"{size:,}", f"{share:.1%}", f"{sure[cluster]:.2f}", stable]
+        rows.append([cluster, *numbers, Cell(top, kind="text")])
     return plain(
         "Clusters",
-        ["Cluster", "Cells", "Share", "Probability", "Features that stand out (mean)"],
+        ["Cluster", "Cells", "Share", "Probability", "Stability", "Features that stand out (mean)"],
         rows,
-        numbers=(1, 2, 3),
-        caption="The largest first. Probability: the mean of its cells' own. Features: those whose "
+        numbers=(1, 2, 3, 4),
+        caption="The largest first. Probability: the mean of its cells' own. Stability: how much "
+        "of it comes out again from half of the cells (mean Jaccard index; below 0.6 it is hardly a "
+        "cluster). Features: those whose "
         "mean lies farthest above that of all cells, in standard deviations.",
     )
 
