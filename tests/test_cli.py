@@ -131,7 +131,12 @@ def test_nothing_needs_to_be_said(fcs, tmp_path, run):
     path.write_bytes(fcs.read_bytes())
     code, printed, _ = run("cluster", path, *TINY)
     assert code == 0
-    for words in ("left out   Time (", "features   6:", "arcsinh(x / 5)", ""estimated without labels ("):
+    for words in (
+        "left out   Time (",
+        "features   6:",
+        "arcsinh(x / 5)",
+        "estimated without labels (",
+    ):
         assert words in printed
     assert f"moesimvae report {tmp_path / 'mine_clustered'}" in printed
     assert run("report", tmp_path / "mine_clustered")[0] == 0

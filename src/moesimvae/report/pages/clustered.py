@@ -191,9 +191,9 @@ def _table(
         rows,
         numbers=(1, 2, 3, 4),
         caption="The largest first. Probability: the mean of its cells' own. Stability: how much "
-        "of it comes out again from half of the cells (mean Jaccard index; below 0.6 it is hardly a "
-        "cluster). Features: those whose "
-        "mean lies farthest above that of all cells, in standard deviations.",
+        "of it comes out again from half of the cells (mean Jaccard index; below 0.6 it is hardly "
+        "a cluster). Features: those whose mean lies farthest above that of all cells, in standard "
+        "deviations.",
     )
 
 
