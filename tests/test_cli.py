@@ -141,7 +141,7 @@ def test_nothing_needs_to_be_said(fcs, tmp_path, run):
     assert f"moesimvae report {tmp_path / 'mine_clustered'}" in printed
     assert run("report", tmp_path / "mine_clustered")[0] == 0
     page = (tmp_path / "mine_clustered" / "report.html").read_text()
-    assert page.count('<img src="data:image/webp') == 2
+    assert page.count('<img src="data:image/webp') == 3
     assert "CD45" in page
     assert "estimated without labels (" in page
 
