@@ -405,7 +405,9 @@ def test_too_few_cells_and_no_gap_are_told(tmp_path):
 def test_a_column_is_a_finished_clustering_and_no_feature(write, tmp_path):
     path = write(tmp_path)
     out = tmp_path / "out"
-    write_features("own_cells", path, out, lambda values: 4, transform="counts", existing=["type"])
+    write_features(
+        "own_cells", path, out, lambda _: estimated(4), transform="counts", existing=["type"]
+    )
     assert list(anndata.read_h5ad(out / "features.h5ad").var_names) == GENES
     cells, clusters, names = existing_clusters(path, out / "features.h5ad", "type")
     assert len(cells) == N
@@ -435,7 +437,9 @@ def test_columns_that_exist_become_methods(tmp_path):
 def test_clusterings_go_back_into_the_programs_of_the_file(write, tmp_path):
     path, out = write(tmp_path), tmp_path / "export"
     drop = [] if write is h5ad else ["type"]
-    write_features("own", path, tmp_path / "made", lambda v: 4, transform="counts", drop=drop)
+    write_features(
+        "own", path, tmp_path / "made", lambda _: estimated(4), transform="counts", drop=drop
+    )
     file = cells_of(path, tmp_path / "made" / "features.h5ad", values=True)
     found = np.arange(N) % 4
     clusterings = {
