@@ -11,6 +11,7 @@ are those of training. On a machine that does other work, too, trust the process
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="NAME=FEATURES,K")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--parameters", type=json.loads, default={}, help="of the model, as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     own = yaml.safe_load((ROOT / "config.yaml").read_text())["parameters"]
@@ -125,7 +127,8 @@ def main() -> None:
     for given in options.sets:
         name, _, rest = given.partition("=")
         path, _, k = rest.rpartition(",")
-        profiles.append(profile(name, Path(path), int(k), own.get(name, {}).get("moe_sim_vae", {})))
+        parameters = own.get(name, {}).get("moe_sim_vae", {}) | options.parameters
+        profiles.append(profile(name, Path(path), int(k), parameters))
         print(table(profiles[-1]), flush=True)
         files.write_json(options.out, {"machine": machine(options.threads), "profiles": profiles})
 
