@@ -27,7 +27,7 @@ import yaml
 from anndata import read_h5ad
 
 from moesimvae import files
-from moesimvae.model import cutting, losses, projection, similarity, training
+from moesimvae.model import cutting, graphs, losses, projection, similarity, training
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.model.experts import Experts
 from moesimvae.model.module import Module
@@ -37,27 +37,22 @@ ROOT = Path(__file__).resolve().parents[1]
 # part → what of the code belongs to it
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "similarity: components": [
-        (similarity, "principal_components"),
-        (similarity, "count_components"),
+        (projection, "principal_components"),
+        (projection, "count_components"),
     ],
     "similarity: neighbours": [
-        (similarity, "nearest_neighbours"),
+        (graphs, "nearest_neighbours"),
         (projection.NeighbourSearch, "__init__"),
         (projection.NeighbourSearch, "query"),
     ],
     "similarity: graph": [
-        (similarity, "apart"),
-        (similarity, "graph_of"),
-        (similarity, "jaccard_graph"),
-        (similarity, "symmetric"),
+        (graphs, name) for name in ("apart", "graph_of", "jaccard_graph", "symmetric")
     ],
     "similarity: communities": [
-        (similarity, "fine_communities"),
-        (similarity, "between"),
-        (similarity, "by_modularity"),
+        (graphs, name) for name in ("fine_communities", "between", "by_modularity")
     ],
     "similarity: joining": [(cutting, "cut")],
-    "similarity: UMAP": [(similarity, "umap_projection")],
+    "similarity: UMAP": [(projection, "umap_projection")],
     "similarity: the rest": [(similarity, "build")],
     "steps: cells of a batch": [(training.Batches, "__next__")],
     "steps: S of a batch": [(similarity.Similarity, "__call__")],
@@ -101,14 +96,22 @@ class Clock:
         return call
 
 
+def holders(owner: Any, name: str, function: Any) -> list[Any]:
+    """A class, or the module of a function and all of ours that have imported it from there."""
+    ours = [m for found, m in sys.modules.items() if found.startswith("moesimvae.")]
+    return [owner, *(m for m in ours if m is not owner and vars(m).get(name) is function)]
+
+
 @contextmanager
 def watched() -> Iterator[Clock]:
     clock = Clock()
     with ExitStack() as patches:
         for part, functions in PARTS.items():
             for owner, name in functions:
-                timed = clock.timed(part, getattr(owner, name))
-                patches.enter_context(patch.object(owner, name, timed))
+                function = getattr(owner, name)
+                timed = clock.timed(part, function)
+                for holder in holders(owner, name, function):
+                    patches.enter_context(patch.object(holder, name, timed))
         yield clock
 
 
