@@ -4,8 +4,8 @@
         digits=results/data/digits/features.h5ad,10 NAME=FEATURES,K …
 
 Features are those that the workflow leaves in `results/data`, 2,000 genes at most; parameters for a
-data set of `config.yaml` are taken from there. A part's time is without that of the parts inside it; "steps"
-are those of training. On a machine that does other work, too, trust the processor's seconds.
+data set of `config.yaml` are taken from there. A part's time is without that of the parts inside
+it; "steps" are those of training. On a machine that does other work, too, trust the processor's.
 """
 
 from __future__ import annotations
