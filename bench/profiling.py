@@ -3,14 +3,15 @@
     .venv/bin/python bench/profiling.py --out docs/bench/profile.json \
         digits=results/data/digits/features.h5ad,10 NAME=FEATURES,K …
 
-Features are those that the workflow leaves in `results/data`; parameters for a data set of
-`config.yaml` are taken from there. A part's time is without that of the parts inside it; "steps"
-are those of training. On a machine that does other work, too, trust the processor's seconds.
+Features are those that the workflow leaves in `results/data`, 2,000 genes at most; parameters for a
+data set of `config.yaml` are taken from there. A part's time is without that of the parts inside
+it; "steps" are those of training. On a machine that does other work, too, trust the processor's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -24,9 +25,10 @@ from unittest.mock import patch
 import torch
 import yaml
 from anndata import read_h5ad
+from peers import most_variable
 
 from moesimvae import files
-from moesimvae.model import cutting, losses, projection, similarity, training
+from moesimvae.model import cutting, graphs, losses, projection, similarity, training
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.model.experts import Experts
 from moesimvae.model.module import Module
@@ -36,27 +38,22 @@ ROOT = Path(__file__).resolve().parents[1]
 # part → what of the code belongs to it
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "similarity: components": [
-        (similarity, "principal_components"),
-        (similarity, "count_components"),
+        (projection, "principal_components"),
+        (projection, "count_components"),
     ],
     "similarity: neighbours": [
-        (similarity, "nearest_neighbours"),
+        (graphs, "nearest_neighbours"),
         (projection.NeighbourSearch, "__init__"),
         (projection.NeighbourSearch, "query"),
     ],
     "similarity: graph": [
-        (similarity, "apart"),
-        (similarity, "graph_of"),
-        (similarity, "jaccard_graph"),
-        (similarity, "symmetric"),
+        (graphs, name) for name in ("apart", "graph_of", "jaccard_graph", "symmetric")
     ],
     "similarity: communities": [
-        (similarity, "fine_communities"),
-        (similarity, "between"),
-        (similarity, "by_modularity"),
+        (graphs, name) for name in ("fine_communities", "between", "by_modularity")
     ],
     "similarity: joining": [(cutting, "cut")],
-    "similarity: UMAP": [(similarity, "umap_projection")],
+    "similarity: UMAP": [(projection, "umap_projection")],
     "similarity: the rest": [(similarity, "build")],
     "steps: cells of a batch": [(training.Batches, "__next__")],
     "steps: S of a batch": [(similarity.Similarity, "__call__")],
@@ -100,14 +97,22 @@ class Clock:
         return call
 
 
+def holders(owner: Any, name: str, function: Any) -> list[Any]:
+    """A class, or the module of a function and all of ours that have imported it from there."""
+    ours = [m for found, m in sys.modules.items() if found.startswith("moesimvae.")]
+    return [owner, *(m for m in ours if m is not owner and vars(m).get(name) is function)]
+
+
 @contextmanager
 def watched() -> Iterator[Clock]:
     clock = Clock()
     with ExitStack() as patches:
         for part, functions in PARTS.items():
             for owner, name in functions:
-                timed = clock.timed(part, getattr(owner, name))
-                patches.enter_context(patch.object(owner, name, timed))
+                function = getattr(owner, name)
+                timed = clock.timed(part, function)
+                for holder in holders(owner, name, function):
+                    patches.enter_context(patch.object(holder, name, timed))
         yield clock
 
 
@@ -118,6 +123,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="NAME=FEATURES,K")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--parameters", type=json.loads, default={}, help="of the model, as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     own = yaml.safe_load((ROOT / "config.yaml").read_text())["parameters"]
@@ -125,13 +131,15 @@ def main() -> None:
     for given in options.sets:
         name, _, rest = given.partition("=")
         path, _, k = rest.rpartition(",")
-        profiles.append(profile(name, Path(path), int(k), own.get(name, {}).get("moe_sim_vae", {})))
+        parameters = own.get(name, {}).get("moe_sim_vae", {}) | options.parameters
+        profiles.append(profile(name, Path(path), int(k), parameters))
         print(table(profiles[-1]), flush=True)
         files.write_json(options.out, {"machine": machine(options.threads), "profiles": profiles})
 
 
 def profile(name: str, path: Path, k: int, parameters: dict[str, Any]) -> dict[str, Any]:
-    cells = read_h5ad(path)
+    with tempfile.TemporaryDirectory() as folder:
+        cells = read_h5ad(most_variable(path, Path(folder)))
     print(f"{name}: {cells.n_obs} × {cells.n_vars}, K = {k}", file=sys.stderr, flush=True)
     model = MoESimVAE(k, progress=False, **parameters)
     with watched() as clock, tempfile.TemporaryDirectory() as folder:

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import anndata
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,45 @@ def test_gpu_says_what_it_lacks(root, tmp_path):
     done = bare(root, "--out", tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: torch sees no GPU here; --quick does all of it in miniature.\n"
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Scikit-learn's digits as the workflow prepares them."""
+    found = load_digits()
+    cells = anndata.AnnData((found.data / 16).astype("float32"))
+    (tmp_path / "data" / "digits").mkdir(parents=True)
+    cells.write_h5ad(tmp_path / "data" / "digits" / "features.h5ad")
+    labels = pd.DataFrame({"cell": cells.obs_names, "label": found.target, "scored": True})
+    labels.to_parquet(tmp_path / "data" / "digits" / "labels.parquet")
+    return tmp_path / "data"
+
+
+def test_peers(root, tmp_path, digits):
+    options = ["--rows", "digits", "--repeats", "1", "--threads", "1", "--data", digits]
+    command = [sys.executable, root / "bench" / "peers.py", *options, "--out", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "peers.json").read_text())["digits"]
+    for took in row["methods"].values():
+        assert {"seconds", "cpu_seconds", "memory_mb", "accuracy_hungarian"} <= took.keys()
+    ours, kmeans = (row["methods"][name]["seconds"] for name in ("moe_sim_vae", "kmeans"))
+    assert row["ratios"]["kmeans"]["median"] == pytest.approx(ours["median"] / kmeans["median"])
+    assert (tmp_path / "peers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_profiling(root, tmp_path, digits):
+    options = [f"quick={digits}/digits/features.h5ad,3", "--parameters", '{"steps": 20}']
+    command = [sys.executable, root / "bench" / "profiling.py", *options]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "profile.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "profile.json").read_text())["profiles"]
+    wanted = {"similarity: neighbours", "similarity: communities", "steps: experts", "writing"}
+    assert wanted <= found["parts"].keys()
+    assert found["parts"]["steps: cells of a batch"]["calls"] == found["steps"] == 20
+    assert found["cpu_s"] == pytest.approx(sum(p["cpu_s"] for p in found["parts"].values()), 0.01)
 
 
 def test_ceiling(root, tmp_path):

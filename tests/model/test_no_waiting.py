@@ -91,8 +91,7 @@ def networks(image_shape=None, n_features=12, **settings):
 
 def groups():
     known = torch.zeros(N, 3, dtype=torch.int16, device=DEVICE)
-    same = torch.eye(K, device=DEVICE).expand(3, -1, -1)
-    return lambda index: shared_groups(known[index], same)
+    return lambda index: shared_groups(known[index], K)
 
 
 def neighbours():

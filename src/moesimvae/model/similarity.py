@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from moesimvae import files
 from moesimvae.errors import UserError
@@ -362,8 +363,8 @@ def _build_communities(
     if parameters.balance:
         sampling = _balance(cutting.vote(groups, n_clusters), parameters.balance)
     return Similarity(
-        lambda index, groups, same: shared_groups(groups[index], same),
-        (torch.from_numpy(groups), torch.eye(n_clusters).expand(groups.shape[1], -1, -1)),
+        lambda index, groups: shared_groups(groups[index], n_clusters),
+        (torch.from_numpy(groups),),
         sampling=sampling,
         facts=facts,
     )
@@ -411,15 +412,11 @@ def group(
     return labels, facts
 
 
-def shared_groups(fine: Tensor, tables: Tensor) -> Tensor:
-    """Mean over repeats r of tables[r, fine_ir, fine_jr], diagonal 0.
-
-    fine: (n, repeats) whole numbers; tables: (repeats, n_fine, n_fine). Returns (n, n).
-    """
-    s = torch.zeros(len(fine), len(fine), dtype=tables.dtype, device=tables.device)
-    for community, table in zip(fine.long().T, tables, strict=True):
-        s += table[community[:, None], community[None, :]]
-    return (s / len(tables)).fill_diagonal_(0.0)
+def shared_groups(groups: Tensor, n_groups: int) -> Tensor:
+    """Share of repeats in which two are in one group, diagonal 0: (n, repeats) numbers → (n, n)."""
+    # one product of memberships takes a third of the time of looking pairs up
+    member = one_hot(groups.long(), n_groups).flatten(1).float()
+    return (member @ member.T / groups.shape[1]).fill_diagonal_(0.0)
 
 
 def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
