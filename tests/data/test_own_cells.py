@@ -392,7 +392,7 @@ def test_too_few_cells_and_no_gap_are_told(tmp_path):
     np.savez(tmp_path / "few.npz", X=COUNTS[:99])
     with pytest.raises(UserError, match="has 99 cells, too few to compare methods on"):
         prepared(tmp_path / "few.npz", tmp_path / "out")
-    with pytest.raises(UserError, match="say how many clusters to ask for"):
+    with pytest.raises(UserError, match="say into how many: --config clusters=NUMBER"):
         prepared(
             h5ad(tmp_path), tmp_path / "out", estimate=lambda values: Evidence(1, (1, 1), 0.0, [])
         )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import anndata
 import h5py
@@ -32,13 +32,19 @@ from moesimvae.data.prepare import check_values
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
 
-if TYPE_CHECKING:
-    from moesimvae.model.stability import Evidence
-
 CLUSTERS, PREPARED = "clusters.json", "prepared.json"  # beside the files of `dataset`
 LEAST_CELLS = 100  # below, chance alone moves the controls further than they may go
 UNLABELLED = tuple(text for text in UNGATED if text != "0")
 LAYERS = {"arcsinh": "arcsinh", "log1p": "lognorm", "": "values"}  # by the last step
+
+
+class Evidence(Protocol):
+    """How many groups of cells there are, as `model.stability` tells it; in words as a string."""
+
+    @property
+    def n_clusters(self) -> int: ...
+
+    def facts(self) -> dict[str, Any]: ...
 
 
 def write_features(
