@@ -13,7 +13,7 @@ from moesimvae.report.words import Comparison
 def line(making: Making, run: Run) -> str:
     """What is said when a run has ended: how long it took, and what is left."""
     status = making.ended[run]
-    seconds = words.seconds(status.get("wall_seconds"))
+    seconds = words.seconds(float(status.get("wall_seconds") or "nan"))
     took = f"{seconds} s" if seconds else "taken as it was"
     if status["status"] != "ok":
         took = f"{comparison.failure(status['status'])} after {took}"
