@@ -136,8 +136,9 @@ docs: ## Copy the results that the README shows from results/ into docs/
 	for name in demo table1 ablation table2_semisynthetic table3_subsets figure4; do \
 		mkdir -p docs/$$name && rm -f docs/$$name/*; \
 		cp results/$$name/table.{csv,md,tex} docs/$$name/; \
+		$(BIN)/python docs/fingerprint.py results/$$name docs/$$name; \
 	done
-	cp results/demo/figures/scores_simulated_cytof.png docs/demo/
+	cp results/demo/figures/{overview,scores_simulated_cytof}.png docs/demo/
 	cp results/table1/scores/mnist.runs.csv docs/table1/runs.csv
 	cp results/table1/figures/{scores,latent}_mnist*.png docs/table1/
 	cp results/table2_semisynthetic/{selection.csv,signature.md,figures/figure3_*.png} docs/table2_semisynthetic/

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from moesimvae import files, registry
 from moesimvae.errors import logged
-from moesimvae.evaluation import comparison
+from moesimvae.evaluation import comparison, ranking, reference
 from moesimvae.report.pages.experiment import page
 from moesimvae.report.pages.viewer import viewed
 from moesimvae.report.words import Comparison
@@ -22,12 +24,22 @@ with logged(snakemake.log[0]):
     facts = comparison.read_facts(found.datasets, statuses.values())
     methods = registry.load(found.methods)
     clustered = {name: [results / r for r in paths] for name, paths in params.clustered.items()}
+    table, metrics = comparison.read_csv(found.table), registry.load(found.metrics)
+    ranked = list(ranking.rank(table, metrics).of_methods.index)
     views = [
-        viewed(spaces, methods, facts[spaces.dataset]["title"])
+        viewed(spaces, methods, facts[spaces.dataset]["title"], ranked)
         for spaces in read_spaces(found.projections, found.labels, clustered)
     ]
+    kept = None
+    if found.get("kept"):
+        folder = Path(found.kept[0]).parent
+        compared = reference.against(table, comparison.read_csv(folder / "table.csv"))
+        labels = folder / "labels.parquet"
+        same = pd.read_parquet(labels) if labels.exists() else None
+        agree = {} if same is None else reference.agreement(same, table, results)
+        kept = (f"docs/{folder.name}", compared, agree)
     html = page(
-        Comparison(comparison.read_csv(found.table), registry.load(found.metrics), facts),
+        Comparison(table, metrics, facts),
         runs,
         statuses,
         params.experiment,
@@ -38,5 +50,6 @@ with logged(snakemake.log[0]):
         comparison.read_optional(found.get("signature")),
         comparison.read_optional(found.get("screening")),
         comparison.read_optional(found.quality),
+        kept,
     )
     files.write_text(snakemake.output.report, html)

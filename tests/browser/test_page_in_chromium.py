@@ -185,33 +185,104 @@ def test_from_the_index_to_a_run_on_an_experiments_page(desktop, site):
     assert desktop.complaints() == []
 
 
-def test_a_latent_space_is_drawn_when_it_is_opened(desktop, site):
+DRAWN = "return document.querySelectorAll('#groups-right button').length > 5"
+
+
+def test_it_begins_with_the_result_and_not_with_text(desktop, site):
     desktop.open(site / "demo" / "report.html")
-    assert desktop.run("return typeof Bokeh") == "undefined"
-    desktop.find("#viewer summary").click()
-    desktop.wait("return document.querySelectorAll('#groups button').length > 5")
-    cells = "Bokeh.documents.at(-1).get_model_by_name('cells').data"
-    plot = "Bokeh.documents.at(-1).get_model_by_name('plot')"
+    bottom = "return document.querySelector('{}').getBoundingClientRect().bottom"
+    assert desktop.run(bottom.format("#overview")) < 900
+    assert desktop.run("return document.querySelector('main > section').id") == "glance"
+    drawn = desktop.run(
+        "return [...document.querySelectorAll('#overview tbody tr:first-child .circle i')]"
+        ".map(i => i.getBoundingClientRect().width)"
+    )
+    assert len(drawn) > 5
+    assert all(5 < width < 25 for width in drawn)
+    frame = "const f = document.querySelector('#glance .scroll');"
+    assert desktop.run(f"{frame} return f.scrollWidth - f.clientWidth") == 0
+
+
+def column_of(browser, title):
+    heads = browser.run("return [...document.querySelectorAll('#overview thead tr:last-child th')]"
+                        ".map(th => th.innerText.trim())")  # fmt: skip
+    i = heads.index(title)
+    shown = browser.run("return [...document.querySelectorAll('#overview tbody tr')].map(tr => "
+                        "tr.cells[arguments[0]].textContent.trim())", i)  # fmt: skip
+    return i, shown
+
+
+def test_the_overview_is_sorted_by_its_heads_also_on_the_keyboard(desktop, site):
+    desktop.open(site / "demo" / "report.html")
+    _, ranks = column_of(desktop, "Rank")
+    given = [int(rank) for rank in ranks if rank != "–"]
+    assert given == sorted(given)
+    i, _ = column_of(desktop, "Seconds")
+    head = desktop.find_all("#overview thead tr:last-child th")[i]
+    for order in ("ascending", "descending"):
+        head.find_element("css selector", "[tabindex='0']").send_keys(Keys.ENTER)
+        desktop.wait(
+            f"return document.querySelectorAll('#overview thead tr:last-child th')[{i}].ariaSort"
+            f" === '{order}'"
+        )
+        seconds = [float(s.replace(",", "")) for s in column_of(desktop, "Seconds")[1] if s != "–"]
+        assert seconds == sorted(seconds, reverse=order == "descending")
+
+
+def test_the_overviews_numbers_can_be_read_and_shown(desktop, site):
+    desktop.open(site / "demo" / "report.html")
+    number = desktop.find("#overview tbody td.circle span")
+    assert number.get_attribute("textContent").startswith("0.")  # for a screen reader, always
+    width = "return document.querySelector('#overview tbody td.circle i').offsetWidth"
+    assert desktop.run(width) > 0
+    desktop.find("#numbers").click()
+    assert desktop.run(width) == 0
+    assert number.is_displayed()
+
+
+def test_latent_spaces_are_open_by_truth_and_by_cluster(desktop, site):
+    desktop.open(site / "demo" / "report.html")
+    desktop.wait(DRAWN)
+    find = "Bokeh.documents.at(-1).get_model_by_name('{}')"
+    cells = find.format("cells") + ".data"
     assert desktop.run(f"return {cells}.x.length") == 300
-    before = desktop.run(f"return {cells}.colour[0]")
-    colouring = Select(desktop.find("#view [name=colour]"))
-    colouring.select_by_index(1)
-    assert desktop.run(f"return {cells}.cluster.filter(c => c === '–').length") == 0
+    sides = desktop.run(
+        "const { left, right } = document.querySelector('#view').elements;"
+        "return [left, right].map(side => side.selectedOptions[0].text)"
+    )
+    assert sides[0] == "True label"
+    assert sides[1].startswith("MoE-Sim-VAE (")
+    before = desktop.run(f"return {cells}.right_colour")
+    colouring = Select(desktop.find("#view [name=right]"))
     colouring.select_by_index(0)
-    assert desktop.run(f"return {cells}.colour[0]") == before
-    width = f"return {plot}.x_range.end - {plot}.x_range.start"
-    whole = desktop.run(width)
+    assert desktop.run(f"return {cells}.right_colour") == desktop.run(f"return {cells}.left_colour")
+    colouring.select_by_index(1)
+    assert desktop.run(f"return {cells}.right_colour") == before
+    left, right = (find.format(side) + ".x_range" for side in ("left", "right"))
+    width = "return {0}.end - {0}.start"
+    whole = desktop.run(width.format(left))
     desktop.find("#view [name=in]").click()
-    assert desktop.run(width) < whole
-    desktop.find("#space").send_keys("0")
-    assert desktop.run(width) == pytest.approx(whole)
-    group = desktop.find("#groups button")
-    group.click()
-    assert desktop.find("#groups button").get_attribute("aria-pressed") == "true"
+    assert desktop.run(width.format(left)) == desktop.run(width.format(right)) < whole
+    desktop.find("#space-right").send_keys("0")
+    assert desktop.run(width.format(left)) == pytest.approx(whole)
+    desktop.find("#groups-left button").click()
+    assert desktop.find("#groups-left button").get_attribute("aria-pressed") == "true"
     assert desktop.run(f"return new Set({cells}.alpha).size") == 2
-    assert "300 of 70,000" not in desktop.find("#space-said").text
     assert "300 of 300 cells" in desktop.find("#space-said").text
     assert desktop.complaints() == []
+
+
+def test_it_can_be_read_in_the_dark(desktop, site):
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    desktop.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    try:
+        desktop.open(site / "demo" / "report.html")
+        style = "const s = getComputedStyle(document.querySelector('{}')); return s.{}"
+        assert desktop.run(style.format("body", "backgroundColor")) == "rgb(22, 24, 27)"
+        assert desktop.run(style.format("h1", "color")) == "rgb(232, 232, 230)"
+        assert desktop.run(style.format("figure img", "backgroundColor")) == "rgb(255, 255, 255)"
+    finally:
+        desktop.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(phone, site):
@@ -220,18 +291,21 @@ def test_a_phone_shows_it_without_scrolling_sideways(phone, site):
         assert phone.run("return document.documentElement.scrollWidth") <= 390
         assert len(heads(phone)) == 5  # method, one metric, seeds, seconds, memory
     phone.open(site / "demo" / "report.html", "#spaces")
-    phone.find("#viewer summary").click()
-    phone.wait("return document.querySelectorAll('#groups button').length > 5")
+    phone.wait(DRAWN)
     assert phone.run("return document.documentElement.scrollWidth") <= 390
     assert phone.complaints() == []
 
 
 def test_print_unfolds_what_is_folded_and_hides_the_controls(desktop, site, tmp_path):
     desktop.open(site / "demo" / "report.html")
+    desktop.wait(DRAWN)
     desktop.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not desktop.find("#filters").is_displayed()
-        assert not desktop.find("#viewer").is_displayed()
+        assert not desktop.find("#view").is_displayed()
+        assert desktop.find("#space-left").is_displayed()
+        frame = "const f = document.querySelector('#overview');"
+        assert desktop.run(f"{frame} return f.scrollWidth - f.parentElement.clientWidth") <= 0
         height = "return document.querySelector('#run-mnist-gmm').getBoundingClientRect().height"
         assert desktop.run(height) > 100
     finally:
@@ -359,11 +433,7 @@ def test_a_heavy_page_works_within_a_second(heavy, desktop):
     worked = next(m["value"] for m in told if m["name"] == "TaskDuration")
     print(f"\nthe leaderboard worked after {waited} ms; all of it took {worked:.2f} s of CPU time")
     assert worked < 1.5  # of the page's thread, whatever else the machine does
-    desktop.run("document.querySelector('#viewer').open = true")
-    begun = desktop.run("return performance.now()")
-    desktop.wait("return document.querySelectorAll('#groups button').length > 5")
-    print(
-        f"ms until a latent space was drawn: {desktop.run('return performance.now()') - begun:.0f}"
-    )
+    desktop.wait(DRAWN)
+    print(f"a latent space was drawn after {desktop.run('return performance.now()'):.0f} ms")
     assert len(rows(desktop)) == METHODS
     assert desktop.complaints() == []

@@ -11,8 +11,8 @@ lies in its results folder at the end must equal the undisturbed run's:
   populations, quality and significance;
 - but for what was measured (time, memory, energy, when): status.json, *.runs.csv, table.csv,
   by_dataset.csv;
-- what prints measured times (report.html, table.md, .tex, .html, figures of cost, and captions
-  about them) must be there and whole.
+- what prints measured times (report.html, table.md, .tex, .html, the overview, and captions about
+  them) must be there and whole.
 
 Logs are not compared. No half-written file may have been taken as whole, nor may temporary ones be
 left. Full disks and read-only folders are tmpfs and need root. It prints a line for each fault
@@ -48,7 +48,10 @@ MEASURED = {
     *("wall_seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", "energy_j", "started"),
 }
 TABLES = ("table.csv", "by_dataset.csv")
-PRINTS_TIMES = ("cost_", "quality_vs_time_", "figures.json", "report.html", "index.html", "table.")
+PRINTS_TIMES = (
+    *("overview.", "quality_vs_time_", "figures.json"),
+    *("report.html", "status.html", "index.html", "table."),
+)
 KILLS_A_RUN, SECONDS_AFTER = 10, 5.0  # until so many seconds after a moment
 PROCESSES = 60  # seconds until all that was killed is gone
 

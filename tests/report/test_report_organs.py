@@ -17,7 +17,7 @@ from test_report_page import run_script
 from moesimvae.evaluation import comparison, selection
 from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.report import FIGURE3, style
-from moesimvae.report.figures import cost, figure3, scores
+from moesimvae.report.figures import figure3, scores
 from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.pages import summary
 from moesimvae.report.tables import dataset, overview
@@ -349,7 +349,7 @@ def test_the_figures_are_there_for_each_data_set(report):
     assert f"figure3_{SEMI}.png" in said
     assert (report / "figures" / f"figure3_{SEMI}.pdf").exists()
     assert {f"scores_{SEMI}_test.png", f"scores_{SEMI}_train.png"} <= set(said)
-    assert f"cost_{SEMI}_test.png" in said
+    assert "overview.png" in said
     assert all("semi-synthetic" in p["caption"].lower() for p in said.values())
 
 
@@ -432,13 +432,10 @@ def test_a_summary_counts_each_run_once(made):
     assert f"{planned - 2} of {planned} planned runs finished" in said[0]
 
 
-def test_costs_are_of_default_settings_and_scores_of_all(made):
+def test_scores_are_of_default_and_of_chosen_settings(made):
     runs, facts = comparison.read_many(made.runs), comparison.read_facts(made.datasets)
     experiment = Experiment(compare(made), made.metrics, facts, runs, made.methods)
     part = next(iter(experiment.parts()))
     assert part.split == "test"
-    names = [t.get_text() for t in cost.draw(part, "t").axes[0].get_yticklabels()]
-    assert not [name for name in names if "oracle" in name]
-    assert "MoE-Sim-VAE (released) ‡" in names
     names = [t.get_text() for t in scores.draw(part, "t").axes[0].get_yticklabels()]
     assert {"k-means, oracle", "k-means, label-free"} <= set(names)

@@ -12,9 +12,9 @@ import pytest
 import synthetic_results as synthetic
 import yaml
 
-from moesimvae.evaluation import comparison
+from moesimvae.evaluation import comparison, ranking, reference
 from moesimvae.report.pages import pictures, summary, viewer
-from moesimvae.report.tables import facts as tables
+from moesimvae.report.tables import reference as tables
 from moesimvae.report.words import Comparison
 from moesimvae.studies import views
 
@@ -119,10 +119,27 @@ def test_the_page_loads_nothing_and_describes_every_picture(report):
     assert "@import" not in html
     sources = re.findall(r'\ssrc="([^"]*)"', html)
     names = json.loads((report / "figures" / "figures.json").read_text())
-    assert len(sources) == len(names) > 10
+    assert len(sources) == len(names) - 1 > 10  # the overview is the page's own
+    assert "lazy" not in html
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     images = re.findall(r"<img [^>]*>", html)
     assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+
+
+def test_it_begins_with_every_method_at_a_glance(report):
+    html = without_libraries((report / "report.html").read_text())
+    glance = html[html.index('<section id="glance"') : html.index("</section>")]
+    table = comparison.read_csv(report / "table.csv")
+    found = ranking.rank(table, synthetic.metrics_block())
+    rows = re.findall(r"<tr><td class=\"rank\".*?</tr>", glance)
+    assert len(rows) == len(found.of_methods)
+    assert "MoE-Sim-VAE" in rows[0]
+    assert f"<span>{found.of_methods['mean'].iloc[0]:.3f}</span>" in rows[0]
+    assert "DNF" in glance
+    assert "stopped after 60 minutes" in glance  # what one reads at a number that is not there
+    assert "of all weightings" in glance
+    assert "not comparable with numbers of the whole data sets" in glance
+    assert (report / "figures" / "overview.pdf").exists()
 
 
 def test_its_links_lead_somewhere(report):
@@ -269,16 +286,26 @@ def test_the_summary_claims_no_more_than_the_seeds_show():
     assert any("fewer than two methods can be compared" in s for s in lost)
 
 
-def test_a_tie_names_both(report):
+def test_numbers_here_are_set_beside_those_of_docs(report, tmp_path):
     table = comparison.read_csv(report / "table.csv")
-    metrics = synthetic.metrics_block()
-    facts = {
-        name: {"title": name, "simulated": False, "partial": False}
-        for name in ("mnist", "tabula_muris_subset")
-    }
-    mnist = (table["dataset"] == "mnist") & (table["metric"] == "ari")
-    table.loc[mnist & table["rank"].isin([1, 2]), "rank"] = 1
-    best = tables.best_table(Comparison(table, metrics, facts))
-    column = [column.head.text for column in best.columns].index("ARI")
-    names = best.groups[0][1][0].cells[column].below
-    assert set(names.split(" = ")) == {"MoE-Sim-VAE", "UMAP + Gaussian mixture"}
+    there = table.copy()
+    moved = (there["method"] == "gmm") & (there["metric"] == "ari") & (there["n"] > 1)
+    there.loc[moved, "values"] = [
+        json.dumps({seed: value + 0.5 for seed, value in json.loads(text).items()})
+        for text in there.loc[moved, "values"]
+    ]
+    compared = reference.against(table, there)
+    said = tables.headline(compared, "docs/demo")
+    same = len(compared) - moved.sum()
+    assert f"{same} are equal here to three digits" in said
+    assert said.endswith(f"{moved.sum()} do not: Gaussian mixture.")
+    facts = {d: {"title": d, "simulated": False, "partial": False} for d in set(table["dataset"])}
+    shown = Comparison(table, synthetic.metrics_block(), facts)
+    made = tables.by_method(compared, {("mnist", "gmm"): 0.75}, shown)
+    row = next(row for row in made.groups[0][1] if row.title == "Gaussian mixture")
+    assert [cell.text for cell in row.cells][2:] == [
+        str(moved.sum()),
+        "0.500",
+        "ARI, mnist",
+        "0.750",
+    ]

@@ -132,6 +132,13 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
         assert told["reason"]
         assert not (run / "labels.parquet").exists()
 
+    told = re.findall(r"^\[demo, (\d) of 8\] (.*)$", done.stdout, re.MULTILINE)
+    assert [int(number) for number, _ in told][-1] == len(told) == 8
+    assert all("results/demo/report.html" in line for _, line in told)
+    assert sum("DNF: time-out after " in line for _, line in told) == 2
+    assert "so far: results/demo/status.html" in done.stdout
+    assert "url=report.html" in (results / "demo" / "status.html").read_text()
+
     markdown = (results / "demo" / "table.md").read_text()
     assert "k-means" in markdown
     assert markdown.count("DNF") >= len(BROKEN)

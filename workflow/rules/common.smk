@@ -133,6 +133,9 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+include: "helpers/status.smk"
+
+
 # In place of Snakemake's own lock, which a killed workflow leaves behind (profiles have nolock).
 os.environ.update(workflow_lock.marked(RESULTS))
 
@@ -144,6 +147,15 @@ onstart:
             print(f"ended {left} processes of a killed workflow", file=sys.stderr)
     if ahead := workflow_lock.date_back([RESULTS, DOWNLOADS]):
         print(f"dated back {ahead} files from the future", file=sys.stderr)
+    start_watch()
+
+
+onsuccess:
+    end_watch()
+
+
+onerror:
+    end_watch()
 
 
 # Runs that failed, or that other code made, are forgotten only by the user's own invocation that

@@ -178,6 +178,7 @@ rule page:
         figures=f"{RESULTS}/{{experiment}}/figures",
         significance=f"{RESULTS}/{{experiment}}/significance",
         quality=f"{RESULTS}/{{experiment}}/quality.csv",
+        kept=kept_in_docs,
         projections=latent_spaces,
         labels=in_detail(of_datasets("{results}/data/{dataset}/labels.parquet")),
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),

@@ -75,6 +75,13 @@ def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
     return " ".join(SHORT.get(word, word) for word in name.split("_"))
 
 
+def short_titles(titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles without what stands in brackets, where they still tell metrics apart."""
+    cut = {name: title.partition(" (")[0] for name, title in titles.items()}
+    every = list(cut.values())
+    return {name: cut[name] if every.count(cut[name]) == 1 else titles[name] for name in titles}
+
+
 def title_of(dataset: str, split: str, facts: Block | None) -> str:
     """A data set's title, with what must be said of it and of the cells that are meant."""
     title = str(facts["title"]) if facts else dataset

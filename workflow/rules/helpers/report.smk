@@ -41,6 +41,13 @@ def published_file(wildcards):
     return [PUBLISHED / f"{name}.csv"] if name else []
 
 
+def kept_in_docs(wildcards):
+    """The numbers of this experiment that the repository shows, and the labels behind them."""
+    folder = ROOT / "docs" / wildcards.experiment
+    paths = [folder / name for name in ("table.csv", "labels.parquet")]
+    return [path for path in paths if path.exists()]
+
+
 def screening_file(wildcards):
     """Every setting that an experiment screens, for its page."""
     screened = experiment_of(wildcards)["variants"]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 from moesimvae.report.figures import (
     clusters,
-    cost,
     digits_found,
     experts,
     figure3,
@@ -15,6 +14,7 @@ from moesimvae.report.figures import (
     latent_space,
     losses,
     markers,
+    overview,
     populations,
     quality_and_time,
     runs,
@@ -27,13 +27,13 @@ from moesimvae.report.style import Picture
 from moesimvae.studies.summaries import Generation
 
 ACROSS_DATA_SETS: tuple[Callable[[Experiment], Iterator[Picture]], ...] = (
+    overview.pictures,
     runs.pictures,
     scaling.pictures,
     groups.pictures,
 )
 OF_EACH_SPLIT: tuple[Callable[[Part], Iterator[Picture]], ...] = (scores.pictures,)
 OF_EACH_DATA_SET: tuple[Callable[[Part], Iterator[Picture]], ...] = (
-    cost.pictures,
     quality_and_time.pictures,
     populations.pictures,
     figure3.pictures,

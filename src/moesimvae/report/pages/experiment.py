@@ -9,15 +9,17 @@ from moesimvae import closure, paragraph
 from moesimvae.evaluation import provenance
 from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
+from moesimvae.report.glance import glance
 from moesimvae.report.pages.leaderboard import leaderboard
 from moesimvae.report.pages.pictures import pictures_of
 from moesimvae.report.pages.summary import summary
 from moesimvae.report.pages.widgets import widgets
-from moesimvae.report.tables import dataset, facts, overview, runs, screening, signatures
+from moesimvae.report.tables import dataset, facts, overview, reference, runs, screening, signatures
 from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS, checked
 from moesimvae.report.words import Comparison
 
+OVERVIEW = "overview.png"  # what the page begins with, to print
 CITE = (paragraph.MODEL, "https://doi.org/10.1371/journal.pcbi.1009086")
 
 
@@ -33,6 +35,7 @@ def page(
     signature: pd.DataFrame | None = None,
     screened: pd.DataFrame | None = None,
     checks: pd.DataFrame | None = None,
+    kept: tuple[str, pd.DataFrame, Mapping[tuple[str, str], float]] | None = None,
 ) -> str:
     """The report of one experiment as HTML.
 
@@ -40,9 +43,11 @@ def page(
     status.json; figures: folders written by `style.write`; views: from `viewer.viewed`;
     remark: on the published numbers, as for `overview.overviews`; signature: from
     `signature.table`; screened: from `selection.screening`, whose variants stand in
-    experiment["variants"]; checks: from `quality.check`. Of many data sets only the first
-    IN_DETAIL have a section and their runs listed, of the others those that did not finish. Links
-    to run folders and to the table's other formats are relative to results/<experiment>/.
+    experiment["variants"]; checks: from `quality.check`; kept: the folder of docs/ with numbers of
+    this experiment, then from `reference` how those here stand `against` them, and the labels'
+    `agreement`. Of many data sets only the first IN_DETAIL have a section and their runs listed, of
+    the others those that did not finish. Links to run folders and to the table's other formats are
+    relative to results/<experiment>/.
     """
     machine = words.machine_of(s["machine"] for s in statuses.values() if s.get("machine"))
     own, variants = shown.own, experiment.get("variants", {})
@@ -56,14 +61,17 @@ def page(
         **widgets(leaderboard([("", "", shown)], shown.metrics), views),
         experiment=experiment,
         summary=summary(shown, screened),
-        best=facts.best_table(shown),
+        glance=glance(shown),
         overviews=overview.overviews(shown, remark),
         parts=dataset.sections(shown, machine, remark),
         signature=()
         if signature is None
         else signatures.signature_sections(signature, shown.datasets),
         screening=() if screened is None else screening.screening_tables(screened, methods, shown),
-        figures=pictures_of(figures, Path(figures[0]).parent),
+        figures={
+            dataset: [picture for picture in some if picture["file"] != OVERVIEW]
+            for dataset, some in pictures_of(figures, Path(figures[0]).parent).items()
+        },
         published=facts.published_table(shown),
         metrics={m: shown.metrics[m] for m in dict.fromkeys(own["metric"])},
         datasets=shown.datasets,
@@ -75,6 +83,9 @@ def page(
         machine_of=words.machine_of,
         checks=None if checks is None else checked(experiment["name"], checks),
         marks=MARKS,
+        here=None
+        if kept is None
+        else (reference.headline(kept[1], kept[0]), reference.by_method(*kept[1:], shown)),
         cite=CITE,
         code_sha256=closure.code_sha256(closure.PACKAGE.rglob("*.py")),
         in_detail=IN_DETAIL,

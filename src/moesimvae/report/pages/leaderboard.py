@@ -31,16 +31,22 @@ def leaderboard(comparisons: Iterable[tuple[str, str, Comparison]], metrics: Blo
     scored = {m for row in rows if row["kind"] != "published" for m in row["scores"]}
     listed = dict.fromkeys(m for _, _, shown in every for m in shown.table["metric"])
     own = [name for name in listed if name in scored]  # as the experiment lists its metrics
+    titles = {
+        name: words.metric_title(name, metrics)
+        for name in (*own, *(m for m in given if m not in own))
+    }
+    heads = words.short_titles(titles)
     return {
         "metrics": [
             {
                 "name": name,
-                "title": words.metric_title(name, metrics),
+                "title": title,
+                "head": heads[name],
                 "better": metrics.get(name, {}).get("better", "higher"),
                 "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
             }
-            for name in (*own, *(m for m in given if m not in own))
+            for name, title in titles.items()
         ],
         "experiments": list(dict.fromkeys(row["experiment"] for row in rows)),
         "datasets": list(dict.fromkeys(row["dataset"] for row in rows)),

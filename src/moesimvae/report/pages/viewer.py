@@ -1,15 +1,15 @@
 """The viewer of latent spaces: coordinates and labels, small enough for one page.
 
-Bokeh draws them in the browser, when somebody opens one.
+Bokeh draws them in the browser.
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from bokeh.core.types import ID
-from bokeh.embed import json_item
+from bokeh.document import Document
+from bokeh.embed.util import standalone_docs_json_and_render_items
 from bokeh.models import ColumnDataSource, HoverTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
@@ -23,8 +23,18 @@ from moesimvae.studies.views import Spaces
 FINEST = 32_767  # 16 bits for each coordinate: finer than any screen
 
 
-def viewed(spaces: Spaces, methods: Mapping[str, Block], title: str) -> Block:
-    """A data set's cells in each latent space, with the colours of each labelling."""
+def viewed(
+    spaces: Spaces, methods: Mapping[str, Block], title: str, ranked: Sequence[str] = ()
+) -> Block:
+    """A data set's cells in each latent space, with the colours of each labelling.
+
+    ranked: methods in the order in which they are to be offered, the best one first.
+    """
+    place = {method: i for i, method in enumerate(ranked)}
+
+    def best_first(runs: Iterable[Run]) -> list[Run]:
+        return sorted(runs, key=lambda run: place.get(run.method, len(place)))
+
     shown = spaces.truth[spaces.shown]
     colours = style.colours_of(style.populations_of(spaces.truth))
     return {
@@ -35,17 +45,21 @@ def viewed(spaces: Spaces, methods: Mapping[str, Block], title: str) -> Block:
         "labelled": bool(colours),
         "spaces": [
             {
+                "method": run.method,
                 "title": f"{methods[run.method]['title']}, seed {run.seed}",
-                "axes": axes,
-                "xy": _packed(_fine(points)),
+                "axes": spaces.points[run][1],
+                "xy": _packed(_fine(spaces.points[run][0])),
             }
-            for run, (points, axes) in spaces.points.items()
+            for run in best_first(spaces.points)
         ],
         "colours": [
             _by_truth(shown, colours),
             *(
-                _by_cluster(run, methods[run.method]["title"], clusters, spaces, colours)
-                for run, clusters in spaces.clusters.items()
+                {"method": run.method}
+                | _by_cluster(
+                    run, methods[run.method]["title"], spaces.clusters[run], spaces, colours
+                )
+                for run in best_first(spaces.clusters)
             ),
         ],
     }
@@ -103,21 +117,37 @@ def _packed(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()
 
 
-def plot() -> Block:
-    """The empty plot that the page's script fills: pan, zoom, and what a cell is on hover."""
-    cells = ColumnDataSource({k: [] for k in ("x", "y", "colour", "alpha", "truth", "cluster")},
-                             name="cells")  # fmt: skip
+def plots() -> Block:
+    """Two empty plots of the same cells, which the page's script fills; for `Bokeh.embed`.
+
+    Pan and zoom move both; hovering tells what a cell is in each.
+    """
+    columns = ("x", "y", "alpha", "left", "right", "left_colour", "right_colour")
+    cells = ColumnDataSource({k: [] for k in columns}, name="cells")
+    x, y = Range1d(), Range1d()
+    sides = [_side(side, cells, x, y) for side in ("left", "right")]
+    document = Document()
+    for plot in sides:
+        document.add_root(plot)
+    docs, (item,) = standalone_docs_json_and_render_items(document)
+    places = {plot.id: f"space-{plot.name}" for plot in sides}
+    return {"docs": docs, "items": [item.to_json() | {"roots": places}]}
+
+
+def _side(side: str, cells: ColumnDataSource, x: Range1d, y: Range1d) -> figure:
     made = figure(
-        name="plot", sizing_mode="stretch_both", tools="pan,box_zoom,reset,save",
-        active_drag="pan", toolbar_location="above", x_range=Range1d(), y_range=Range1d(),
+        name=side, title=" ", sizing_mode="stretch_both", tools="pan,box_zoom,reset,save",
+        active_drag="pan", toolbar_location="above", x_range=x, y_range=y,
     )  # fmt: skip
     wheel = WheelZoomTool(modifiers={"ctrl": True})
-    made.add_tools(wheel, HoverTool(tooltips=[("true label", "@truth"), ("cluster", "@cluster")]))
+    made.add_tools(wheel, HoverTool(tooltips=[("left", "@left"), ("right", "@right")]))
     made.toolbar.active_scroll = wheel
     made.toolbar.logo = None
-    made.scatter("x", "y", source=cells, size=4, color="colour", alpha="alpha", line_color=None)
+    made.scatter(
+        "x", "y", source=cells, size=4, color=f"{side}_colour", alpha="alpha", line_color=None
+    )
     made.grid.visible = False
     made.axis.major_label_text_font_size = "0pt"
     made.axis.major_tick_line_color = None
     made.axis.minor_tick_line_color = None
-    return dict(json_item(made, ID("space")))
+    return made

@@ -27,7 +27,7 @@ def widgets(board: Block, views: Sequence[Block]) -> Block:
         "datatables": inside_script(datatables.read_text("utf-8")),
         "script": package("moesimvae.report").joinpath("templates", "page.js").read_text("utf-8"),
         "views": [view | {"json": as_json(view)} for view in views],
-        "plot": as_json(viewer.plot()) if views else "",
+        "plot": as_json(viewer.plots()) if views else "",
         "bokeh": inside_script(bokeh.read_text("utf-8")) if views else "",
         "most_cells": MOST_CELLS,
     }

@@ -1,8 +1,7 @@
-"""What an experiment's methods are, what others published, and who is best, as plain tables."""
+"""What an experiment's methods are, and what others published, as plain tables."""
 
 from collections.abc import Mapping
 
-from moesimvae.evaluation import comparison
 from moesimvae.registry import Block
 from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Table, plain
@@ -39,25 +38,3 @@ def published_table(shown: Comparison) -> Table:
         for _, row in quoted.iterrows()
     ]  # fmt: skip
     return plain("published values", heads, rows, (3,))
-
-
-def best_table(shown: Comparison) -> Table:
-    """Which method has the best mean of each ranked metric, on each of the first data sets."""
-    own = shown.own[shown.own["dataset"].isin(shown.in_detail)]
-    prior = ", methods that use prior knowledge" if own["uses_prior"].any() else ""
-    ranked = comparison.ranked_metrics(own, shown.metrics)
-    rows = []
-    for (dataset, split), part in own.groupby(["dataset", "split"], sort=False):
-        first = part[part["rank"] == 1]
-        cells = []
-        for metric in ranked:
-            winners = first[first["metric"] == metric]
-            best = f"{winners['mean'].iloc[0]:.3f}" if len(winners) else "–"
-            cells.append(Cell(best, " = ".join(winners["title"])))
-        rows.append((shown.dataset(dataset, split), *cells))
-    caption = (
-        "Among methods run here of which every seed finished; without controls, oracles"
-        f"{prior} and published values."
-    )
-    heads = ("Data set", *map(shown.metric, ranked))
-    return plain("Best mean by metric", heads, rows, caption=caption)

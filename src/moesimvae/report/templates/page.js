@@ -20,9 +20,15 @@ function element(tag, text, attributes = {}) {
   return made;
 }
 
-async function leaderboard() {
-  const { default: DataTable } = await library("datatables");
-  DataTable.ext.errMode = "throw";
+const bare = { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null };
+
+function overview(DataTable) {
+  new DataTable("#overview", {
+    paging: false, searching: false, autoWidth: false, titleRow: 1, order: [[0, "asc"]], layout: bare,
+  });
+}
+
+function leaderboard(DataTable) {
   const board = data("board-data");
   const form = byId("filters");
   const picked = (name) => form.elements[name].value;
@@ -61,8 +67,8 @@ async function leaderboard() {
       const sd = row.scores[name][4];
       const bound = row.bounds.includes(name) ? "≥ " : "";
       const some = picked("statistic") === "mean" && sd !== null;
-      const spread = some ? ` ± ${sd ? sd.toFixed(digits) : 0}` : "";
-      return link(row, bound + value.toFixed(digits) + spread);
+      const spread = some ? `<span class="range">± ${sd ? sd.toFixed(digits) : 0}</span>` : "";
+      return link(row, bound + value.toFixed(digits)) + spread;
     },
   });
   const link = (row, text) => {
@@ -90,7 +96,7 @@ async function leaderboard() {
     head("Experiment", text("experiment")),
     ...board.metrics.map((about) =>
       head(
-        element("span", about.title).innerHTML,
+        element("span", about.head, { title: about.title }).outerHTML,
         (value, type, row) =>
           type === "display"
             ? number(about).display(value, type, row)
@@ -118,7 +124,7 @@ async function leaderboard() {
     paging: false,
     autoWidth: false,
     deferRender: true,
-    layout: { topStart: null, topEnd: null, bottomStart: "info", bottomEnd: null },
+    layout: { ...bare, bottomStart: "info" },
     language: { info: "_TOTAL_ rows shown", infoEmpty: "No row is shown", infoFiltered: "of _MAX_" },
   });
   table.search.fixed("rows", (_, row) => {
@@ -154,7 +160,7 @@ async function leaderboard() {
   show();
 }
 
-// --- latent spaces, drawn when the viewer is opened --------------------------------------------
+// --- latent spaces: two views of the same cells --------------------------------------------------
 
 const decoded = (text, Kind) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -162,71 +168,81 @@ const decoded = (text, Kind) => {
 };
 
 async function viewer() {
-  const code = element("script", byId("bokeh").textContent);
-  document.head.append(code);
-  await Bokeh.embed.embed_item(data("plot-data"), "space");
+  document.head.append(element("script", byId("bokeh").textContent));
+  const { docs, items } = data("plot-data");
+  await Bokeh.embed.embed_items(docs, items);
   const find = (name) => Bokeh.documents.at(-1).get_model_by_name(name);
-  const [plot, cells] = [find("plot"), find("cells")];
+  const cells = find("cells");
+  const plots = { left: find("left"), right: find("right") };
+  const { x_range, y_range } = plots.left; // the right one has the same
   const form = byId("view");
-  const { dataset, space, colour } = form.elements;
+  const { dataset, space } = form.elements;
   let shown = null;
-  let lifted = null; // the group that is picked out
+  let lifted = null; // side and number of the group that is picked out
 
-  function fill(select, entries) {
+  function fill(select, entries, otherwise) {
     const before = select.selectedOptions[0]?.text;
     select.replaceChildren(...entries.map(({ title }, i) => option(i, title)));
     const again = entries.findIndex(({ title }) => title === before);
-    select.selectedIndex = Math.max(again, 0);
+    select.selectedIndex = again < 0 ? Math.min(otherwise, entries.length - 1) : again;
   }
-  function coded(by) {
-    return decoded(by.codes, by.width === 1 ? Uint8Array : Uint16Array);
-  }
+  const by = (side) => shown.colours[form.elements[side].value];
   function all() {
-    const view = shown.spaces[space.value];
-    const xy = decoded(view.xy, Int16Array);
+    const xy = decoded(shown.spaces[space.value].xy, Int16Array);
     const side = (values) => [Math.min(...values), Math.max(...values)];
     const [x, y] = [side(xy.subarray(0, shown.cells)), side(xy.subarray(shown.cells))];
     const edge = 0.04 * Math.max(x[1] - x[0], y[1] - y[0], 1);
-    for (const [range, [low, high]] of [[plot.x_range, x], [plot.y_range, y]]) {
+    for (const [range, [low, high]] of [[x_range, x], [y_range, y]]) {
       const [start, end] = [low - edge, high + edge];
       range.setv({ start, end, reset_start: start, reset_end: end });
     }
   }
   function draw() {
     const view = shown.spaces[space.value];
-    const by = shown.colours[colour.value];
     const xy = decoded(view.xy, Int16Array);
-    const [truth, codes] = [coded(shown.colours[0]), coded(by)];
-    const picks = Array.from(codes);
-    cells.data = {
+    const columns = {
       x: Float32Array.from(xy.subarray(0, shown.cells)),
       y: Float32Array.from(xy.subarray(shown.cells)),
-      colour: picks.map((c) => (lifted === null || c === lifted ? by.colours[c] : "#E3E3E3")),
-      alpha: picks.map((c) => (lifted === null ? 0.75 : c === lifted ? 1 : 0.35)),
-      truth: Array.from(truth, (c) => shown.colours[0].names[c]),
-      cluster: by === shown.colours[0] ? picks.map(() => "–") : picks.map((c) => by.names[c]),
     };
-    plot.below[0].axis_label = `${view.axes} 1`;
-    plot.left[0].axis_label = `${view.axes} 2`;
-    const said = `${shown.title}: ${shown.cells.toLocaleString("en")} of ` +
-      `${shown.of.toLocaleString("en")} cells in the latent space of ${view.title}, ` +
-      `coloured by ${by.title}.`;
-    byId("space-said").textContent = said;
-    byId("space").setAttribute("aria-label", said);
-    groups(by, picks);
+    const codes = {};
+    for (const side of ["left", "right"]) {
+      const { codes: packed, width, names, title } = by(side);
+      codes[side] = Array.from(decoded(packed, width === 1 ? Uint8Array : Uint16Array));
+      columns[side] = codes[side].map((c) => names[c]);
+      plots[side].title.text = title;
+      plots[side].below[0].axis_label = `${view.axes} 1`;
+      plots[side].left[0].axis_label = `${view.axes} 2`;
+      groups(side, codes[side]);
+    }
+    const picked = lifted && codes[lifted.side].map((c) => c === lifted.group);
+    columns.alpha = codes.left.map((_, i) => (!picked ? 0.75 : picked[i] ? 1 : 0.35));
+    for (const side of ["left", "right"]) {
+      const colours = by(side).colours;
+      columns[`${side}_colour`] = codes[side].map((c, i) => (!picked || picked[i] ? colours[c] : "#E3E3E3"));
+    }
+    cells.data = columns;
+    const what = `${shown.title}: ${shown.cells.toLocaleString("en")} of ` +
+      `${shown.of.toLocaleString("en")} cells in the latent space of ${view.title}`;
+    for (const side of ["left", "right"]) {
+      byId(`space-${side}`).setAttribute("aria-label", `${what}, coloured by ${by(side).title}.`);
+    }
+    byId("space-said").textContent = `${what}; left by ${by("left").title}, right by ${by("right").title}.`;
   }
-  function groups(by, picks) {
-    const counts = by.names.map(() => 0);
-    for (const c of picks) counts[c] += 1;
-    byId("groups").replaceChildren(
-      ...by.names.map((name, i) => {
-        const button = element("button", `${name} (${counts[i].toLocaleString("en")})`, { type: "button" });
-        button.setAttribute("aria-pressed", lifted === i);
-        button.style.setProperty("--swatch", by.colours[i]);
+  function groups(side, codes) {
+    const { names, colours } = by(side);
+    const counts = names.map(() => 0);
+    for (const c of codes) counts[c] += 1;
+    const place = byId(`groups-${side}`);
+    place.replaceChildren(
+      ...names.map((name, group) => {
+        const button = element("button", `${name} (${counts[group].toLocaleString("en")})`, { type: "button" });
+        const here = lifted?.side === side && lifted.group === group;
+        button.setAttribute("aria-pressed", here);
+        button.style.setProperty("--swatch", colours[group]);
         button.addEventListener("click", () => {
-          lifted = lifted === i ? null : i;
+          lifted = here ? null : { side, group };
           draw();
-          byId("groups").children[i].focus();
+          place.children[group].focus();
         });
         return button;
       }),
@@ -234,15 +250,17 @@ async function viewer() {
   }
   function open() {
     shown = data(`cells-${dataset.value}`);
-    fill(space, shown.spaces);
-    fill(colour, shown.colours);
-    if (!shown.labelled && colour.selectedIndex === 0) colour.selectedIndex = 1;
+    fill(space, shown.spaces, 0);
+    // by truth and by the space's own clusters; without a truth, by two methods' clusters
+    const own = shown.colours.findIndex(({ method }) => method === shown.spaces[space.value].method);
+    fill(form.elements.left, shown.colours, shown.labelled ? 0 : own < 0 ? 1 : own);
+    fill(form.elements.right, shown.colours, shown.labelled && own > 0 ? own : own === 1 ? 2 : 1);
     lifted = null;
     draw();
     all();
   }
   function zoom(factor, right = 0, up = 0) {
-    for (const [range, move] of [[plot.x_range, right], [plot.y_range, up]]) {
+    for (const [range, move] of [[x_range, right], [y_range, up]]) {
       const [middle, half] = [(range.start + range.end) / 2, (range.end - range.start) / 2];
       const to = middle + move * half;
       range.setv({ start: to - half * factor, end: to + half * factor });
@@ -250,21 +268,24 @@ async function viewer() {
   }
   dataset.addEventListener("change", open);
   space.addEventListener("change", () => { draw(); all(); });
-  colour.addEventListener("change", () => { lifted = null; draw(); });
+  for (const side of ["left", "right"]) {
+    form.elements[side].addEventListener("change", () => { lifted = null; draw(); });
+    byId(`space-${side}`).addEventListener("keydown", (event) => {
+      const keys = {
+        ArrowLeft: () => zoom(1, -0.3), ArrowRight: () => zoom(1, 0.3),
+        ArrowUp: () => zoom(1, 0, 0.3), ArrowDown: () => zoom(1, 0, -0.3),
+        "+": () => zoom(0.6), "-": () => zoom(1 / 0.6), 0: all,
+      };
+      if (!keys[event.key] || event.ctrlKey || event.metaKey || event.target !== event.currentTarget) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+  }
   form.elements.in.addEventListener("click", () => zoom(0.6));
   form.elements.out.addEventListener("click", () => zoom(1 / 0.6));
   form.elements.all.addEventListener("click", all);
-  byId("space").addEventListener("keydown", (event) => {
-    const keys = {
-      ArrowLeft: () => zoom(1, -0.3), ArrowRight: () => zoom(1, 0.3),
-      ArrowUp: () => zoom(1, 0, 0.3), ArrowDown: () => zoom(1, 0, -0.3),
-      "+": () => zoom(0.6), "-": () => zoom(1 / 0.6), 0: all,
-    };
-    if (!keys[event.key] || event.ctrlKey || event.metaKey || event.target !== byId("space")) return;
-    event.preventDefault();
-    keys[event.key]();
-  });
   open();
+  byId("spaces").dataset.ready = "";
 }
 
 // --- the rest ----------------------------------------------------------------------------------
@@ -284,7 +305,7 @@ document.addEventListener("click", (event) => { // the same link a second time
 });
 
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details:not([open], .screen)")) {
+  for (const part of document.querySelectorAll("details:not([open])")) {
     part.open = true;
     part.dataset.printed = "";
   }
@@ -295,10 +316,17 @@ addEventListener("afterprint", () => {
     delete part.dataset.printed;
   }
 });
-document.addEventListener("toggle", ({ target }) => {
-  if (target.id === "viewer" && !window.Bokeh) viewer();
-}, true);
 addEventListener("DOMContentLoaded", () => location.hash && unfold());
-leaderboard().then(() => {
+const parsed = new Promise((done) => addEventListener("DOMContentLoaded", done));
+async function start() { // a page has what it needs: tables to sort, latent spaces, or both
+  if (byId("datatables")) {
+    const { default: DataTable } = await library("datatables");
+    DataTable.ext.errMode = "throw";
+    if (byId("overview")) overview(DataTable);
+    if (byId("board-data")) leaderboard(DataTable);
+  }
   document.documentElement.dataset.ready = Math.round(performance.now()); // tests wait for it
-});
+  await parsed; // the cells stand at the end of the page
+  if (byId("bokeh")) await viewer();
+}
+start();

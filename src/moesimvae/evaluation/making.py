@@ -1,0 +1,99 @@
+"""An experiment in the making: which of its runs have ended, and what they come to so far."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from moesimvae import files
+from moesimvae.evaluation import comparison, scores
+from moesimvae.evaluation.metrics import LABEL_FREE
+from moesimvae.nouns import Run
+from moesimvae.registry import Block
+
+
+class Making:
+    """One experiment while its runs are made.
+
+    results: folder; experiment: the checked block; runs: its (method, seed) on each data set;
+    methods, metrics, datasets: the registry's blocks.
+    """
+
+    def __init__(
+        self,
+        results: str | Path,
+        experiment: Block,
+        runs: Sequence[tuple[str, int]],
+        methods: Mapping[str, Block],
+        metrics: Mapping[str, Block],
+        datasets: Mapping[str, Block],
+    ):
+        told = [m for m in experiment["metrics"] if m not in LABEL_FREE]
+        # those of the label-free ones that compare runs with each other are told at the end
+        wanted = told or [m for m in experiment["metrics"] if m == "silhouette"]
+        self.results = Path(results)
+        self.experiment = {**experiment, "metrics": wanted, "variants": {}}
+        self.methods, self.metrics, self.datasets = dict(methods), dict(metrics), datasets
+        self.planned = [Run(d, m, s) for d in experiment["datasets"] for m, s in runs]
+        self.ended: dict[Run, Block] = {}  # status.json
+        self._written: dict[Run, int] = {}
+        self._scored: dict[Run, tuple[pd.DataFrame, pd.DataFrame]] = {}
+
+    @property
+    def name(self) -> str:
+        return str(self.experiment["name"])
+
+    @property
+    def left(self) -> int:
+        return len(self.planned) - len(self.ended)
+
+    @property
+    def report(self) -> Path:
+        """Where its page will be."""
+        return self.results / self.name / "report.html"
+
+    @property
+    def so_far(self) -> Path:
+        """Where what there is stands until then."""
+        return self.report.with_name("status.html")
+
+    def look(self) -> list[Run]:
+        """The runs that have ended since the last look."""
+        new = []
+        for run in self.planned:
+            path = self.results / run.path / "status.json"
+            try:
+                written = path.stat().st_mtime_ns
+                if self._written.get(run) != written:
+                    self.ended[run] = files.read_json(path)
+                    self._scored.pop(run, None)
+                    self._written[run] = written
+                    new.append(run)
+            except (FileNotFoundError, ValueError):  # not yet there, or being made again
+                for known in (self.ended, self._written, self._scored):
+                    known.pop(run, None)
+        return new
+
+    def comparison(self) -> pd.DataFrame:
+        """`comparison.compare` of what there is; a run that is not has the status "missing"."""
+        for dataset in self.experiment["datasets"]:
+            folder = self.results / "data" / dataset
+            new = [r for r in self.ended if r.dataset == dataset and r not in self._scored]
+            if new and (folder / "labels.parquet").exists():
+                found, _, runs = scores.score_dataset(
+                    [self.results / run.path for run in new],
+                    folder / "labels.parquet",
+                    self.experiment["metrics"],
+                    self.results,
+                    folder / "features.h5ad",
+                )
+                for run in new:
+                    of_run = (table[table["run"] == run.path] for table in (found, runs))
+                    self._scored[run] = (next(of_run), next(of_run))
+        nothing = (pd.DataFrame(columns=scores.SCORE_COLUMNS),
+                   pd.DataFrame(columns=scores.RUN_COLUMNS))  # fmt: skip
+        found, runs = (
+            pd.concat(tables, ignore_index=True)
+            for tables in zip(*(list(self._scored.values()) or [nothing]), strict=True)
+        )
+        return comparison.compare(found, runs, self.methods, self.metrics, self.experiment)
