@@ -94,7 +94,7 @@ def as_rst(app, what, name, obj, options, lines):
     for block in re.split(r"\n\s*\n", text):
         rows = block.splitlines()
         if len(rows) > 1 and re.fullmatch(r"-{4,}", rows[1].strip()):
-            out += [f"**{rows[0].strip()}**", ""]
+            out += [f"**{rows[0].strip().replace('`', '')}**", ""]
             rows = rows[2:]
         items: list[str] = []
         for row in rows:

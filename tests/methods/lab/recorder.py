@@ -53,7 +53,7 @@ def sight(cells):
         "obs": list(cells.obs.columns),
         "obsm": {key: np.asarray(value).tolist() for key, value in cells.obsm.items()},
         "uns": sorted(cells.uns),
-        "shapes": [list(layer.shape) for layer in cells.layers.values()],
+        "shapes": [list(cells.layers[name].shape) for name in cells.layers if name],
         "raw": cells.raw is not None,
         "base": cells.is_view,
     }
