@@ -36,7 +36,7 @@ def cluster(
         whose data are in TPM and not in logarithms.
     Raises UserError for another prior, and when the cells have no signatures.
     """
-    from moesimvae.model.cells import matrix_of
+    from moesimvae.model.cells import are_whole, matrix_of
     from moesimvae.model.estimator import MoESimVAE
     from moesimvae.model.stability import estimate
 
@@ -53,7 +53,12 @@ def cluster(
         if spread_prior:
             groups = spread(cells, groups, seed)
             facts["cells_of_spread_group"] = int((groups >= 0).sum())
-    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells, prior=groups)
+    counts = cells.layers.get("counts")
+    if counts is not None and not are_whole(counts):
+        counts = None  # as of cells corrected for ambient molecules
+    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
+        cells, prior=groups, counts=counts
+    )
 
     def assign(further: AnnData) -> Clustering:
         if library_size is not None:
