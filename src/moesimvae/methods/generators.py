@@ -59,16 +59,22 @@ class Drawn:
     seconds: dict[float, float] = field(default_factory=dict)
 
 
+def read_model(run: str | Path) -> MoESimVAE:
+    """The MoE-Sim-VAE of a run folder, on the CPU; UserError for a run without one."""
+    return MoESimVAE.load(Path(run) / "model", device="cpu")
+
+
 def read(run: str | Path, gaussian: str = FITTED) -> Generator:
     """The generator of a run folder (contract 3) whose method saved its model.
 
-    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from
-    the mixture of Gaussians of the cluster's own codes. VaDE has a covariance of its own for each component.
+    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from the
+    mixture of Gaussians of the cluster's own codes. VaDE has a covariance of its own for each
+    component.
     Raises UserError for a run without a model that generates.
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
-        return _moe_sim_vae(MoESimVAE.load(folder, device="cpu"), gaussian)
+        return _moe_sim_vae(read_model(run), gaussian)
     if (folder / vade.SIZES).is_file():
         return _vade(folder)
     raise UserError(

@@ -38,6 +38,7 @@ def cluster(
     """
     from moesimvae.model.cells import are_whole, matrix_of
     from moesimvae.model.estimator import MoESimVAE
+    from moesimvae.model.observation import MOST_MARKERS
     from moesimvae.model.stability import estimate
 
     if library_size is not None:
@@ -54,8 +55,9 @@ def cluster(
             groups = spread(cells, groups, seed)
             facts["cells_of_spread_group"] = int((groups >= 0).sum())
     counts = cells.layers.get("counts")
-    if counts is not None and not are_whole(counts):
-        counts = None  # as of cells corrected for ambient molecules
+    # not of a panel, whose markers have distributions of their own, nor what was corrected
+    if counts is not None and (cells.n_vars <= MOST_MARKERS or not are_whole(counts)):
+        counts = None
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
         cells, prior=groups, counts=counts
     )
