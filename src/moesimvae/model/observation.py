@@ -46,7 +46,8 @@ class Markers(nn.Module):
     u = b_k + e A_k + ε, ε ~ N(0, R_k); x_d = F⁻¹_kd(G_kd(u_d)), F_kd the distribution function of
     marker d in the cells of k, and G_kd that of its scores u. So every marker of a cluster has the
     distribution that it has in its cells, whatever that is, and their dependence is that of the
-    expert's output and of R_k.
+    expert's output and of R_k. Cells that share a value, as at a mass at zero, share its scores out
+    at random, which makes their dependence there weaker than it is.
     """
 
     slope: Tensor
@@ -85,10 +86,10 @@ class Markers(nn.Module):
             x, decoded = values(own), decode(codes[own], k)
             u = normal_scores(x, random)
             linear = RidgeCV(PENALTIES).fit(decoded, u)
-            left = u - linear.predict(decoded)
+            left = u - linear.predict(decoded).reshape(u.shape)  # of one marker, without a column
             noise = root(ledoit_wolf(left, assume_centered=True)[0])
             for name, learned in (
-                ("slope", linear.coef_.T),
+                ("slope", np.atleast_2d(linear.coef_).T),
                 ("offset", linear.intercept_),
                 ("noise", noise),
                 ("values", np.quantile(x, KNOTS, axis=0).T),
