@@ -173,7 +173,7 @@ def test_the_papers_way_draws_means(preset):
         np.log1p(counts), counts=counts
     )
     assert model.observation_ is None
-    assert (model.code_weights_ > 0).sum(axis=1).max() == 1
+    assert (model.mixture_weights_ > 0).sum(axis=1).max() == 1
     np.testing.assert_array_equal(model.generate(0, 5), model.generate(0, 5, mean=True))
 
 
