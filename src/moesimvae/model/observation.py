@@ -31,7 +31,7 @@ from moesimvae.model.training import train
 MOST_MARKERS = 200  # of a panel: the covariances of a cluster are D × D
 MOST_CELLS = 10_000  # of a cluster, that its noise is learned from
 # knots of the distribution functions, equally spaced in normal scores, and both ends
-SCORES = np.linspace(-3.5, 3.5, 99)
+SCORES = np.linspace(-3.5, 3.5, 199)
 KNOTS = np.array([0.0, *ndtr(SCORES), 1.0])
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 DRAWS = 4000  # of a cluster's scores, whose distribution is laid over that of its cells
