@@ -1,11 +1,13 @@
 """Cells that one run generates, as h5ad, and how they compare with the real ones.
 
-input   run, features, labels
-output  study: folder with populations.csv, features.csv and generated.h5ad
+input   run, features, labels; predictive: cells of scVI for data that have counts
+output  study: folder with sources.csv, populations.csv, features.csv and generated.h5ad
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scipy import sparse
 
 from moesimvae import files
 from moesimvae.data.dataset import load_features, load_labels
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
 with logged(snakemake.log[0]):
     labels = load_labels(snakemake.input.labels)
     names = labels["label"].where(labels["scored"], "").to_numpy(str)
-    study = study_cells(snakemake.input.run, load_features(snakemake.input.features), names)
+    predictive = [sparse.load_npz(path) for path in snakemake.input.get("predictive", [])]
+    study = study_cells(
+        snakemake.input.run, load_features(snakemake.input.features), names, *predictive
+    )
     folder = Path(snakemake.output.study)
+    write_csv(study.sources, folder / "sources.csv")
     write_csv(study.populations, folder / "populations.csv")
     write_csv(study.features, folder / "features.csv")
     with files.atomic(folder / "generated.h5ad") as path:

@@ -34,6 +34,7 @@ with logged(snakemake.log[0]):
         tables(found.studies, "confusion"),
         tables(found.studies, "quality"),
         summaries.read(found.distances),
+        tables(found.cells, "sources"),
         tables(found.cells, "populations"),
         tables(found.cells, "features"),
         {
@@ -50,6 +51,6 @@ with logged(snakemake.log[0]):
     write_csv(summaries.summary(study.accuracy), output.generation)
     write_csv(study.distances, output.mmd)
     write_csv(study.quality, output.quality)
-    write_csv(study.populations, output.cells)
+    write_csv(study.sources, output.cells)
     write_csv(measured, output.measured)
     files.write_text(output.summary, generation.to_markdown(study, measured))

@@ -327,8 +327,8 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 def _generate_options(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes new cells of one cluster in the units of the file that was clustered (of counts: "
-        "per 10,000)."
+        "Writes new cells of one cluster in the units of the file that was clustered; of counts, "
+        "whole numbers."
     )
     parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
     parser.add_argument(
@@ -342,6 +342,11 @@ def _generate_options(parser: argparse.ArgumentParser) -> None:
         "--n", type=_typed(int, "a whole number of cells"), required=True, help="number of cells"
     )
     _out(parser, ".csv or .h5ad")
+    parser.add_argument(
+        "--mean",
+        action="store_true",
+        help="what the expert decodes, without the scatter of cells around it",
+    )
     parser.add_argument(
         "--seed",
         type=_typed(_whole(0), "a whole number of at least 0"),
@@ -538,7 +543,7 @@ def _fit_and_write(
         cache=options.out / CHECKPOINT,
         checkpoint=options.out / CHECKPOINT,
         progress=not options.quiet,
-    ).fit(cells, prior=prior)
+    ).fit(cells, prior=prior, counts=recipes.counts(file, recipe))
     seconds = monotonic() - started
     say(
         f"clustered  into {len(set(model.labels_))} of {n_clusters} clusters in {seconds:.0f} s "
@@ -763,11 +768,15 @@ def _generate(options: argparse.Namespace) -> None:
     from moesimvae.data import writable
 
     model, recipe = _load(options)
-    values = model.generate(options.cluster, options.n, random_state=options.seed)
+    values = model.generate(
+        options.cluster, options.n, random_state=options.seed, mean=options.mean
+    )
     numbered = [f"feature_{i}" for i in range(values.shape[1])]
     names = getattr(model, "feature_names_in_", numbered)
     if recipe is not None:
-        names, values = recipe.features, recipes.inverted(recipe, values)
+        names = recipe.features
+        if not model.draws_counts:  # which are in the file's units already
+            values = recipes.inverted(recipe, values)
     cell = pd.Index([f"cluster{options.cluster}_{i}" for i in range(options.n)], name="cell")
     with files.atomic(options.out) as temporary:
         if options.out.suffix == ".h5ad":

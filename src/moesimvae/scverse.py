@@ -27,6 +27,7 @@ def cluster(
     layer: str | None = None,
     use_rep: str | None = None,
     prior: str | Sequence[Any] | None = None,
+    counts: str | None = None,
     copy: bool = False,
     **params: Any,
 ) -> MoESimVAE | tuple[AnnData, MoESimVAE]:
@@ -41,6 +42,8 @@ def cluster(
     layer, use_rep: cluster `adata.layers[layer]` or `adata.obsm[use_rep]` instead of `adata.X`.
     prior: partly known groups of the cells, missing (None, NaN, "") where unknown: a column of
         `adata.obs`, or one value for each cell.
+    counts: the layer of raw counts that the values were computed from, "X" for `adata.X`: then the
+        model generates counts.
     copy: leave `adata` as it is; then (annotated copy, model) is returned.
 
     Written, with key = `key_added`
@@ -60,7 +63,12 @@ def cluster(
         raise UserError("a backed AnnData cannot be copied; call cluster with copy=False.")
     cells = _cells(adata, layer, use_rep)
     groups = None if prior is None else known_groups(_prior(adata, prior))
-    model = MoESimVAE.preset(preset, n_clusters, **params).fit(cells, prior=groups)
+    molecules = None
+    if counts is not None:
+        molecules = _cells(adata, None if counts == "X" else counts, None).X
+    model = MoESimVAE.preset(preset, n_clusters, **params).fit(
+        cells, prior=groups, counts=molecules
+    )
     target = adata.copy() if copy else adata
     annotate(
         target,

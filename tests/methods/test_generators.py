@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 
 from moesimvae.errors import UserError
+from moesimvae.evaluation import generation as compare
 from moesimvae.evaluation.judge import train_judge
 from moesimvae.methods import generators, moe_sim_vae, vade
 from moesimvae.methods.generators import FITTED, STANDARD, Generator
@@ -167,7 +169,7 @@ def test_moe_sim_vae_standard_is_what_the_paper_says(moe_run):
     )
 
 
-def test_moe_sim_vae_fitted_has_the_covariance_of_the_clusters_codes(moe_run):
+def test_moe_sim_vae_fitted_has_mean_and_covariance_of_the_clusters_codes(moe_run):
     codes = np.load(moe_run / "embedding.npy")
     clusters = pd.read_parquet(moe_run / "labels.parquet")["label"].to_numpy()
     generator = generators.read(moe_run, FITTED)
@@ -213,7 +215,17 @@ def test_latent_distances(vade_run, cells):
 
 def test_cell_study(moe_run, cells):
     study = studies.study_cells(moe_run, *cells)
-    assert set(study.populations["gaussian"]) == {"standard", "fitted"}
+    table = study.sources.set_index("source")
+    assert list(table.index) == ["real", "observations", "means", "standard", "gaussian"]
+    # cells scatter, and the means of a decoder do not
+    assert table.loc["observations", "auc"] < table.loc["means", "auc"] - 0.1
+    assert table.loc["observations", "auc"] < 0.75
+    assert table.loc["observations", "slope"] == pytest.approx(1, abs=0.1)
+    assert table.loc["observations", "trained_on"] > table.loc["real", "trained_on"] - 0.05
+    assert (
+        table.loc["observations", "nearest"] > 0.7 * table.loc["observations", "nearest_held_out"]
+    )
+    assert set(study.populations["source"]) == set(table.index)
     assert set(study.features["feature"]) == set(cells[0].var_names)
     made = study.generated
     assert made.obs["generated"].all()
@@ -221,6 +233,32 @@ def test_cell_study(moe_run, cells):
     assert made.n_obs == 3 * studies.GENERATED_CELLS
     assert made.uns["generated_by"] == "blobs/moe_sim_vae/seed0"
     assert made.obs_names.is_unique
+
+
+def test_cell_study_of_counts(tmp_path):
+    """Counts of 250 genes, of two kinds of cells, beside what another model made of one half."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(300) % 2
+    rates = np.exp(rng.normal(0, 0.5, (2, 250)) + np.log(2))
+    counts = rng.poisson(rates[kind] * rng.gamma(5, 0.2, (300, 1))).astype(np.float32)
+    features = anndata.AnnData(np.log1p(counts) / np.log1p(counts).max())
+    features.obs_names = [f"cell_{i}" for i in range(300)]
+    features.layers["counts"] = counts
+    params = {"encoder_layers": [32], "expert_layers": [16], "n_latent": 3, "steps": 100}
+    folder = tmp_path / "molecules" / "moe_sim_vae" / "seed0"
+    run = written(folder, moe_sim_vae, features, **params, batch_size=60, progress=False)
+    half, _ = compare.halves(300, 0)
+    copied = sparse.csr_matrix(counts[half])[
+        :, compare.compared_genes(sparse.csr_matrix(counts[half]))
+    ]
+    study = studies.study_cells(run, features, kind.astype(str), copied)
+    table = study.sources.set_index("source")
+    assert table.loc["scvi", "nearest"] == pytest.approx(0, abs=1e-3)  # copies are told
+    assert table.loc["observations", "nearest"] > 0.9 * table.loc["scvi", "nearest_held_out"]
+    assert table.loc["observations", "auc"] < table.loc["means", "auc"]
+    made = study.generated.X
+    assert made.dtype.kind == "i"
+    assert made.min() >= 0
 
 
 def test_what_does_not_generate_is_said(tmp_path, vade_run, cells, judge):

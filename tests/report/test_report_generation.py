@@ -121,7 +121,7 @@ def test_figure2_sets_the_model_beside_vade(folders, tmp_path):
     assert len(examples) == 3
     pictures = list(figure2.pictures(examples, "mnist", JUDGE))
     assert [p.name for p in pictures] == ["figure2_mnist", "figure2_mnist_all"]
-    assert "N(m, Σ)" in pictures[0].caption
+    assert "mixture of Gaussians" in pictures[0].caption
     assert "N(μ, I)" not in pictures[0].caption
     assert "90.0 % assigned back, 70.0 % the right digit" in pictures[0].caption
     write(pictures, tmp_path)
@@ -134,16 +134,23 @@ def test_supplement(folders, accuracy, tmp_path):
         for name in ("accuracy", "confusion", "quality")
     }
     tables["distances"] = distances()
+    cells = {"dataset": "cytof", "method": "moe_sim_vae", "seed": 0}
+    shown = {"correlation_difference": 0.1, "correlation_alike": 0.9, "ks": 0.1, "n": 200}
+    sources = ["real", "observations", "means", "gaussian", "scvi"]
+    tables["sources"] = pd.DataFrame(
+        [cells | shown
+         | {"source": source, "auc": 0.5 + 0.1 * i, "cluster_auc": 0.6, "slope": 0.97,
+            "trained_on": 0.9, "nearest": 1.25 if i else np.nan, "nearest_held_out": 1.5}
+         for i, source in enumerate(sources)]
+    )  # fmt: skip
     tables["populations"] = pd.DataFrame(
-        [{"dataset": "cytof", "method": "moe_sim_vae", "seed": 0, "gaussian": g, "cluster": k,
-          "name": "T", "n": 100 * (k + 1), "mmd": 2.0, "mmd_p_value": 0.1, "mmd_real": 0.1,
-          "classifier_accuracy": 0.6, "classifier_auc": 0.7, "correlation_difference": 0.1,
-          "correlation_alike": 0.9} for k in range(3) for g in ("standard", "fitted")]
+        [cells | shown | {"source": source, "cluster": k, "name": "T", "cluster_auc": 0.6}
+         for k in range(3) for source in sources]
     )  # fmt: skip
     tables["features"] = pd.DataFrame(
-        [{"dataset": "cytof", "method": "moe_sim_vae", "seed": 0, "gaussian": "fitted",
-          "cluster": 0, "name": "T", "feature": f, "mean_real": 0.1 * i, "mean_generated": 0.1 * i,
-          "sd_real": 0.2, "sd_generated": 0.1, "ks": 0.2, "wasserstein": 0.1}
+        [cells | {"source": "observations", "cluster": 0, "name": "T", "feature": f,
+                  "mean_real": 0.1 * i, "mean_generated": 0.1 * i, "sd_real": 0.2,
+                  "sd_generated": 0.1, "ks": 0.2, "wasserstein": 0.1}
          for i, f in enumerate(["CD3", "CD4"])]
     )  # fmt: skip
     points = pd.DataFrame({"cell": ["a", "b", "c"], "x": [0.0, 1, 2], "y": [0.0, 1, 0]})
@@ -168,6 +175,10 @@ def test_supplement(folders, accuracy, tmp_path):
     text = generation.to_markdown(study, measured)
     assert "| VaDE | 0 | its own mixture | 0.9 | 3 | 300 |" in text
     assert "VaDE 0.944" in text
+    assert "| cytof | observations | 200 | 0.600 | 0.600 |" in text
+    assert "| cytof | other real cells | 200 | 0.500 | 0.600 |" in text
+    assert "AUC 0.600" in said["cells_cytof"]
+    assert "0.500 for other real cells" in said["cells_cytof"]
 
 
 def test_synthetic_study(tmp_path):

@@ -58,9 +58,26 @@ rule latent_distances:
         "../../scripts/gen_distances.py"
 
 
+rule predict_cells:
+    """Cells as scVI has them, of data that have counts of more genes than a panel."""
+    input:
+        features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
+    output:
+        cells=f"{RESULTS}/generation/scvi/{{dataset}}_seed{{seed}}.npz",
+    log:
+        f"{RESULTS}/logs/generation/scvi.{{dataset}}.{{seed}}.log",
+    conda:
+        "../../envs/scvi.yaml"
+    params:
+        seed=lambda wildcards: int(wildcards.seed),
+    script:
+        "../../scripts/gen_scvi.py"
+
+
 rule generate_cells:
     """Cells of every cluster of a run as h5ad, and how they compare with the real ones."""
     input:
+        predictive=predicted_cells,
         run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",

@@ -516,6 +516,20 @@ def inverted(recipe: Recipe, values: np.ndarray) -> np.ndarray:
     return values
 
 
+def counts(file: CellFile, recipe: Recipe) -> Any:
+    """The raw counts of the recipe's features, (n_cells, n_features), where it transforms counts.
+
+    None for other values, for fractions, and for a file that stays on disk.
+    """
+    if not recipe.library or file.on_disk:
+        return None
+    columns = _stored_names(file, recipe.use_rep).get_indexer(recipe.features)
+    with _source(file, recipe.layer, recipe.use_rep) as matrix:
+        found = matrix[:, columns]
+    values = found.data if sp.issparse(found) else found
+    return None if (values % 1).any() else found
+
+
 def write_prepared(file: CellFile, recipe: Recipe, path: Path) -> None:
     """The same as a new h5ad, written piece by piece: what a file on disk is clustered from."""
     with h5py.File(path, "w") as target:

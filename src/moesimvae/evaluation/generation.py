@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 from scipy.spatial.distance import cdist
 
 from moesimvae.errors import UserError
+
+MOST_GENES = 2000
 
 
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -119,6 +121,64 @@ def correlation_agreement(real: np.ndarray, generated: np.ndarray) -> tuple[floa
     a, b = (np.corrcoef(v[:, varying], rowvar=False)[upper] for v in (real, generated))
     alike = np.corrcoef(a, b)[0, 1] if len(a) > 1 and a.std() > 0 and b.std() > 0 else np.nan
     return float(np.abs(a - b).mean()), float(alike)
+
+
+def halves(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two random halves of n cells, as sorted rows: what a generator sees, and what it does not."""
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+
+
+def normalised(counts: sparse.csr_matrix) -> np.ndarray:
+    """log(1 + 10,000 · counts / library size), (n, n_genes) float32; 0 where a cell has none."""
+    library = np.asarray(counts.sum(axis=1), dtype=np.float64).reshape(-1, 1)
+    return np.log1p(counts.toarray() * (1e4 / np.maximum(library, 1))).astype(np.float32)
+
+
+def compared_genes(counts: sparse.csr_matrix) -> np.ndarray:
+    """The MOST_GENES genes, sorted, whose `normalised` counts vary most in these cells."""
+    library = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    scaled = sparse.diags_array(1e4 / np.maximum(library, 1)) @ sparse.csr_array(counts)
+    scaled.data = np.log1p(scaled.data)
+    variance = scaled.power(2).mean(axis=0) - np.square(scaled.mean(axis=0))
+    return np.sort(np.argsort(-np.asarray(variance).ravel(), kind="stable")[:MOST_GENES])
+
+
+def contrast_slope(
+    real: np.ndarray, real_groups: np.ndarray, generated: np.ndarray, groups: np.ndarray
+) -> float:
+    """Slope of differences between groups' means, generated on real: 1 where they are as large.
+
+    real (n, d), generated (m, d): on a logarithmic scale, so that differences are log-fold changes;
+    of all pairs of the groups that both have, and all features. NaN for fewer than two such groups.
+    """
+    shared = np.intersect1d(real_groups, groups)
+    if len(shared) < 2:
+        return float("nan")
+    a, b = (
+        np.stack([values[of == k].mean(axis=0) for k in shared]).astype(np.float64)
+        for values, of in ((real, real_groups), (generated, groups))
+    )
+    # sums over pairs of differences are, but for a factor, those of deviations from the mean
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    return float((a * b).sum() / (a * a).sum())
+
+
+def trained_on(
+    cells: np.ndarray, groups: np.ndarray, test: np.ndarray, test_groups: np.ndarray, seed: int = 0
+) -> float:
+    """Accuracy on `test` (m, d) of a random forest trained on cells (n, d) and groups (n,)."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(100, random_state=seed).fit(cells, groups)
+    return float((forest.predict(test) == test_groups).mean())
+
+
+def nearest(known: np.ndarray, cells: np.ndarray) -> float:
+    """Mean Euclidean distance of cells (n, d) to the nearest of the known (m, d)."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return float(NearestNeighbors(n_neighbors=1).fit(known).kneighbors(cells)[0].mean())
 
 
 def _checked(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, np.ndarray]:

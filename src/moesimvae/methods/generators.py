@@ -18,7 +18,7 @@ from torch import Tensor
 from moesimvae.errors import UserError
 from moesimvae.methods import vade
 from moesimvae.model import storage
-from moesimvae.model.estimator import MoESimVAE, root
+from moesimvae.model.estimator import MoESimVAE
 
 BATCH = 2000
 # how many draws one accepted code may cost before a threshold counts as out of reach
@@ -59,17 +59,22 @@ class Drawn:
     seconds: dict[float, float] = field(default_factory=dict)
 
 
+def read_model(run: str | Path) -> MoESimVAE:
+    """The MoE-Sim-VAE of a run folder, on the CPU; UserError for a run without one."""
+    return MoESimVAE.load(Path(run) / "model", device="cpu")
+
+
 def read(run: str | Path, gaussian: str = FITTED) -> Generator:
     """The generator of a run folder (contract 3) whose method saved its model.
 
-    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from
-    N(mean, covariance) of the cluster's own codes, which the training brings near unit variance in
-    each dimension but leaves correlated. VaDE has a covariance of its own for each component.
+    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from the
+    mixture of Gaussians of the cluster's own codes. VaDE has a covariance of its own for each
+    component.
     Raises UserError for a run without a model that generates.
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
-        return _moe_sim_vae(MoESimVAE.load(folder, device="cpu"), gaussian)
+        return _moe_sim_vae(read_model(run), gaussian)
     if (folder / vade.SIZES).is_file():
         return _vade(folder)
     raise UserError(
@@ -134,18 +139,12 @@ def generate(
 
 
 def _moe_sim_vae(model: MoESimVAE, gaussian: str) -> Generator:
-    if gaussian == STANDARD:
-        means = torch.from_numpy(model.cluster_means_)
-        factors = torch.eye(model.n_latent).repeat(model.n_clusters, 1, 1)
-    else:
-        means = torch.from_numpy(model.code_means_)
-        factors = torch.from_numpy(np.stack([root(c) for c in model.code_covariances_]))
     scale, offset = model.range_, model.offset_
 
     def draw(cluster: int, n: int, random: torch.Generator) -> Tensor:
-        return (
-            means[cluster] + torch.randn(n, model.n_latent, generator=random) @ factors[cluster].T
-        )
+        seed = int(torch.randint(2**62, (1,), generator=random))
+        codes = model.draw_codes(cluster, n, np.random.default_rng(seed), gaussian == STANDARD)
+        return torch.from_numpy(codes)
 
     def decode(z: Tensor, cluster: int) -> np.ndarray:
         expert = torch.full((BATCH,), cluster)

@@ -36,8 +36,9 @@ def cluster(
         whose data are in TPM and not in logarithms.
     Raises UserError for another prior, and when the cells have no signatures.
     """
-    from moesimvae.model.cells import matrix_of
+    from moesimvae.model.cells import are_whole, matrix_of
     from moesimvae.model.estimator import MoESimVAE
+    from moesimvae.model.observation import MOST_MARKERS
     from moesimvae.model.stability import estimate
 
     if library_size is not None:
@@ -53,7 +54,13 @@ def cluster(
         if spread_prior:
             groups = spread(cells, groups, seed)
             facts["cells_of_spread_group"] = int((groups >= 0).sum())
-    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(cells, prior=groups)
+    counts = cells.layers.get("counts")
+    # not of a panel, whose markers have distributions of their own, nor what was corrected
+    if counts is not None and (cells.n_vars <= MOST_MARKERS or not are_whole(counts)):
+        counts = None
+    model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
+        cells, prior=groups, counts=counts
+    )
 
     def assign(further: AnnData) -> Clustering:
         if library_size is not None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -45,24 +45,9 @@ def cluster(
     Raises UserError for counts that are negative or fractional.
     """
     counts, counted = counted_cells(cells)
+    sizes = {"n_latent": n_latent, "n_hidden": n_hidden, "n_layers": n_layers}
+    model = trained(counts, seed, epochs, batch_size, gene_likelihood=likelihood, **sizes)
     with quiet():
-        import scvi
-
-        scvi.settings.seed = seed
-        scvi.model.SCVI.setup_anndata(counts)
-        model = scvi.model.SCVI(
-            counts,
-            n_latent=n_latent,
-            n_hidden=n_hidden,
-            n_layers=n_layers,
-            gene_likelihood=likelihood,
-        )
-        model.train(
-            max_epochs=epochs,
-            batch_size=batch_size,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
         latent = model.get_latent_representation()
     labels = leiden(latent, n_neighbors, resolution, seed)
     centre = latent.mean(axis=0)
@@ -88,6 +73,40 @@ def cluster(
         facts={"epochs": len(history["elbo_train"])},
         assign=assign,
     )
+
+
+def trained(
+    counts: AnnData, seed: int, epochs: int | None = None, batch_size: int = 128, **settings: Any
+) -> Any:
+    """scvi-tools' SCVI of these counts, with its `settings`, trained."""
+    with quiet():
+        import scvi
+
+        scvi.settings.seed = seed
+        scvi.model.SCVI.setup_anndata(counts)
+        model = scvi.model.SCVI(counts, **settings)
+        model.train(
+            max_epochs=epochs,
+            batch_size=batch_size,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    return model
+
+
+def posterior_predictive(cells: AnnData, seed: int, epochs: int | None = None) -> csr_matrix:
+    """A draw of scVI's posterior predictive distribution for each cell, counts (n_cells, n_genes).
+
+    cells: X holds counts; negative binomial, scvi-tools' other defaults. A cell without counts
+    stays so. Each draw knows its cell: what a density of codes could give at best.
+    """
+    counts, counted = counted_cells(cells)
+    model = trained(counts, seed, epochs, gene_likelihood="nb")
+    with quiet():
+        drawn = model.posterior_predictive_sample(n_samples=1)
+    values = np.asarray(drawn.todense() if hasattr(drawn, "todense") else drawn, np.float32)
+    values = values.reshape(counts.shape)
+    return csr_matrix(among_all(values, counted, 0.0))
 
 
 def counted_cells(cells: AnnData) -> tuple[AnnData, np.ndarray]:

@@ -49,6 +49,25 @@ def matrix_of(X: Any) -> Matrix:
     return matrix
 
 
+def counts_of(counts: Any, shape: tuple[int, ...]) -> Matrix:
+    """Molecules as `matrix_of` has them; UserError for another shape, or for what is no count."""
+    matrix = matrix_of(counts)
+    if matrix.shape != shape:
+        raise UserError(
+            f"the counts have shape {matrix.shape}, but the cells {shape}; give a count for each "
+            "value."
+        )
+    if not are_whole(matrix):
+        raise UserError("the counts hold negative or fractional values; give raw counts.")
+    return matrix
+
+
+def are_whole(matrix: Any) -> bool:
+    """Whether all values of an array or sparse matrix are whole and not negative."""
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    return not ((values < 0).any() or (values % 1).any())
+
+
 def feature_names(X: Any) -> np.ndarray | None:
     """The names of the features as objects, where X (AnnData or DataFrame) has any.
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.special import expit
 from sklearn import base
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
@@ -20,17 +22,22 @@ import moesimvae
 from moesimvae.errors import UserError
 from moesimvae.model import calibration, cells, losses, parameters, stability, storage
 from moesimvae.model.fitting import Data, Fit, Settings
-from moesimvae.model.generation import code_gaussians, root
+from moesimvae.model.generation import COMPONENTS, Mixtures, code_gaussians, code_mixtures
 from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
+from moesimvae.model.observation import COUNT_LAYERS, MOST_MARKERS, Counts, Markers
 from moesimvae.model.presets import PRESETS
 from moesimvae.model.similarity import parse
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
 
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
 # what is saved besides the networks' weights, each the attribute of that name with a trailing _
-ARRAYS = ("cluster_means", "code_means", "code_covariances", "offset", "range", "reach")
+ARRAYS = (
+    *("cluster_means", "code_means", "code_covariances", "offset", "range", "reach"),
+    *("mixture_weights", "mixture_means", "mixture_roots"),
+)
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
+OBSERVATION = "observation."  # before the names of its tensors
 
 
 class MoESimVAE(
@@ -86,6 +93,10 @@ class MoESimVAE(
         then depends on how fast the machine is.
     precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
         "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
+    observation: "auto" lets `generate` draw cells as they scatter around the experts' means (see
+        `observation`): molecules where `fit` is given counts, values of panels of at most 200
+        markers; not images, nor more features without counts. "none" draws the means themselves.
+    code_components: the most Gaussians of the mixture that describes a cluster's codes.
     standardise: let the encoder see features centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
@@ -101,7 +112,9 @@ class MoESimVAE(
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
-    n_latent) of each cluster's own codes, which `generate` draws by; reach_ (1,), see `outside`;
+    n_latent) of each cluster's own codes; mixture_weights_, mixture_means_ and mixture_roots_, the
+    `generation.Mixtures` of the same, and observation_, a `Markers`, a `Counts` or None, which
+    `generate` draws by; reach_ (1,), see `outside`;
     history_: term → its weighted mean in each record, and "step"; module_, the networks;
     n_features_in_; feature_names_in_, objects (n_features_in_,), only where the features have
     names that are text; seed_; facts_. After `assess` also stability_ (n_clusters,), merges_
@@ -140,6 +153,8 @@ class MoESimVAE(
         max_seconds: float | None = None,
         adam_betas: Sequence[float] = (0.9, 0.999),
         precision: str = "float32",
+        observation: str = "auto",
+        code_components: int = 16,
         standardise: bool = True,
         scale: str = "auto",
         random_state: int | np.random.RandomState | None = 0,
@@ -177,6 +192,8 @@ class MoESimVAE(
         self.max_seconds = max_seconds
         self.adam_betas = adam_betas
         self.precision = precision
+        self.observation = observation
+        self.code_components = code_components
         self.standardise = standardise
         self.scale = scale
         self.random_state = random_state
@@ -215,6 +232,7 @@ class MoESimVAE(
         *,
         prior: Any = None,
         similarity: sparse.spmatrix | None = None,
+        counts: Any = None,
     ) -> MoESimVAE:
         """Cluster the cells X: (n_cells, n_features) array, sparse matrix, DataFrame or AnnData.
 
@@ -222,15 +240,19 @@ class MoESimVAE(
             nothing is: two cells of known groups are similar just when the groups are the same.
         similarity: (n_cells, n_cells) sparse matrix in [0, 1] that takes the place of the first
             phase's similarity. y is not used.
+        counts: the molecules (n_cells, n_features) from which X was computed, array or sparse, for
+            `generate` to draw such counts. They have no part in the clusters.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
-        fewer cells than clusters, a prior or similarity of another size, parameters out of range.
+        fewer cells than clusters, a prior, similarity or counts of another size, parameters out of
+        range.
         """
         names, matrix = cells.feature_names(X), cells.matrix_of(X)
         n_cells, n_features = matrix.shape
         parameters.check_together(self.get_params(deep=False), n_cells)
         prior = parameters.check_prior(prior, n_cells, self.n_clusters, self.objective)
         parameters.check_sparse(similarity)
+        counts = None if counts is None else cells.counts_of(counts, matrix.shape)
         image_shape = find_image_shape(X, n_features, self.encoder, self.image_shape)
         device = choose_device(self.device)
         self.seed_ = parameters.take_seed(self.random_state)
@@ -244,12 +266,17 @@ class MoESimVAE(
         fitted = Fit(self.module_, settings, data, generator).run()
         self.history_ = fitted.history
         self._set_clusters(matrix)
+        started = monotonic()
+        self.observation_ = self._make_observation(counts is not None)
+        self._learn_to_draw(matrix, counts, self.embedding_, self.labels_)
         self.facts_: dict[str, Any] = {
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
             "scaled": "minmax" if self.scaled_ else "none",
             "encoder": "dense" if image_shape is None else "conv",
             "precision": "bfloat16" if settings.bfloat16 else "float32",
+            "observation": self._name_observation(),
+            "seconds_observation": round(monotonic() - started, 2),
         } | fitted.facts()
         return self
 
@@ -352,6 +379,81 @@ class MoESimVAE(
         """
         return self._distances(self.transform(X)) > self.reach_[0]
 
+    # ------------------------------------------------------------------ how cells are drawn
+
+    def _make_observation(self, counted: bool) -> Markers | Counts | None:
+        if self.observation == "none":
+            return None
+        if counted:
+            sizes = [self.n_latent, *COUNT_LAYERS, self.n_features_in_]
+            return Counts(self.n_clusters, sizes, self.activation, self.shared_decoder)
+        if self.images_ or self.n_features_in_ > MOST_MARKERS:
+            return None
+        return Markers(self.n_clusters, self.n_features_in_)
+
+    def _name_observation(self) -> str:
+        return "none" if self.observation_ is None else type(self.observation_).__name__.lower()
+
+    @property
+    def draws_counts(self) -> bool:
+        """Whether `generate` gives molecules, as `fit` was told of them, and not units of X."""
+        return isinstance(self.observation_, Counts)
+
+    def learn_to_draw(self, X: Any, counts: Any = None) -> MoESimVAE:
+        """Learn anew, from the cells X alone, what `generate` draws by; the clusters stay.
+
+        X, counts: as in `fit`; counts for a model that draws counts. Raises UserError as `fit`.
+        """
+        matrix = self._take_cells(X)
+        if self.draws_counts and counts is None:
+            raise UserError("the model draws counts; give the counts of the cells as well.")
+        counts = None if counts is None else cells.counts_of(counts, matrix.shape)
+        self.observation_ = self._make_observation(self.draws_counts)
+        codes, probabilities = self._encode(matrix)
+        self._learn_to_draw(matrix, counts, codes, probabilities.argmax(1))
+        return self
+
+    def _learn_to_draw(
+        self,
+        matrix: cells.Matrix,
+        counts: cells.Matrix | None,
+        codes: np.ndarray,
+        labels: np.ndarray,
+    ) -> None:
+        device = self._find_device()
+        self._set_mixtures(
+            code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
+        )
+        if isinstance(self.observation_, Counts):
+            assert counts is not None  # as `_make_observation` was told
+            self.observation_.to(device).learn(
+                counts, codes, labels, seeded(self.seed_), "counts" if self.progress else ""
+            )
+        elif self.observation_ is not None:
+            rows, random = self._make_rows(matrix), np.random.default_rng(self.seed_)
+
+            def values(index: np.ndarray) -> np.ndarray:
+                return rows(torch.from_numpy(index).to(device)).cpu().numpy()
+
+            draw = self._mixtures().draw
+            self.observation_.learn(values, self._decode, codes, labels, draw, random)
+
+    def _mixtures(self) -> Mixtures:
+        return Mixtures(self.mixture_weights_, self.mixture_means_, self.mixture_roots_)
+
+    def _set_mixtures(self, mixtures: Mixtures) -> None:
+        self.mixture_weights_, self.mixture_means_, self.mixture_roots_ = mixtures
+
+    def _decode(self, codes: np.ndarray, cluster: int) -> np.ndarray:
+        """Logits (n, n_features) of the expert for the codes (n, n_latent)."""
+        z, device = torch.from_numpy(codes), self._find_device()
+
+        def decode(index: Tensor) -> Tensor:
+            part = z[index].to(device)
+            return self.module_.decode(part, torch.full((len(part),), cluster, device=device))
+
+        return encode_in_batches(decode, len(z))
+
     # ------------------------------------------------------------------ using the fitted model
 
     def _find_device(self) -> torch.device:
@@ -418,18 +520,30 @@ class MoESimVAE(
         rows, decode = self._make_rows(matrix), self.module_.reconstruct
         return self._unscale(encode_in_batches(lambda i: decode(rows(i)), matrix.shape[0]))
 
+    def draw_codes(
+        self, cluster: int, n: int, random: np.random.Generator, standard: bool = False
+    ) -> np.ndarray:
+        """Codes (n, n_latent) float32 of a cluster's own mixture, or of N(μ_k, I), μ_k of Eq 6."""
+        if not standard:
+            return self._mixtures().draw(cluster, n, random)
+        noise = random.standard_normal((n, self._n_features_out), dtype=np.float32)
+        return self.cluster_means_[cluster] + noise
+
     def generate(
         self,
         cluster: int,
         n: int,
         random_state: int | np.random.RandomState | None = 0,
         standard: bool = False,
+        mean: bool = False,
     ) -> np.ndarray:
-        """n new cells (n, n_features) of a cluster: z ~ N(m_k, Σ_k), decoded by expert k.
+        """n new cells (n, n_features) of a cluster: z of its mixture, decoded by expert k.
 
-        m_k and Σ_k are mean and covariance of the cluster's own codes. standard: N(μ_k, I) with
-        μ_k of Eq 6, as the paper says (Eq 1); training only draws Σ_k towards I, and codes off the
-        cluster's own make worse cells.
+        Around what the expert decodes, cells scatter as `observation` learned it. They are in
+        units of X, or, where `fit` was given counts, whole numbers of molecules (int32).
+        mean: what the expert decodes, without scatter. standard: the paper's own way (Eq 1), means
+        of z ~ N(μ_k, I) with μ_k of Eq 6; training only draws a cluster's codes towards that, and
+        codes off the cluster's own make worse cells.
         Raises UserError when there is no such cluster.
         """
         self._require_fitted()
@@ -438,17 +552,14 @@ class MoESimVAE(
                 f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
             )
         parameters.check({"n": n, "random_state": random_state}, GENERATED)
-        generator = torch.Generator().manual_seed(parameters.take_seed(random_state))
-        noise = torch.randn(n, self._n_features_out, generator=generator)
-        mean = self.cluster_means_[cluster]
-        if not standard:
-            mean = self.code_means_[cluster]
-            noise = noise @ torch.from_numpy(root(self.code_covariances_[cluster])).T
-        z = (torch.from_numpy(mean) + noise).to(self._find_device())
-        expert = torch.full((n,), cluster, device=z.device)
-        return self._unscale(
-            encode_in_batches(lambda i: self.module_.decode(z[i], expert[i]).sigmoid(), n)
-        )
+        random = np.random.default_rng(parameters.take_seed(random_state))
+        codes, mean = self.draw_codes(cluster, n, random, standard), mean or standard
+        if isinstance(self.observation_, Counts):
+            return self.observation_.draw(cluster, codes, random, mean)
+        logits = self._decode(codes, cluster)
+        if self.observation_ is None or mean:
+            return self._unscale(expit(logits))
+        return self._unscale(self.observation_.draw(cluster, logits, random))
 
     def _unscale(self, x: np.ndarray) -> np.ndarray:
         return x * self.range_ + self.offset_
@@ -469,9 +580,19 @@ class MoESimVAE(
             "image_shape": self.image_shape_,
             "scaled": bool(self.scaled_),
             "assessed": assessed,
+            "observation": self._name_observation(),
+            "images": self.images_,
             "parameters": self._plain_parameters(),
         }
-        storage.write_model(Path(folder), self.module_.state_dict() | arrays, config)
+        storage.write_model(Path(folder), self._state() | arrays, config)
+
+    def _state(self) -> storage.Tensors:
+        """Of the networks, and of how cells are observed."""
+        state = dict(self.module_.state_dict())
+        if self.observation_ is not None:
+            own = self.observation_.state_dict()
+            state |= {f"{OBSERVATION}{name}": tensor for name, tensor in own.items()}
+        return state
 
     def _plain_parameters(self) -> dict[str, Any]:
         """What of the parameters is saved; the seed in place of what it was drawn from."""
@@ -495,13 +616,17 @@ class MoESimVAE(
                 None if shape is None else tuple(shape),
                 None if names is None else np.array(names, dtype=object),
             )
+            model.images_, drawn = config["images"], config["observation"]
+            model.observation_ = model._make_observation(drawn == "counts")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
             ) from error
-        expected = {name: tuple(value.shape) for name, value in model.module_.state_dict().items()}
+        expected = {name: tuple(value.shape) for name, value in model._state().items()}
         k, d, n_features = model.n_clusters, model.n_latent, model.n_features_in_
         shapes = [(k, d), (k, d), (k, d, d), (n_features,), (n_features,), (1,)]
+        most = max(COMPONENTS)
+        shapes += [(k, most), (k, most, d), (k, most, d, d)]
         kept: tuple[str, ...] = ARRAYS
         if config["assessed"]:
             kept, shapes = ARRAYS + ASSESSED, [*shapes, (k,), (k - 1, 4), (1,)]
@@ -509,6 +634,12 @@ class MoESimVAE(
         tensors = storage.read_weights(folder, expected)
         for name in kept:
             setattr(model, f"{name}_", tensors.pop(name).numpy())
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(OBSERVATION)}
+        if model.observation_ is not None:
+            model.observation_.load_state_dict(
+                {name.removeprefix(OBSERVATION): tensor for name, tensor in own.items()}
+            )
+            model.observation_.to(choose_device(device))
         model.module_.load_state_dict(tensors)
         model.module_.to(choose_device(device))
         return model

@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from moesimvae.errors import UserError
+from moesimvae.model.generation import COMPONENTS
 from moesimvae.model.networks import ACTIVATIONS
 from moesimvae.model.similarity import parse
 from moesimvae.model.training import SCHEDULES
@@ -111,6 +112,8 @@ ALLOWED: dict[str, Allowed] = {
     "max_seconds": or_none(Allowed("a number above 0", lambda v: _is_finite(v) and v > 0)),
     "adam_betas": several("two numbers from 0 to below 1", SHARE, 2, 2),
     "precision": one_of("auto", "float32", "bfloat16"),
+    "observation": one_of("auto", "none"),
+    "code_components": whole(1, max(COMPONENTS)),
     "standardise": FLAG,
     "scale": one_of("auto", "minmax", "none"),
     "random_state": RANDOM_STATE,

@@ -19,6 +19,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "expert_layers": (256,),
         "reconstruction_weight": 1.0,
         "steps": 2500,
+        "observation": "none",
+        "code_components": 1,
     },
     # The mouse-organ program, with the settings of its README and of its argument parser.
     "released": {
@@ -46,5 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "similarity_weight": 0.8,
         "depict_weight": 0.8,
         "warm_up": 0.0,
+        "observation": "none",
+        "code_components": 1,
     },
 }

@@ -17,8 +17,16 @@ BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but 
 # what the Gaussian of a cluster is, in tables and captions
 GAUSSIANS = {
     "standard": "z ~ N(μ, I)",
-    "fitted": "z ~ N(m, Σ) of its codes",
+    "fitted": "a mixture of Gaussians of its codes",
     "component": "its own mixture",
+}
+SOURCES = {
+    "real": "other real cells",
+    "observations": "observations",
+    "means": "the experts' means",
+    "standard": "means, z ~ N(μ, I)",
+    "gaussian": "one Gaussian a cluster",
+    "scvi": "scVI's posterior predictive",
 }
 SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
 

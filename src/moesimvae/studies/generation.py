@@ -7,14 +7,17 @@ classifier that knows nothing of the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse, stats
+from sklearn.covariance import ledoit_wolf_shrinkage
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import generation as compare
@@ -23,12 +26,18 @@ from moesimvae.evaluation.judge import Judge, majority_names
 from moesimvae.evaluation.scores import read_clusters
 from moesimvae.methods import generators
 from moesimvae.methods.generators import FITTED, STANDARD, Drawn, Generator
+from moesimvae.model.estimator import MoESimVAE
 from moesimvae.nouns import Run
 
 EXAMPLES = 12  # images kept of each cluster
 COMPARED = 1000  # images or cells of each side where samples are compared
 GENERATED_CELLS = 500  # of each cluster, in the h5ad
-MOST_FEATURES = 200  # of genes, when whole cells are compared
+MOST_FEATURES = 200  # of genes, when the cells of one cluster are compared
+POOLED = 4000  # cells of each side where all clusters are compared together
+LEAST = 20  # cells of a cluster
+# what cells are compared with held-out ones; beside STANDARD, which is N(μ, I), by the means
+REAL, DRAWN, MEANS, GAUSSIAN, PREDICTIVE = "real", "observations", "means", "gaussian", "scvi"
+MEANS_OF_CLUSTERS = ("ks", "correlation_difference", "correlation_alike")
 COMPONENT = "component"  # VaDE's own mixture component, the counterpart of STANDARD and FITTED
 MMD_THRESHOLD = 0.8  # the paper's for VaDE in S3 Figure
 
@@ -185,91 +194,195 @@ def _codes(generator: Generator, k: int, n: int, threshold: float, seed: int) ->
 
 @dataclass
 class CellStudy:
-    """populations: a row for each cluster (MMD, two-sample classifier, correlations); features: a
-    row for each cluster and feature (marginals); generated: cells × features, in obs their
-    cluster, its name and generated = True."""
+    """sources: a row for REAL and each way to make cells; populations: a row for each of them and
+    each cluster; features: a row for each cluster and feature (marginals, of DRAWN, or of MEANS
+    where no observations are drawn); generated: cells × features, in obs their cluster, its name
+    and generated = True."""
 
+    sources: pd.DataFrame
     populations: pd.DataFrame
     features: pd.DataFrame
     generated: anndata.AnnData
 
 
-def study_cells(run: str | Path, cells: anndata.AnnData, labels: np.ndarray) -> CellStudy:
-    """Generated cells against the real cells of their cluster, for one run of MoE-Sim-VAE.
+def study_cells(
+    run: str | Path,
+    cells: anndata.AnnData,
+    labels: np.ndarray,
+    predictive: sparse.csr_matrix | None = None,
+) -> CellStudy:
+    """Generated cells against real ones that the generator has not seen, for one MoE-Sim-VAE.
 
-    Values are those the model was fitted on. For each cluster of 20 real cells or more, up to
-    COMPARED real and as many generated cells: MMD with its p-value and, for scale, its value
-    between two halves of the real ones; correlations; and, of FITTED alone, a two-sample
-    classifier and the marginals. MOST_FEATURES, those that vary most, enter all but the marginals.
+    The run's model learns anew, from half of the cells (`halves`), how cells are drawn; its
+    clusters stay. What it draws, as many of each cluster as that half has, is compared
+    with the other half, and so is the half itself: the best that can be had. predictive: what scVI
+    makes of the half, counts (n, n_genes) of `compare.compared_genes`.
+
+    Counts are compared as `compare.normalised`, over the genes that vary most in the half; panels
+    in the units that the model was fitted on. Of all clusters together: two-sample AUC;
+    `contrast_slope`; trained_on, accuracy on the other half of a classifier of clusters trained on
+    the source; nearest, mean distance to the nearest cell of the half, beside that of the other
+    half. Of each cluster of LEAST cells or more: AUC and correlations, over the MOST_FEATURES that
+    vary most, and KS, the mean over features of the largest difference of distribution functions.
+    Raises UserError when no cluster is large enough.
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
-    populations, features, made = [], [], []
-    for gaussian, generator in every_generator(run):
-        names = majority_names(labels, clusters, generator.n_clusters)
-        for k, name in enumerate(names):
-            members = np.flatnonzero(clusters == k)
-            if len(members) < 20:
-                continue
-            real = _rows(cells, members, COMPARED, seed)
-            new = generators.generate(generator, k, max(len(real), GENERATED_CELLS), seed=seed)
-            row = {"gaussian": gaussian, "cluster": k, "name": name, "n": len(real)}
-            populations.append(row | _alike_cells(real, new.cells[: len(real)], seed))
-            if gaussian == STANDARD:
-                continue
-            populations[-1] |= _told_apart(real, new.cells[: len(real)], seed)
-            table = compare.marginals(real, new.cells[: len(real)], cells.var_names)
-            features.append(table.assign(gaussian=gaussian, cluster=k, name=name))
-            made.append(_annotated(new.cells[:GENERATED_CELLS], cells, k, name))
-    if not made:
-        raise UserError(f"{run} has no cluster of 20 cells or more whose cells could be compared.")
-    generated = anndata.concat(made, merge="same")
+    model = generators.read_model(run)
+    names = majority_names(labels, clusters, model.n_clusters)
+    generated = _annotated(model, cells, clusters, names, seed)
     generated.uns["generated_by"] = Run.of(run).name
+    half, rest = compare.halves(cells.n_obs, seed)
+    counts = sparse.csr_matrix(cells.layers["counts"]) if model.draws_counts else None
+    model.learn_to_draw(cells[half], None if counts is None else counts[half])
+    if counts is None:
+        chosen = np.arange(cells.n_vars) if cells.n_vars <= MOST_FEATURES else _varying(cells.X)
+        real, view = _dense(cells.X[:, chosen]), lambda values: values[:, chosen]
+    else:
+        chosen = compare.compared_genes(counts[half])
+        real = compare.normalised(counts[:, chosen])
+
+        def view(values: np.ndarray) -> np.ndarray:
+            return compare.normalised(sparse.csr_matrix(values[:, chosen]))
+
+    known, groups = real[half], clusters[half]
+    drawn = {
+        REAL: (known, groups),
+        DRAWN: _of_clusters(groups, lambda k, n: view(model.generate(k, n, seed + k))),
+        MEANS: _of_clusters(groups, lambda k, n: view(model.generate(k, n, seed + k, mean=True))),
+        STANDARD: _of_clusters(groups, lambda k, n: view(model.generate(k, n, seed + k, True))),
+        GAUSSIAN: _of_clusters(groups, lambda k, n: _gaussian(known[groups == k], n, seed)),
+    }
+    if predictive is not None:
+        drawn[PREDICTIVE] = compare.normalised(predictive), groups
+    if model.observation_ is None:
+        del drawn[DRAWN]
+    other, others = real[rest], clusters[rest]
+    sources, populations, features = [], [], []
+    for source, (values, of) in drawn.items():
+        mine = list(_each_cluster(other, others, values, of, seed))
+        populations += [{"source": source, "name": names[row["cluster"]]} | row for row in mine]
+        sources.append(
+            {"source": source, "n": len(values)}
+            | pd.DataFrame(mine)[["cluster_auc", *MEANS_OF_CLUSTERS]].mean().to_dict()
+            | _together(known, other, others, values, of, seed)
+        )
+        if source == DRAWN or (source == MEANS and DRAWN not in drawn):
+            features = [
+                compare.marginals(
+                    other[others == k], values[of == k], cells.var_names[chosen]
+                ).assign(source=source, cluster=k, name=names[k])
+                for k in (row["cluster"] for row in mine)
+            ]
+    if not features:
+        raise UserError(f"{run} has no cluster of 20 cells or more whose cells could be compared.")
     return CellStudy(
+        _of_run(pd.DataFrame(sources), run),
         _of_run(pd.DataFrame(populations), run),
         _of_run(pd.concat(features, ignore_index=True), run),
         generated,
     )
 
 
-def _told_apart(real: np.ndarray, made: np.ndarray, seed: int) -> dict[str, float]:
-    kept = _varying(real)
-    told = compare.two_sample_classifier(real[:, kept], made[:, kept], folds=3, seed=seed)
-    return {"classifier_accuracy": told["accuracy"], "classifier_auc": told["auc"]}
+def _of_clusters(
+    groups: np.ndarray, draw: Callable[[int, int], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """As many cells of each cluster as groups (n,) has, by draw(cluster, n), and their clusters."""
+    used, sizes = np.unique(groups[groups >= 0], return_counts=True)
+    parts = [draw(int(k), int(n)) for k, n in zip(used, sizes, strict=True)]
+    return np.concatenate(parts), np.repeat(used, sizes)
 
 
-def _varying(real: np.ndarray) -> np.ndarray:
-    """The MOST_FEATURES features that vary most."""
-    return np.sort(np.argsort(-real.var(axis=0), kind="stable")[:MOST_FEATURES])
+def _gaussian(cells: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """n draws of the Gaussian of cells (m, d) with a full covariance, shrunk by Ledoit and Wolf.
+
+    (1 − s) S + s t I without its root: the cells' own deviations are one of S.
+    """
+    random, shifted = np.random.default_rng(seed), cells - cells.mean(axis=0)
+    shrinkage = float(ledoit_wolf_shrinkage(cells)) if len(cells) > 1 else 1.0
+    own = random.standard_normal((n, len(cells))) @ shifted * np.sqrt((1 - shrinkage) / len(cells))
+    spread = np.sqrt(shrinkage * shifted.var())
+    drawn = cells.mean(axis=0) + own + spread * random.standard_normal((n, cells.shape[1]))
+    return drawn.astype(np.float32)
 
 
-def _alike_cells(real: np.ndarray, made: np.ndarray, seed: int) -> dict[str, float]:
-    kept = _varying(real)
-    real, made = real[:, kept], made[:, kept]
-    half = len(real) // 2
-    tested = mmd.two_sample_test(real[:half], made[:half], n_permutations=100, seed=seed)
-    among_real = mmd.two_sample_test(real[:half], real[half:], n_permutations=100, seed=seed)
-    difference, alike = compare.correlation_agreement(real, made)
+def _each_cluster(
+    other: np.ndarray, others: np.ndarray, values: np.ndarray, of: np.ndarray, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Each cluster of LEAST cells or more on both sides: real cells against drawn ones."""
+    kept = _varying(other)
+    for k in np.unique(others[others >= 0]):
+        real, made = (_some(v[w == k], COMPARED, seed) for v, w in ((other, others), (values, of)))
+        if min(len(real), len(made)) < LEAST:
+            continue
+        told = compare.two_sample_classifier(real[:, kept], made[:, kept], folds=3, seed=seed)
+        difference, alike = compare.correlation_agreement(real[:, kept], made[:, kept])
+        ks = [
+            stats.ks_2samp(a, b, method="asymp").statistic
+            for a, b in zip(real.T, made.T, strict=True)
+        ]
+        yield {
+            "cluster": int(k),
+            "n": len(real),
+            "cluster_auc": told["auc"],
+            "ks": float(np.mean(ks)),
+            "correlation_difference": difference,
+            "correlation_alike": alike,
+        }
+
+
+def _together(
+    known: np.ndarray,
+    other: np.ndarray,
+    others: np.ndarray,
+    values: np.ndarray,
+    of: np.ndarray,
+    seed: int,
+) -> dict[str, float]:
+    """All clusters together; known: the cells that the generator was made from."""
+    pair = _some(other, POOLED, seed), _some(values, POOLED, seed)
+    some = np.random.default_rng(seed).permutation(len(values))[:POOLED]
     return {
-        "mmd": tested.statistic,
-        "mmd_p_value": tested.p_value,
-        "mmd_real": among_real.statistic,
-        "correlation_difference": difference,
-        "correlation_alike": alike,
+        "auc": compare.two_sample_classifier(*pair, folds=3, seed=seed)["auc"],
+        "slope": compare.contrast_slope(other, others, values, of),
+        "trained_on": compare.trained_on(values[some], of[some], other, others, seed),
+        "nearest": np.nan if values is known else compare.nearest(known, pair[1]),
+        "nearest_held_out": compare.nearest(known, pair[0]),
     }
 
 
-def _annotated(values: np.ndarray, cells: anndata.AnnData, k: int, name: str) -> anndata.AnnData:
-    index = pd.Index([f"generated_{k}_{i:04d}" for i in range(len(values))])
-    obs = pd.DataFrame({"cluster": k, "name": name, "generated": True}, index=index)
+def _some(values: np.ndarray, most: int, seed: int) -> np.ndarray:
+    return values[np.random.default_rng(seed).permutation(len(values))[:most]]
+
+
+def _varying(values: np.ndarray | sparse.spmatrix) -> np.ndarray:
+    """The MOST_FEATURES features that vary most."""
+    return np.sort(np.argsort(-_dense(values).var(axis=0), kind="stable")[:MOST_FEATURES])
+
+
+def _annotated(
+    model: MoESimVAE, cells: anndata.AnnData, clusters: np.ndarray, names: list[str], seed: int
+) -> anndata.AnnData:
+    """GENERATED_CELLS of each cluster of LEAST cells or more, by the model of the whole run."""
+    used, sizes = np.unique(clusters[clusters >= 0], return_counts=True)
+    used = used[sizes >= LEAST]
+    made = [model.generate(int(k), GENERATED_CELLS, seed + int(k)) for k in used]
+    if not made:
+        raise UserError("no cluster has 20 cells or more; there is nothing to compare with.")
+    of = np.repeat(used, GENERATED_CELLS)
+    index = pd.Index([f"generated_{k}_{i % GENERATED_CELLS:04d}" for i, k in enumerate(of)])
+    obs = pd.DataFrame({"cluster": of, "name": np.array(names)[of], "generated": True}, index=index)
     var = pd.DataFrame(index=cells.var_names.copy())
-    return anndata.AnnData(values.astype(np.float32), obs=obs, var=var)
+    values = np.concatenate(made)
+    return anndata.AnnData(sparse.csr_matrix(values) if model.draws_counts else values, obs, var)
+
+
+def _dense(values: Any) -> np.ndarray:
+    return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
 
 
 def _rows(cells: anndata.AnnData, members: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Up to `most` of the cells, in random order, dense."""
-    some = np.random.default_rng(seed).permutation(members)[:most]
-    values = cells.X[some]
-    return np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float32)
+    return _dense(cells.X[np.random.default_rng(seed).permutation(members)[:most]])
 
 
 def _share(right: np.ndarray) -> float:

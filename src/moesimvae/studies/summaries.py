@@ -33,6 +33,7 @@ class Generation:
     confusion: pd.DataFrame
     quality: pd.DataFrame
     distances: pd.DataFrame
+    sources: pd.DataFrame
     populations: pd.DataFrame
     features: pd.DataFrame
     views: Mapping[Run, tuple[pd.DataFrame, np.ndarray]]

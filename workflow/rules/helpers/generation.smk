@@ -27,6 +27,14 @@ def generated_cells():
     return [run.named(f"{RESULTS}/generation/cells") for run in runs]
 
 
+def predicted_cells(wildcards):
+    """Where scVI's cells lie, for data of counts."""
+    steps = DATASETS[wildcards.dataset].get("preprocessing", [])
+    if all(step["step"] != "library_size" for step in steps):
+        return []
+    return f"{RESULTS}/generation/scvi/{wildcards.dataset}_seed{wildcards.seed}.npz"
+
+
 def figure2_outputs():
     return [f"{RESULTS}/figure2/figures", f"{RESULTS}/figure2/table.csv"]
 

@@ -1,4 +1,4 @@
-"""Generated cells against real ones: marginals of the features, and tests by cluster."""
+"""Generated cells against real ones: marginals of the features, and what tells the two apart."""
 
 from collections.abc import Iterator
 
@@ -7,20 +7,22 @@ from matplotlib.figure import Figure
 
 from moesimvae.report import style
 from moesimvae.report.style import Picture
+from moesimvae.report.words import SOURCES
 from moesimvae.studies.summaries import Generation
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
     """One for each data set whose cells were studied."""
-    every = study.populations
-    for dataset, rows in every.groupby("dataset", sort=False) if len(every) else ():
-        drawn = rows[rows["gaussian"] == "fitted"]
-        means = drawn[["mmd", "mmd_real", "classifier_accuracy", "correlation_difference"]].mean()
-        said = (
-            f"MMD statistic {means['mmd']:.1f} (two halves of the real cells: "
-            f"{means['mmd_real']:.2f}), classifier right in "
-            f"{100 * means['classifier_accuracy']:.0f} % (50 is chance), "
-            f"correlations off by {means['correlation_difference']:.2f}"
+    every = study.sources
+    for dataset, sources in every.groupby("dataset", sort=False) if len(every) else ():
+        features = study.features[study.features["dataset"] == dataset]
+        populations = study.populations[study.populations["dataset"] == dataset]
+        means = sources.groupby("source", sort=False).mean(numeric_only=True)
+        own = features["source"].iloc[0]
+        said = "; ".join(
+            f"{row.auc:.3f} for {SOURCES[source]}"
+            for source, row in means.iterrows()
+            if source != own
         )
         title = f"Generated cells against real ones, {dataset}"
         yield Picture(
@@ -28,30 +30,38 @@ def pictures(study: Generation) -> Iterator[Picture]:
             dataset,
             title,
             f"{title}. Left and middle: each dot is a feature in a cluster, its mean and its "
-            "standard deviation in real and in generated cells. Right: how often a classifier of "
-            "gradient-boosted trees tells generated from real cells of one cluster, by its size. "
-            f"Means over clusters: {said}.",
-            f"Three scatter plots of generated against real cells. {said}.",
-            draw(drawn, study.features[study.features["dataset"] == dataset], title),
+            f"standard deviation in held-out real cells and in generated ones ({SOURCES[own]}). "
+            "Right: how well gradient-boosted trees tell each kind of cells from held-out real "
+            "ones, of all clusters together (large) and in each cluster (small); 0.5 is not at "
+            f"all. Together: AUC {means.loc[own, 'auc']:.3f} for {SOURCES[own]}; {said}.",
+            "Two scatter plots of generated against real cells, and how well each kind of cells "
+            f"is told from real ones. AUC {means.loc[own, 'auc']:.3f} for {SOURCES[own]}; {said}.",
+            draw(means, populations, features, title),
         )
 
 
 @style.styled
-def draw(populations: pd.DataFrame, features: pd.DataFrame, title: str) -> Figure:
+def draw(
+    sources: pd.DataFrame, populations: pd.DataFrame, features: pd.DataFrame, title: str
+) -> Figure:
+    """sources: indexed by source, with their auc."""
     figure = style.sheet(2.9, title, 10)
-    mean, spread, classifier = figure.subplots(1, 3)
+    mean, spread, told = figure.subplots(1, 3)
     for axes, what, words in ((mean, "mean", "mean"), (spread, "sd", "standard deviation")):
         x, y = features[f"{what}_real"], features[f"{what}_generated"]
         most = max(x.max(), y.max())
         axes.plot([0, most], [0, most], color="#BDBDBD", linewidth=0.8)
         axes.scatter(x, y, s=3, color=style.DARK[0], linewidths=0, alpha=0.5, rasterized=True)
         axes.set(xlabel=f"{words}, real", ylabel=f"{words}, generated")
-    classifier.axhline(0.5, color="#BDBDBD", linewidth=0.8)
-    classifier.scatter(
-        populations["n"], populations["classifier_accuracy"], s=10, color=style.DARK[1]
+    names = list(sources.index)
+    told.axvline(0.5, color="#BDBDBD", linewidth=0.8)
+    rows = populations["source"].map(names.index)
+    told.scatter(
+        populations["cluster_auc"], rows, s=5, color=style.DARK[1], alpha=0.5, linewidths=0
     )
-    classifier.set(xlabel="cells compared", ylabel="classifier's accuracy", ylim=(0.45, 1.02))
-    style.log_axis(classifier)
-    for axes in (mean, spread, classifier):
+    told.scatter(sources["auc"], range(len(names)), s=36, color=style.DARK[0], zorder=3)
+    told.set(xlabel="two-sample AUC", xlim=(0.35, 1.03), ylim=(len(names) - 0.5, -0.5))
+    told.set_yticks(range(len(names)), [SOURCES[name] for name in names])
+    for axes in (mean, spread, told):
         axes.grid()
     return figure

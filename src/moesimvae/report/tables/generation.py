@@ -3,17 +3,32 @@
 import pandas as pd
 
 from moesimvae.report.tables import markdown, plain
-from moesimvae.report.words import GAUSSIANS
-from moesimvae.studies.summaries import Generation, means_of_runs, summary
+from moesimvae.report.words import GAUSSIANS, SOURCES
+from moesimvae.studies.summaries import Generation, summary
 
 MODELS = (
     "model", "seed", "clusters drawn from", "φ", "digits", "images", "draws", "seconds",
     "assigned back", "own clustering", "classifier",
 )  # fmt: skip
-CELLS = (
-    "mmd", "mmd_real", "classifier_accuracy", "classifier_auc", "correlation_difference",
-    "correlation_alike",
-)  # fmt: skip
+CELLS = {
+    "auc": "two-sample AUC",
+    "cluster_auc": "the same, by cluster",
+    "ks": "KS",
+    "correlation_difference": "correlations off by",
+    "slope": "slope of differences",
+    "trained_on": "accuracy trained on it",
+    "nearest": "to the nearest cell",
+    "nearest_held_out": "held-out cells",
+}
+EXPLAINED = (
+    "Generated cells against real ones that the generator has not seen: it learned from half of "
+    "the cells, and the other half is compared with. Two-sample AUC of gradient-boosted trees "
+    "(0.5: not to be told apart), of all cells together and as a mean over clusters; KS, largest "
+    "difference of distribution functions, mean over features and clusters; slope of differences "
+    "between clusters' means, generated on real; accuracy on real cells of a random forest that "
+    "learned the clusters from these; mean distance to the nearest cell learned from, beside that "
+    "of held-out cells (a copy would have 0)."
+)
 
 
 def to_markdown(study: Generation, measured: pd.DataFrame) -> str:
@@ -37,13 +52,12 @@ def to_markdown(study: Generation, measured: pd.DataFrame) -> str:
         *("", f"The paper, own clustering, mean over thresholds: {paper}.", ""),
         *markdown.lines(plain("", ("run", "number", "value"), numbers, (2,))),
     ]
-    if len(study.populations):
-        heads = ("data", "clusters drawn from", *(name.replace("_", " ") for name in CELLS))
+    if len(study.sources):
+        heads = ("data", "cells", "n", *CELLS.values())
         rows = [
-            (row["dataset"], GAUSSIANS[row["gaussian"]],
-             *("" if pd.isna(row[c]) else f"{row[c]:.3g}" for c in CELLS))
-            for _, row in means_of_runs(study.populations, CELLS).iterrows()
+            (row["dataset"], SOURCES[row["source"]], f"{row['n']:,}",
+             *("" if pd.isna(row[c]) else f"{row[c]:.3f}" for c in CELLS))
+            for _, row in study.sources.iterrows()
         ]  # fmt: skip
-        lines += ["", "Generated cells against real ones, means over clusters:", ""]
-        lines += markdown.lines(plain("", heads, rows, range(2, len(heads))))
+        lines += ["", EXPLAINED, "", *markdown.lines(plain("", heads, rows, range(2, len(heads))))]
     return "\n".join(lines) + "\n"
