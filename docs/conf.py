@@ -124,3 +124,8 @@ def escaped(text):
 def setup(app):
     app.connect("source-read", links)
     app.connect("autodoc-process-docstring", as_rst)
+    # scikit-learn's own, for its metadata routing
+    app.connect(
+        "autodoc-skip-member",
+        lambda app, what, name, *more: bool(re.fullmatch(r"set_\w+_request", name)) or None,
+    )
