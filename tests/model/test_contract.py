@@ -247,6 +247,8 @@ BAD = {
     "standardise": (2, None),
     "scale": ("z", None),
     "random_state": (-1, 2**32, 1.5, "0", True, np.random.default_rng(0)),
+    "observation": ("poisson", None),
+    "code_components": (0, 99, 2.0),
     "device": ("abacus", 0, None),
     "cache": (5, True),
     "checkpoint": (5, b"folder"),
