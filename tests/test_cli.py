@@ -786,3 +786,35 @@ def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, ref
     assert anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").n_obs == 90
     arguments += ["--genome", "mm10"]
     assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)
+
+
+def test_how_sure_clusters_are_and_joining_them_without_another_fit(fcs, tmp_path, run):
+    arguments = ["cluster", fcs, "--clusters", 3, "--features", "CD*", "--steps", 200]
+    code, printed, err = run(*arguments, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert re.search(r"stability  \d of 3 clusters come out again", printed)
+    predicted = tmp_path / "new.csv"
+    code, printed, err = run("predict", tmp_path / "out", fcs, "--clusters", 2, "--out", predicted)
+    assert code == 0, err
+    assert "of 2 clusters" in printed
+    assert set(pd.read_csv(predicted)["cluster"]) <= {0, 1}
+    code, printed, _ = run(*arguments, "--resamples", 0, "--out", tmp_path / "quick")
+    assert code == 0
+    assert "stability" not in printed
+
+
+def test_cells_unlike_all_that_were_seen_are_told(csv, tmp_path, run):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(300, 6)), columns=[f"CD{i}" for i in range(6)])
+    table.iloc[::2, :3] += 6
+    arguments = ["--transform", "none", "--resamples", 0, "--steps", 300]
+    cells = csv(table.to_csv(index=False))
+    code, _, err = run("cluster", cells, "--clusters", 2, "--out", tmp_path / "out", *arguments)
+    assert code == 0, err
+    for shift, told in ((0, False), (20, True)):
+        strange = tmp_path / f"new_{shift}.csv"
+        (table + shift).to_csv(strange, index=False)
+        out = tmp_path / f"out_{shift}.csv"
+        code, printed, err = run("predict", tmp_path / "out", strange, "--out", out)
+        assert code == 0, err
+        assert ("of a kind that it does not know" in printed) is told

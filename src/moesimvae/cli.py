@@ -42,6 +42,12 @@ RESULTS = (LABELS, MODEL, CELLS, METHODS, ABUNDANCE, FCS, TABLE, SEURAT)
 KEY = "moesimvae"
 _RESULT = {KEY: "0", f"{KEY}_probability": 1.0}  # what `scverse.annotate` adds to obs
 CHECKPOINT = ".checkpoint"
+TOLD_PAIRS = 3  # of clusters that are often found in one group
+OUTSIDE = 0.01  # share of cells outside what a model has seen that is told; of those seen: 0.001
+UNSTRUCTURED = (
+    "the cells lie no nearer to each other than if their values were shuffled, so the clusters "
+    "are arbitrary parts of one cloud"
+)
 INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 EXAMPLES = """examples:
@@ -280,6 +286,14 @@ def _cluster_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="of training, after which it ends, settled or not",
     )
+    model.add_argument(
+        "--resamples",
+        type=_typed(_whole(0), "a whole number of at least 0"),
+        default=20,
+        metavar="N",
+        help="how often the clusters are made again of half of the cells, to tell how sure they "
+        "are; 0: not told (default: %(default)s)",
+    )
     results = parser.add_argument_group("results")
     results.add_argument(
         "--sample",
@@ -318,6 +332,12 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
         "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
     )
     _out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
+    parser.add_argument(
+        "--clusters",
+        type=_typed(_whole(1), "a whole number of at least 1"),
+        metavar="N",
+        help="join the model's clusters to N, those first that are hardly told apart",
+    )
     _transpose(parser)
     parser.add_argument("--backed", action="store_true", help="as of `cluster`")
     _genome(parser)
@@ -517,7 +537,6 @@ def _fit_and_write(
     from moesimvae import handover, paragraph, scverse
     from moesimvae.data import recipe as recipes
     from moesimvae.model.estimator import MoESimVAE
-    from moesimvae.model.stability import STABLE
 
     if file.on_disk:
         recipes.write_prepared(file, recipe, staging / "prepared.h5ad")
@@ -550,13 +569,8 @@ def _fit_and_write(
         f"on {model.facts_['device']}; {model.facts_['ended'][-1]} after {model.facts_['steps']} "
         "steps"
     )
-    if _can_be_assessed(model):
-        model.assess(cells)
-        stable = sum(share >= STABLE for share in model.stability_)
-        say(
-            f"stability  {stable} of {len(set(model.labels_))} clusters come out again from half "
-            f"of the cells (in {STABLE:.0%} or more, on average); probabilities are calibrated"
-        )
+    if options.resamples and _can_be_assessed(model):
+        _assess(model, cells, options, say)
     sample = file.cells.obs["sample"] if file.samples else None
     _write_labels(staging / LABELS, file.cells, model.probabilities_, sample)
     try:
@@ -586,7 +600,7 @@ def _fit_and_write(
     }
     if options.clusters is None:
         facts["clusters"], facts["evidence"] = f"{evidence}", scverse.storable(evidence.facts())
-    if _can_be_assessed(model):
+    if "stability" in model.facts_:
         facts |= {"stability": model.stability_, "merges": model.merges_}
     points, facts["map"] = handover.map_of(model.embedding_, model.seed_)
     scverse.annotate(file.cells, model.probabilities_, model.embedding_, KEY, facts)
@@ -604,6 +618,25 @@ def _fit_and_write(
         ) from error
     say(_summary(cells, model.labels_))
     _write_for_others(options, file, model, points, staging)
+
+
+def _assess(model: Any, cells: AnnData, options: argparse.Namespace, say: Any) -> None:
+    from moesimvae.model.stability import STABLE
+
+    model.assess(cells, options.resamples)
+    told = model.facts_["stability"]
+    unstable = [str(k) for k, share in enumerate(model.stability_) if share < STABLE]
+    in_use = len(set(model.labels_))
+    say(
+        f"stability  {in_use - len(unstable)} of {in_use} clusters come out again from half of the "
+        f"cells (a mean Jaccard index of {STABLE} or more); probabilities are calibrated"
+    )
+    if unstable:
+        say(f"unstable   {listed(unstable, 12)}")
+    for a, b, share in told["together"][:TOLD_PAIRS]:
+        say(f"together   cells of {a} and {b} are found in one group {share:.0%} of the time")
+    if not told["structure"]:
+        say(f"note       no structure was found: {UNSTRUCTURED}")
 
 
 def _can_be_assessed(model: Any) -> bool:
@@ -723,18 +756,25 @@ def _predict(options: argparse.Namespace) -> None:
         _notes(writable.make(file.cells), say)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         writable.require(options.out.parent, file.cells, _RESULT)
-    parts, codes = [], []
+    parts, codes, outside = [], [], 0
     started = monotonic()
     for piece in recipes.pieces(file, recipe):
-        parts.append(model.predict_proba(piece))
+        parts.append(model.predict_proba(piece, options.clusters))
+        outside += int(model.outside(piece).sum())
         if annotated:
             codes.append(model.transform(piece))
     probabilities = np.concatenate(parts)
-    in_use = len(np.unique(probabilities.argmax(axis=1)))
+    in_use, n_clusters = len(np.unique(probabilities.argmax(axis=1))), probabilities.shape[1]
     say(
-        f"assigned   {file.cells.n_obs:,} cells to {in_use} of {model.n_clusters} clusters in "
+        f"assigned   {file.cells.n_obs:,} cells to {in_use} of {n_clusters} clusters in "
         f"{monotonic() - started:.1f} s"
     )
+    if outside > OUTSIDE * file.cells.n_obs:
+        say(
+            f"note       {outside / file.cells.n_obs:.1%} of the cells lie outside what the model "
+            "has seen, where 0.1 % of the cells that it was fitted to would; they may be of a kind "
+            "that it does not know"
+        )
     if annotated:
         facts = {"model": str(options.model), "version": moesimvae.__version__}
         scverse.annotate(file.cells, probabilities, np.concatenate(codes), KEY, facts)

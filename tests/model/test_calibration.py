@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from moesimvae.model import calibration
 
@@ -42,9 +43,16 @@ def test_tempering_keeps_order_and_sums():
     assert calibration.temper(p, 1) is p
 
 
-def test_distance_is_that_to_the_nearest_cluster_in_its_own_deviations():
-    means = np.array([[0.0, 0.0], [10.0, 0.0]])
-    covariances = np.array([np.eye(2), np.diag([4.0, 1.0])])
-    codes = np.array([[0.0, 3.0], [12.0, 0.0], [10.0, 0.0]])
-    found = calibration.distances(codes, means, covariances)
-    assert found == pytest.approx([3, 1, 0], abs=0.01)
+@pytest.mark.parametrize("n_features", [6, 150])
+def test_new_cells_of_the_same_kind_are_not_outside_and_of_another_kind_are(n_features):
+    random = np.random.default_rng(0)
+    signal = random.normal(size=(3, n_features)).astype(np.float32)
+
+    def draw(n, kind):
+        return signal[kind] + 0.3 * random.normal(size=(n, n_features)).astype(np.float32)
+
+    cells = random.permutation(np.concatenate([draw(400, 0), draw(300, 1)]))
+    seen = calibration.Seen.of(cells, seed=0)
+    outside = [seen.outside(torch.from_numpy(draw(500, kind))).float().mean() for kind in range(3)]
+    assert max(outside[:2]) < 0.02
+    assert outside[2] > 0.9

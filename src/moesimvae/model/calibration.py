@@ -1,18 +1,24 @@
-"""Probabilities that hold as often as they say, and cells unlike any that were seen; NumPy only."""
+"""Probabilities that hold as often as they say, and cells unlike any that were seen."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+import torch
 from scipy.optimize import minimize_scalar
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from moesimvae.model.projection import AUTO_PCA, AUTO_PCA_ABOVE
 
 LOG_TEMPERATURES = (-2.0, 4.0)  # between which one is sought
 LEAST = 1e-12  # of a probability, before its logarithm
-SEEN = 0.999  # of the fitted cells that lie within reach of a cluster
-RIDGE = 1e-3  # of a cluster's mean variance, on the diagonal of its covariance
-BLOCK = 20_000  # cells at once
+SEEN_CELLS, MEASURED_CELLS = 2_000, 3_000  # kept of those seen, and only measured
+NEAREST = 5  # neighbour whose distance tells whether a cell is like those seen
+WITHIN = 0.999  # share of the cells seen that are like them
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -62,18 +68,44 @@ def reliability(
     ]
 
 
-def distances(codes: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """Mahalanobis distance of each code to the nearest of the clusters, (n_cells,).
+@dataclass(frozen=True)
+class Seen:
+    """What a model has seen: some of its cells, and how far others lie from their like.
 
-    codes: (n_cells, d); means: (n_clusters, d); covariances: (n_clusters, d, d).
+    points: (n_seen, n_dimensions) cells in principal components; axes: (n_dimensions, n_features)
+    of these, centre: (n_features,); reach: (1,) distance to the fifth nearest of the points within
+    which 99.9 % of the cells lie. Of cells themselves, when they were left out: what was trained
+    with them would find each nearer than a new one of the same kind.
     """
-    nearest = np.full(len(codes), np.inf)
-    for mean, covariance in zip(means, covariances, strict=True):
-        ridge = RIDGE * max(np.trace(covariance) / len(mean), LEAST)
-        factor = cho_factor(covariance.astype(np.float64) + ridge * np.eye(len(mean)))
-        for start in range(0, len(codes), BLOCK):
-            off = codes[start : start + BLOCK] - mean
-            squares = (off * cho_solve(factor, off.T).T).sum(axis=1)
-            part = nearest[start : start + BLOCK]
-            np.minimum(part, squares, out=part)
-    return np.sqrt(nearest)
+
+    points: np.ndarray
+    axes: np.ndarray
+    centre: np.ndarray
+    reach: np.ndarray
+
+    @classmethod
+    def of(cls, cells: np.ndarray, seed: int) -> Seen:
+        """Of cells (n_cells, n_features) in random order, SEEN_CELLS + MEASURED_CELLS at most."""
+        n_pca = min(AUTO_PCA, *cells.shape) if cells.shape[1] > AUTO_PCA_ABOVE else None
+        if n_pca is None:
+            axes, centre = np.eye(cells.shape[1]), cells.mean(axis=0)
+        else:
+            pca = PCA(n_pca, random_state=seed, svd_solver="randomized").fit(cells)
+            axes, centre = pca.components_, pca.mean_
+        axes, centre = axes.astype(np.float32), centre.astype(np.float32)
+        points = (cells - centre) @ axes.T
+        seen, further = points[:SEEN_CELLS], points[SEEN_CELLS:]
+        search = NearestNeighbors(n_neighbors=min(NEAREST, len(seen) - 1)).fit(seen)
+        # without an argument each cell is left out of its own neighbours
+        far = [search.kneighbors()[0], *([search.kneighbors(further)[0]] if len(further) else [])]
+        reach = np.quantile(np.concatenate(far)[:, -1], [WITHIN])
+        return cls(seen, axes, centre, reach.astype(np.float32))
+
+    def outside(self, cells: Tensor) -> Tensor:
+        """Whether cells (n, n_features) lie farther away than that; (n,) bool."""
+        points, axes, centre, reach = (
+            torch.from_numpy(part).to(cells.device)
+            for part in (self.points, self.axes, self.centre, self.reach)
+        )
+        far = torch.cdist((cells - centre) @ axes.T, points)
+        return far.kthvalue(min(NEAREST, len(points) - 1), dim=1).values > reach

@@ -21,6 +21,7 @@ from torch import Tensor
 import moesimvae
 from moesimvae.errors import UserError
 from moesimvae.model import calibration, cells, losses, parameters, stability, storage
+from moesimvae.model.calibration import MEASURED_CELLS, SEEN_CELLS, Seen
 from moesimvae.model.fitting import Data, Fit, Settings
 from moesimvae.model.generation import COMPONENTS, Mixtures, code_gaussians, code_mixtures
 from moesimvae.model.images import find_image_shape
@@ -33,11 +34,11 @@ from moesimvae.model.training import choose_device, encode_in_batches, seeded, u
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
 # what is saved besides the networks' weights, each the attribute of that name with a trailing _
 ARRAYS = (
-    *("cluster_means", "code_means", "code_covariances", "offset", "range", "reach"),
+    *("cluster_means", "code_means", "code_covariances", "offset", "range"),
     *("mixture_weights", "mixture_means", "mixture_roots"),
 )
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
-OBSERVATION = "observation."  # before the names of its tensors
+OBSERVATION, SEEN = "observation.", "seen."  # before the names of their tensors
 
 
 class MoESimVAE(
@@ -114,7 +115,7 @@ class MoESimVAE(
     over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
     n_latent) of each cluster's own codes; mixture_weights_, mixture_means_ and mixture_roots_, the
     `generation.Mixtures` of the same, and observation_, a `Markers`, a `Counts` or None, which
-    `generate` draws by; reach_ (1,), see `outside`;
+    `generate` draws by; seen_, see `outside`;
     history_: term → its weighted mean in each record, and "step"; module_, the networks;
     n_features_in_; feature_names_in_, objects (n_features_in_,), only where the features have
     names that are text; seed_; facts_. After `assess` also stability_ (n_clusters,), merges_
@@ -315,13 +316,18 @@ class MoESimVAE(
         self.code_means_, self.code_covariances_ = code_gaussians(
             self.embedding_, self.labels_, self.cluster_means_
         )
-        self.reach_ = np.quantile(self._distances(self.embedding_), [calibration.SEEN])
+        self.seen_ = self._look_at_some(matrix)
         for name in ASSESSED:  # of an earlier fit
             if hasattr(self, f"{name}_"):
                 delattr(self, f"{name}_")
 
-    def _distances(self, codes: np.ndarray) -> np.ndarray:
-        return calibration.distances(codes, self.code_means_, self.code_covariances_)
+    def _look_at_some(self, matrix: cells.Matrix) -> Seen:
+        random = np.random.default_rng(self.seed_)
+        most = min(matrix.shape[0], SEEN_CELLS + MEASURED_CELLS)
+        some = torch.from_numpy(random.choice(matrix.shape[0], most, replace=False))
+        return Seen.of(
+            self._make_rows(matrix)(some.to(self._find_device())).cpu().numpy(), self.seed_
+        )
 
     # ------------------------------------------------------------------ how sure it is
 
@@ -374,10 +380,12 @@ class MoESimVAE(
     def outside(self, X: Any) -> np.ndarray:
         """Whether cells are unlike all that were seen, (n_cells,) bool.
 
-        That is, farther from the nearest cluster, in its own standard deviations in the latent
-        space, than 99.9 % of the fitted cells are.
+        That is, farther from some of the fitted cells than 99.9 % of these are from each other
+        (see `calibration.Seen`).
         """
-        return self._distances(self.transform(X)) > self.reach_[0]
+        matrix = self._take_cells(X)
+        rows = self._make_rows(matrix)
+        return encode_in_batches(lambda i: self.seen_.outside(rows(i)), matrix.shape[0])
 
     # ------------------------------------------------------------------ how cells are drawn
 
@@ -572,6 +580,8 @@ class MoESimVAE(
         assessed = hasattr(self, "merges_")
         kept = ARRAYS + ASSESSED if assessed else ARRAYS
         arrays = {name: torch.from_numpy(getattr(self, f"{name}_")) for name in kept}
+        seen = {name: torch.from_numpy(array) for name, array in vars(self.seen_).items()}
+        arrays |= {f"{SEEN}{name}": tensor for name, tensor in seen.items()}
         names = getattr(self, "feature_names_in_", None)
         config = {
             "version": moesimvae.__version__,
@@ -582,6 +592,7 @@ class MoESimVAE(
             "assessed": assessed,
             "observation": self._name_observation(),
             "images": self.images_,
+            "seen": {name: list(tensor.shape) for name, tensor in seen.items()},
             "parameters": self._plain_parameters(),
         }
         storage.write_model(Path(folder), self._state() | arrays, config)
@@ -624,16 +635,18 @@ class MoESimVAE(
             ) from error
         expected = {name: tuple(value.shape) for name, value in model._state().items()}
         k, d, n_features = model.n_clusters, model.n_latent, model.n_features_in_
-        shapes = [(k, d), (k, d), (k, d, d), (n_features,), (n_features,), (1,)]
+        shapes = [(k, d), (k, d), (k, d, d), (n_features,), (n_features,)]
         most = max(COMPONENTS)
         shapes += [(k, most), (k, most, d), (k, most, d, d)]
         kept: tuple[str, ...] = ARRAYS
         if config["assessed"]:
             kept, shapes = ARRAYS + ASSESSED, [*shapes, (k,), (k - 1, 4), (1,)]
         expected |= dict(zip(kept, shapes, strict=True))
+        expected |= {f"{SEEN}{name}": tuple(shape) for name, shape in config["seen"].items()}
         tensors = storage.read_weights(folder, expected)
         for name in kept:
             setattr(model, f"{name}_", tensors.pop(name).numpy())
+        model.seen_ = Seen(**{n: tensors.pop(f"{SEEN}{n}").numpy() for n in config["seen"]})
         own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(OBSERVATION)}
         if model.observation_ is not None:
             model.observation_.load_state_dict(

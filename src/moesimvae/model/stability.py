@@ -7,7 +7,8 @@ group of its own comes out again; an arbitrary cut through a cloud of cells does
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from moesimvae.model.graphs import (
 )
 from moesimvae.model.projection import Matrix, landmark_cells
 from moesimvae.model.similarity import (
+    RARE_SHARE,
     Communities,
     components,
 )
@@ -33,10 +35,11 @@ from moesimvae.model.similarity import (
 RESAMPLES = 20
 RESAMPLED_CELLS = 5_000  # of a resample at most, else half of all
 STABLE = 0.6  # least stability of a cluster that is one (Hennig 2007)
+FEWEST_CELLS = 10  # of a group that counts as one
 MOST_GROUPS = 40  # that an estimate goes up to
 JOINED = "balanced"  # the way of joining that the number of groups is estimated by
 CROWD = 15  # neighbours that tell how crowded it is around a cell
-CROWDED = 0.03  # nats of `measure_crowding` that are more than chance
+CROWDED = 0.05  # nats of `measure_crowding` that are more than chance
 BOOTSTRAPS = 200
 
 
@@ -151,7 +154,8 @@ def estimate(
 ) -> Evidence:
     """How many groups of cells there are. cells: (n_cells, n_features), dense or CSR, finite.
 
-    The number for which the score Σ over groups of (stability − STABLE) is largest. The score of
+    The number for which the score Σ over groups of (stability − STABLE) is largest; the stability
+    of a few stray cells, fewer than FEWEST_CELLS or RARE_SHARE of all, counts as 0. The score of
     1 is that of one group that is always found again. It is 1, too, where cells lie no nearer to
     each other than shuffled ones (`measure_crowding`).
     """
@@ -166,16 +170,16 @@ def estimate(
         return Evidence(1, (1, 1), crowding, [])
     tree = fine.tree(points, *TREES[JOINED])
     reference = {k: groups_after(tree, k)[fine.of] for k in numbers}
-    # of each resample and number of groups, Σ (stability − STABLE)
+    least = max(FEWEST_CELLS, RARE_SHARE * len(points))
+    many = {k: np.bincount(groups, minlength=k) >= least for k, groups in reference.items()}
+    # of each number of groups, their Jaccard indices in each resample; 0 where hardly any cells
     stability: dict[int, list[np.ndarray]] = {k: [] for k in numbers}
     for index, other in resample(points, parameters, seed, resamples):
         own = other.tree(points[index], *TREES[JOINED])
         for k in numbers:
-            if k < len(other.weights):
-                table = _count(reference[k][index], groups_after(own, k)[other.of], k)
-                stability[k].append(jaccard(table))
-            else:
-                stability[k].append(np.zeros(k))
+            found = groups_after(own, min(k, len(other.weights)))[other.of]
+            indices = jaccard(_count(reference[k][index], found, k))
+            stability[k].append(np.where(many[k], indices, 0))
     means = {k: _mean(stability[k]) for k in numbers}
     curve = [
         {
@@ -236,26 +240,39 @@ def _find_fine(points: np.ndarray, parameters: Communities, seed: int) -> Fine:
 
 
 def measure_crowding(cells: Matrix, parameters: Communities, *, seed: int) -> float:
-    """How much nearer to each other cells lie than the same values shuffled.
+    """How much nearer cells lie to each other than can be without structure, 0 at the least.
 
-    The mean over cells of the logarithm of the distance to the 15th neighbour, of shuffled cells
-    less that of the cells, 0 at the least: by its number of dimensions it is how many nats the
-    values tell of each other. Shuffled twice, the smaller difference counts: each principal
-    component by itself, which leaves a Gaussian as it is; and, where distances are measured
-    between all features, each feature by itself, which leaves independent features as they are.
-    cells: (n_cells, n_features).
+    The mean over cells of ln(distance to the 15th neighbour) says how crowded they are. How far it
+    is below that of a Gaussian of the same covariance is taken, less the same of the cells with
+    each feature shuffled by itself: by the number of dimensions, how many nats the features tell of
+    each other beyond their covariance. Neither a Gaussian nor independent features of whatever
+    distributions have any. cells: (n_cells, n_features).
     """
-    points, n_pca = components(parameters, cells, seed)
     random = np.random.default_rng(seed)
-    if len(points) > RESAMPLED_CELLS:
-        points = points[random.choice(len(points), RESAMPLED_CELLS, replace=False)]
-    rotated, sizes, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
-    shuffled = [random.permuted(rotated * sizes, axis=0)]
-    if n_pca is None:
-        shuffled.append(random.permuted(points, axis=0))
+    if cells.shape[0] > RESAMPLED_CELLS:
+        cells = cells[np.sort(random.choice(cells.shape[0], RESAMPLED_CELLS, replace=False))]
+    points, n_pca = components(parameters, cells, seed)
+    alone, _ = components(replace(parameters, n_pca=n_pca), _shuffle(cells, random), seed)
+    return max(0.0, _beyond_gaussian(points, random) - max(0.0, _beyond_gaussian(alone, random)))
+
+
+def _shuffle(cells: Matrix, random: np.random.Generator) -> Matrix:
+    """Each feature's values in another order."""
+    if isinstance(cells, np.ndarray):
+        return random.permuted(cells, axis=0)
+    columns = cells.tocsc(copy=True)
+    for start, end in pairwise(columns.indptr):
+        columns.indices[start:end] = random.choice(cells.shape[0], end - start, replace=False)
+    return columns.tocsr()
+
+
+def _beyond_gaussian(points: np.ndarray, random: np.random.Generator) -> float:
+    """How much more crowded than a Gaussian of the same covariance; (n_cells, n_dimensions)."""
+    centred = points - points.mean(axis=0)
+    _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
+    gaussian = random.normal(size=(len(points), len(sizes))) * sizes / np.sqrt(len(points)) @ axes
     least = COINCIDING * points.std()
-    away = min(_measure_distance(other, least) for other in shuffled)
-    return max(0.0, away - _measure_distance(points, least))
+    return _measure_distance(gaussian, least) - _measure_distance(centred, least)
 
 
 def _measure_distance(points: np.ndarray, least: float) -> float:
