@@ -231,7 +231,7 @@ def output(path, n_cells):
 def prepared(**settings):
     def made(folder):
         path = h5ad(folder, obs=pd.DataFrame({"type": ["a"] * N, "id": range(N)}).astype(str))
-        own_cells.write_features("own", path, folder / "out", lambda values: 3, **settings)
+        own_cells.write_features("own", path, folder / "out", None, **{"clusters": 3} | settings)
         return own_cells.write_labels(path, folder / "out", settings.get("label"))
 
     return made

@@ -142,8 +142,8 @@ def test_cells_in_rows_are_not_transposed(tmp_path):
 
 def test_own_cells_in_columns(tmp_path):
     path, out = h5ad(tmp_path), tmp_path / "out"
-    assert "genes in rows" in error(write_features, "own", path, out, lambda values: 3)
-    facts = write_features("own", path, out, lambda values: 3, transpose=True, transform="none")
+    assert "genes in rows" in error(write_features, "own", path, out, None, clusters=3)
+    facts = write_features("own", path, out, None, clusters=3, transpose=True, transform="none")
     assert (facts["n_cells"], facts["n_features"]) == (120, 6)
     assert write_labels(path, out, "type", transpose=True)["n_populations"] == 2
     labels = pd.read_parquet(out / "labels.parquet")

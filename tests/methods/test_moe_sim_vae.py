@@ -114,9 +114,9 @@ def test_the_estimator_is_given_the_groups(monkeypatch):
     given = []
     fit = MoESimVAE.fit
 
-    def record(self, X, y=None, *, prior=None, similarity=None):
+    def record(self, X, y=None, *, prior=None, **others):
         given.append(prior)
-        return fit(self, X, y, prior=prior, similarity=similarity)
+        return fit(self, X, y, prior=prior, **others)
 
     monkeypatch.setattr(MoESimVAE, "fit", record)
     cells = signed_cells()

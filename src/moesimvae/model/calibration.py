@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from moesimvae.model.projection import AUTO_PCA, AUTO_PCA_ABOVE
@@ -18,7 +17,7 @@ LOG_TEMPERATURES = (-2.0, 4.0)  # between which one is sought
 LEAST = 1e-12  # of a probability, before its logarithm
 SEEN_CELLS, MEASURED_CELLS = 2_000, 3_000  # kept of those seen, and only measured
 NEAREST = 5  # neighbour whose distance tells whether a cell is like those seen
-WITHIN = 0.999  # share of the cells seen that are like them
+WITHIN = 0.9995  # share of the cells seen that are like them, by each of two distances
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -70,12 +69,13 @@ def reliability(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model has seen: some of its cells, and how far others lie from their like.
+    """What a model has seen: some of its cells, and how far others of their kind lie from them.
 
     points: (n_seen, n_dimensions) cells in principal components; axes: (n_dimensions, n_features)
-    of these, centre: (n_features,); reach: (1,) distance to the fifth nearest of the points within
-    which 99.9 % of the cells lie. Of cells themselves, when they were left out: what was trained
-    with them would find each nearer than a new one of the same kind.
+    of these, centre: (n_features,); reach: (2,) the distance to the fifth nearest of the points,
+    and that from the space of the components, within each of which 99.95 % of the cells lie. They
+    are measured on other cells than the components and points: what took part in making these is
+    always nearer than a new cell of the same kind.
     """
 
     points: np.ndarray
@@ -86,26 +86,28 @@ class Seen:
     @classmethod
     def of(cls, cells: np.ndarray, seed: int) -> Seen:
         """Of cells (n_cells, n_features) in random order, SEEN_CELLS + MEASURED_CELLS at most."""
-        n_pca = min(AUTO_PCA, *cells.shape) if cells.shape[1] > AUTO_PCA_ABOVE else None
-        if n_pca is None:
-            axes, centre = np.eye(cells.shape[1]), cells.mean(axis=0)
-        else:
-            pca = PCA(n_pca, random_state=seed, svd_solver="randomized").fit(cells)
+        n_seen = min(SEEN_CELLS, (len(cells) + 1) // 2)
+        some = cells[:n_seen]
+        axes, centre = np.eye(cells.shape[1]), some.mean(axis=0)
+        if cells.shape[1] > AUTO_PCA_ABOVE:
+            pca = PCA(min(AUTO_PCA, n_seen), random_state=seed, svd_solver="randomized").fit(some)
             axes, centre = pca.components_, pca.mean_
         axes, centre = axes.astype(np.float32), centre.astype(np.float32)
-        points = (cells - centre) @ axes.T
-        seen, further = points[:SEEN_CELLS], points[SEEN_CELLS:]
-        search = NearestNeighbors(n_neighbors=min(NEAREST, len(seen) - 1)).fit(seen)
-        # without an argument each cell is left out of its own neighbours
-        far = [search.kneighbors()[0], *([search.kneighbors(further)[0]] if len(further) else [])]
-        reach = np.quantile(np.concatenate(far)[:, -1], [WITHIN])
-        return cls(seen, axes, centre, reach.astype(np.float32))
+        unlimited = cls((some - centre) @ axes.T, axes, centre, np.full(2, np.inf, np.float32))
+        far = unlimited._measure(torch.from_numpy(cells[n_seen:])).numpy()
+        return replace(unlimited, reach=np.quantile(far, WITHIN, axis=0).astype(np.float32))
 
     def outside(self, cells: Tensor) -> Tensor:
         """Whether cells (n, n_features) lie farther away than that; (n,) bool."""
-        points, axes, centre, reach = (
+        return (self._measure(cells) > torch.from_numpy(self.reach).to(cells.device)).any(dim=1)
+
+    def _measure(self, cells: Tensor) -> Tensor:
+        points, axes, centre = (
             torch.from_numpy(part).to(cells.device)
-            for part in (self.points, self.axes, self.centre, self.reach)
+            for part in (self.points, self.axes, self.centre)
         )
-        far = torch.cdist((cells - centre) @ axes.T, points)
-        return far.kthvalue(min(NEAREST, len(points) - 1), dim=1).values > reach
+        centred = cells - centre
+        projected = centred @ axes.T
+        nearest = min(NEAREST, len(points))
+        near = torch.cdist(projected, points).kthvalue(nearest, dim=1).values
+        return torch.stack([near, (centred - projected @ axes).norm(dim=1)], dim=1)

@@ -380,8 +380,8 @@ class MoESimVAE(
     def outside(self, X: Any) -> np.ndarray:
         """Whether cells are unlike all that were seen, (n_cells,) bool.
 
-        That is, farther from some of the fitted cells than 99.9 % of these are from each other
-        (see `calibration.Seen`).
+        That is, farther from some of the fitted cells than 99.9 % of the others of these (see
+        `calibration.Seen`).
         """
         matrix = self._take_cells(X)
         rows = self._make_rows(matrix)
