@@ -77,6 +77,14 @@ def test_repeats_vote_whatever_their_numbers():
     assert (cutting.align(repeats[:, 1], repeats[:, 2], 4) == repeats[:, 2]).all()
 
 
+def test_no_group_is_lost_in_the_vote():
+    one = np.repeat(np.arange(3), 4)
+    # each repeat has a third group elsewhere, so none of these wins
+    repeats = np.array([[0, 0, 0, 2, 1, 1], [0, 0, 2, 0, 1, 1], [0, 2, 0, 0, 1, 1]]).T
+    assert len(np.unique(cutting.vote(repeats, 3))) == 3
+    assert adjusted_rand_score(cutting.vote(np.column_stack([one] * 3), 3), one) == 1
+
+
 def fine_of(of, groups, weights):
     return cutting.Fine(np.asarray(of), np.asarray(weights, dtype=float), np.asarray(groups))
 

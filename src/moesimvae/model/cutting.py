@@ -214,7 +214,7 @@ def vote(repeats: np.ndarray, n_groups: int) -> np.ndarray:
     """One labelling (n_cells,) of several (n_cells, repeats): numbers of groups by most votes.
 
     They are aligned to the one that shares most with the others. Of equal votes the smallest
-    number wins.
+    number wins. Where a group would be left without cells, it is that one repeat.
     """
 
     def agreement(reference: np.ndarray) -> float:
@@ -224,4 +224,7 @@ def vote(repeats: np.ndarray, n_groups: int) -> np.ndarray:
     votes = np.zeros((len(repeats), n_groups), dtype=np.int16)
     for labels in repeats.T:
         votes[np.arange(len(labels)), align(labels, repeats[:, middle], n_groups)] += 1
-    return votes.argmax(axis=1)
+    voted = votes.argmax(axis=1)
+    # a group that the repeats do not agree on may get no cell; as many groups are asked for
+    kept = len(np.unique(voted)) == len(np.unique(repeats[:, middle]))
+    return voted if kept else repeats[:, middle].astype(voted.dtype)

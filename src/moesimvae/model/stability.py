@@ -252,11 +252,11 @@ def measure_crowding(cells: Matrix, parameters: Communities, *, seed: int) -> fl
     if cells.shape[0] > RESAMPLED_CELLS:
         cells = cells[np.sort(random.choice(cells.shape[0], RESAMPLED_CELLS, replace=False))]
     points, n_pca = components(parameters, cells, seed)
-    alone, _ = components(replace(parameters, n_pca=n_pca), _shuffle(cells, random), seed)
+    alone, _ = components(replace(parameters, n_pca=n_pca), shuffle(cells, random), seed)
     return max(0.0, _beyond_gaussian(points, random) - max(0.0, _beyond_gaussian(alone, random)))
 
 
-def _shuffle(cells: Matrix, random: np.random.Generator) -> Matrix:
+def shuffle(cells: Matrix, random: np.random.Generator) -> Matrix:
     """Each feature's values in another order."""
     if isinstance(cells, np.ndarray):
         return random.permuted(cells, axis=0)
