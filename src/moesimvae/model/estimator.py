@@ -38,6 +38,7 @@ ARRAYS = (
     *("mixture_weights", "mixture_means", "mixture_roots"),
 )
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
+BATCH = 1024  # cells made dense at once
 OBSERVATION, SEEN = "observation.", "seen."  # before the names of their tensors
 
 
@@ -325,8 +326,9 @@ class MoESimVAE(
         random = np.random.default_rng(self.seed_)
         most = min(matrix.shape[0], SEEN_CELLS + MEASURED_CELLS)
         some = torch.from_numpy(random.choice(matrix.shape[0], most, replace=False))
+        rows, device = self._make_rows(matrix), self._find_device()
         return Seen.of(
-            self._make_rows(matrix)(some.to(self._find_device())).cpu().numpy(), self.seed_
+            encode_in_batches(lambda i: rows(some[i].to(device)), most, BATCH), self.seed_
         )
 
     # ------------------------------------------------------------------ how sure it is
