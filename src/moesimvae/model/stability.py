@@ -161,12 +161,14 @@ def estimate(
     """
     parameters = parameters or Communities()
     crowding = measure_crowding(cells, parameters, seed=seed)
+    if crowding < CROWDED:
+        return Evidence(1, (1, 1), crowding, [])
     points, _ = components(parameters, cells, seed)
     chosen = landmark_cells(len(points), 2 * RESAMPLED_CELLS, seed)
     points = points if chosen is None else points[chosen]
     fine = _find_fine(points, parameters, seed)
     numbers = range(2, min(MOST_GROUPS, len(fine.weights) - 1) + 1)
-    if crowding < CROWDED or not numbers:
+    if not numbers:
         return Evidence(1, (1, 1), crowding, [])
     tree = fine.tree(points, *TREES[JOINED])
     reference = {k: groups_after(tree, k)[fine.of] for k in numbers}
