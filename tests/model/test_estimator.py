@@ -14,7 +14,7 @@ from tiny import PARAMETERS, blobs, outcome, same_group, tiny, without_umap
 
 from moesimvae.errors import UserError
 from moesimvae.methods import moe_sim_vae
-from moesimvae.model import fitting, stability
+from moesimvae.model import estimator, fitting, stability
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.model.networks import ConvEncoder, Encoder
 
@@ -612,6 +612,38 @@ def test_a_similarity_may_say_which_cells_are_drawn(monkeypatch):
     tiny(steps=6, refinements=1).fit(blobs()[0])
     assert len(drawn) == 6 * 64
     assert set(drawn) == set(range(30))
+
+
+@pytest.mark.parametrize("second_is_better", [False, True])
+def test_a_fit_that_loses_clusters_is_made_again_once_and_says_so(second_is_better, monkeypatch):
+    runs = []
+
+    class Counted(fitting.Fit):
+        def run(self):
+            fitted = super().run()
+            runs.append(fitted)
+            if len(runs) > 1:
+                fitted.history["similarity"][-1] = -1 if second_is_better else np.inf
+            return fitted
+
+    monkeypatch.setattr(estimator, "Fit", Counted)
+    X, y = blobs()
+    plain = tiny(steps=100).fit(X, similarity=same_group(y))
+    assert "restarted" not in plain.facts_
+    assert len(runs) == 1
+    runs.clear()
+    built = fitting.similarity.build
+
+    def with_more_groups(*arguments, **settings):
+        similar = built(*arguments, **settings)
+        similar.facts["groups"] = 100
+        return similar
+
+    monkeypatch.setattr(fitting.similarity, "build", with_more_groups)
+    again = tiny(steps=100).fit(X, similarity=same_group(y))
+    assert len(runs) == 2
+    assert "of 100 groups" in again.facts_["restarted"]
+    assert (outcome(again) == outcome(plain)) is not second_is_better
 
 
 def test_a_similarity_is_kept_in_the_cache_and_found_again(tmp_path):

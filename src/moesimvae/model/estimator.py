@@ -22,8 +22,8 @@ import moesimvae
 from moesimvae.errors import UserError
 from moesimvae.model import calibration, cells, losses, parameters, stability, storage
 from moesimvae.model.calibration import MEASURED_CELLS, SEEN_CELLS, Seen
-from moesimvae.model.fitting import Data, Fit, Settings
-from moesimvae.model.generation import COMPONENTS, Mixtures, code_gaussians, code_mixtures
+from moesimvae.model.fitting import Data, Fit, Fitted, Settings
+from moesimvae.model.generation import COMPONENTS, Mixtures, code_mixtures
 from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
 from moesimvae.model.observation import COUNT_LAYERS, MOST_MARKERS, Counts, Markers
@@ -34,7 +34,7 @@ from moesimvae.model.training import choose_device, encode_in_batches, seeded, u
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
 # what is saved besides the networks' weights, each the attribute of that name with a trailing _
 ARRAYS = (
-    *("cluster_means", "code_means", "code_covariances", "offset", "range"),
+    *("cluster_means", "offset", "range"),
     *("mixture_weights", "mixture_means", "mixture_roots"),
 )
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
@@ -70,7 +70,7 @@ class MoESimVAE(
     encoder: "dense"; "conv" for images; "auto" is "conv" where the shape of the images is known,
         from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.
     image_shape: (rows, columns) of an image, None for cells. channels: of the convolutions.
-    encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (512, 512).
+    encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (256, 256).
     expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate; None is
         (256,) for up to 16 experts, of which more share 4,096 units (`experts.hidden_units`).
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
@@ -86,7 +86,8 @@ class MoESimVAE(
     warm_up: share of the first phase over which all weights but that of the similarity grow from
         0: at full weight from the start, DEPICT draws all cells into one cluster.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
-    steps: batches in all, or the most of them; batch_size: cells in each.
+    steps: batches in all, or the most of them; batch_size: cells in each, None is 256 for cells and
+        up to 16 clusters, else 512.
     learning_rate, adam_betas: of Adam. schedule: "cosine" lets the rate fall to 0 in each phase,
         "constant" leaves it, "settled" leaves it until nothing changes any more, lets it fall to 0
         within a third of the steps taken, and ends. "auto" is "settled" for "communities", whose
@@ -113,10 +114,9 @@ class MoESimVAE(
     ----------------------
     labels_ (n_cells,) int32; embedding_ (n_cells, n_latent) float32, the posterior means;
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
-    over all cells; code_means_ (n_clusters, n_latent) and code_covariances_ (n_clusters, n_latent,
-    n_latent) of each cluster's own codes; mixture_weights_, mixture_means_ and mixture_roots_, the
-    `generation.Mixtures` of the same, and observation_, a `Markers`, a `Counts` or None, which
-    `generate` draws by; seen_, see `outside`;
+    over all cells; mixture_weights_, mixture_means_ and mixture_roots_, the `generation.Mixtures`
+    of each cluster's codes, and observation_, a `Markers`, a `Counts` or None, which `generate`
+    draws by; seen_, see `outside`;
     history_: term → its weighted mean in each record, and "step"; module_, the networks;
     n_features_in_; feature_names_in_, objects (n_features_in_,), only where the features have
     names that are text; seed_; facts_. After `assess` also stability_ (n_clusters,), merges_
@@ -149,7 +149,7 @@ class MoESimVAE(
         warm_up: float = 0.4,
         gate_dropout: float = 0.1,
         steps: int = 5000,
-        batch_size: int = 512,
+        batch_size: int | None = None,
         learning_rate: float = 3e-3,
         schedule: str = "auto",
         max_seconds: float | None = None,
@@ -266,8 +266,10 @@ class MoESimVAE(
         settings = self._make_settings()
         data = Data(matrix, self._make_rows(matrix), prior, similarity)
         fitted = Fit(self.module_, settings, data, generator).run()
-        self.history_ = fitted.history
         self._set_clusters(matrix)
+        if len(np.unique(self.labels_)) < fitted.groups:
+            fitted = self._fit_again(fitted, settings, data)
+        self.history_ = fitted.history
         started = monotonic()
         self.observation_ = self._make_observation(counts is not None)
         self._learn_to_draw(matrix, counts, self.embedding_, self.labels_)
@@ -281,6 +283,28 @@ class MoESimVAE(
             "seconds_observation": round(monotonic() - started, 2),
         } | fitted.facts()
         return self
+
+    def _fit_again(self, first: Fitted, settings: Settings, data: Data) -> Fitted:
+        """Once more from other weights, after a fit that lost clusters; the better of both stays.
+
+        That is the one of more clusters, then of the lower similarity loss at the end.
+        """
+        weights = {name: t.clone() for name, t in self.module_.state_dict().items()}
+        in_use = len(np.unique(self.labels_))
+        generator = seeded(self.seed_ + 1)
+        module = build(self.get_params(deep=False), self.n_features_in_, self.image_shape_)
+        self.module_.load_state_dict(module.state_dict())
+        settings = replace(settings, checkpoint=None)  # that fit is not resumed, but made again
+        second = Fit(self.module_, settings, data, generator, first.similar).run()
+        self._set_clusters(data.matrix)
+        rank = -len(np.unique(self.labels_)), second.history["similarity"][-1]
+        better = rank < (-in_use, first.history["similarity"][-1])
+        if not better:
+            self.module_.load_state_dict(weights)
+            self._set_clusters(data.matrix)
+        fitted = second if better else first
+        fitted.restarted = f"{in_use} of {first.groups} groups had a cluster"
+        return fitted
 
     def _set_networks(
         self, n_features: int, image_shape: tuple[int, int] | None, names: np.ndarray | None
@@ -299,6 +323,8 @@ class MoESimVAE(
             "seed": self.seed_,
             "identity": "" if self.checkpoint is None else json.dumps(self._plain_parameters()),
         }
+        if self.batch_size is None:
+            chosen["batch_size"] = 512 if self.images_ or self.n_clusters > 16 else 256
         if self.similarity == "auto":
             chosen["similarity"] = "umap_knn" if self.images_ else "communities"
         settings = Settings.of(self.get_params(deep=False) | chosen)
@@ -314,9 +340,6 @@ class MoESimVAE(
         self.cluster_means_ = losses.em_means(
             torch.from_numpy(self.probabilities_), torch.from_numpy(self.embedding_)
         ).numpy()
-        self.code_means_, self.code_covariances_ = code_gaussians(
-            self.embedding_, self.labels_, self.cluster_means_
-        )
         self.seen_ = self._look_at_some(matrix)
         for name in ASSESSED:  # of an earlier fit
             if hasattr(self, f"{name}_"):
@@ -637,7 +660,7 @@ class MoESimVAE(
             ) from error
         expected = {name: tuple(value.shape) for name, value in model._state().items()}
         k, d, n_features = model.n_clusters, model.n_latent, model.n_features_in_
-        shapes = [(k, d), (k, d), (k, d, d), (n_features,), (n_features,)]
+        shapes = [(k, d), (n_features,), (n_features,)]
         most = max(COMPONENTS)
         shapes += [(k, most), (k, most, d), (k, most, d, d)]
         kept: tuple[str, ...] = ARRAYS

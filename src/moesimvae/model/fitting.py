@@ -101,26 +101,47 @@ class Fitted:
 
     history: term → its weighted mean in each record, and "step"; similarity_facts: of each
     phase's similarity; ended: why each phase's training did; seconds: spent on "similarity" and
-    on "training".
+    on "training"; similar: S of the last phase, with which the same cells can be fitted again;
+    restarted: what was wrong with a fit that this one takes the place of, or was preferred to.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
     similarity_facts: list[dict[str, Any]] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"similarity": 0.0, "training": 0.0})
+    similar: similarity.Similarity | None = None
+    restarted: str | None = None
+
+    @property
+    def groups(self) -> int:
+        """The groups that S has, each of which should get a cluster; 0 where S has no groups."""
+        return self.similarity_facts[-1].get("groups", 0) if self.similarity_facts else 0
 
     def facts(self) -> dict[str, Any]:
         """What is told of a fit's course, JSON-able; seconds to hundredths."""
         seconds = {f"seconds_{part}": round(value, 2) for part, value in self.seconds.items()}
         steps = int(self.history["step"][-1])
-        return {"similarity": self.similarity_facts, "steps": steps, "ended": self.ended} | seconds
+        facts = {"similarity": self.similarity_facts, "steps": steps, "ended": self.ended}
+        if self.restarted is not None:
+            facts["restarted"] = self.restarted
+        return facts | seconds
 
 
 class Fit:
     """The phases of one fit, and what must be kept of them to go on after a stop."""
 
-    def __init__(self, module: Module, settings: Settings, data: Data, generator: torch.Generator):
-        """module: whose weights are fitted, in place; generator: of the batches."""
+    def __init__(
+        self,
+        module: Module,
+        settings: Settings,
+        data: Data,
+        generator: torch.Generator,
+        similar: similarity.Similarity | None = None,
+    ):
+        """module: whose weights are fitted, in place; generator: of the batches; similar: S of the
+        first phase where it is known already.
+        """
+        self.similar = similar
         self.module, self.settings, self.data = module, settings, data
         self.generator = generator
         self.device = next(module.parameters()).device
@@ -163,6 +184,7 @@ class Fit:
                 module.load_state_dict(_select(stopped[0], "start"))
             self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
             similar = None if self._has_known_experts() else self._build_similarity()
+            self.fitted.similar = similar
         with self._time("training"):
             training = self._make_training(None if similar is None else similar.sampling)
             if stopped is not None:
@@ -202,6 +224,9 @@ class Fit:
         experts need.
         """
         settings, module = self.settings, self.module
+        if self.phase == 0 and self.similar is not None:
+            self.fitted.similarity_facts.append(self.similar.facts)
+            return self.similar
         if self.phase == 0:
             source = cells.with_bearable_squares(self._deskew_images())
             spec = settings.similarity if self.data.given is None else self.data.given

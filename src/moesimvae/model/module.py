@@ -82,7 +82,7 @@ def build(
     n_clusters, n_latent = parameters["n_clusters"], parameters["n_latent"]
     activation, layers = parameters["activation"], parameters["encoder_layers"]
     if image_shape is None:
-        layers = (512, 512) if layers is None else layers
+        layers = (256, 256) if layers is None else layers
         encoder = Encoder(n_features, layers, n_latent, activation)
     else:
         layers = (128,) if layers is None else layers

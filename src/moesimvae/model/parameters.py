@@ -106,7 +106,7 @@ ALLOWED: dict[str, Allowed] = {
     "warm_up": number(0, 1),
     "gate_dropout": SHARE,
     "steps": whole(1),
-    "batch_size": whole(2),
+    "batch_size": or_none(whole(2)),
     "learning_rate": Allowed("a number above 0", lambda v: _is_finite(v) and v > 0),
     "schedule": one_of("auto", *SCHEDULES),
     "max_seconds": or_none(Allowed("a number above 0", lambda v: _is_finite(v) and v > 0)),

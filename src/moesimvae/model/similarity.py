@@ -359,9 +359,9 @@ def _build_communities(
     cache: str | Path | None,
 ) -> Similarity:
     groups, facts = group(parameters, cells, seed, n_clusters, cache)
-    sampling = None
-    if parameters.balance:
-        sampling = _balance(cutting.vote(groups, n_clusters), parameters.balance)
+    voted = cutting.vote(groups, n_clusters)
+    facts["groups"] = len(np.unique(voted))
+    sampling = _balance(voted, parameters.balance) if parameters.balance else None
     return Similarity(
         lambda index, groups: shared_groups(groups[index], n_clusters),
         (torch.from_numpy(groups),),

@@ -17,7 +17,7 @@ from moesimvae import files
 from moesimvae.errors import UserError
 
 FORMAT = "moesimvae-model"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CHECKPOINT = "checkpoint.safetensors"
