@@ -50,7 +50,9 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
         (graphs, name) for name in ("apart", "graph_of", "jaccard_graph", "symmetric")
     ],
     "similarity: communities": [
-        (graphs, name) for name in ("fine_communities", "between", "by_modularity")
+        (cutting, "fine_communities"),
+        (cutting, "between"),
+        (cutting.Fine, "find"),
     ],
     "similarity: joining": [(cutting, "cut")],
     "similarity: UMAP": [(projection, "umap_projection")],

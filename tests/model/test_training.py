@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -352,3 +354,13 @@ def test_without_it_the_last_weights_stay():
     settings = {"batch_size": 2, "learning_rate": 0.1, "generator": torch.Generator()}
     Training([weight], 4, 6, **settings).run(lambda index, step: {"loss": weight.sum()}, "")
     assert weight.item() < 0.8
+
+
+def test_a_fit_does_not_load_torch_s_compiler():
+    code = (
+        "import sys, torch; from moesimvae.model.training import adam;"
+        "w = torch.nn.Parameter(torch.ones(2)); o = adam([{'params': [w]}], 0.1);"
+        "w.sum().backward(); o.step(); o.zero_grad(); o.load_state_dict(o.state_dict());"
+        "assert w.max() < 1; sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

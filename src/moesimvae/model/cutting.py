@@ -57,7 +57,8 @@ class Fine:
         """Those of a graph of the cells with symmetric weights (n_cells, n_cells)."""
         communities = fine_communities(graph, seed)
         weights = between(graph, communities)
-        return cls(communities, weights, by_modularity(weights, resolutions, seed))
+        groups_at = by_modularity(weights, seed)
+        return cls(communities, weights, np.column_stack([groups_at(r) for r in resolutions]))
 
     def tree(self, points: np.ndarray, size_power: float, apart_power: float) -> np.ndarray:
         """The `agglomerate` merges of the communities of these cells, (n_cells, n_dimensions)."""
@@ -76,7 +77,7 @@ class Fine:
             return self.of
         if way != MODULARITY:
             return groups_after(self.tree(points, *TREES[way]), n_groups)[self.of]
-        found, _ = seek_groups(lambda r: by_modularity(self.weights, [r], seed)[:, 0], n_groups)
+        found, _ = seek_groups(by_modularity(self.weights, seed), n_groups)
         groups = np.unique(found, return_inverse=True)[1]
         if groups.max() + 1 != n_groups:
             return self.cut(points, n_groups, "balanced", seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -166,24 +166,29 @@ def leiden(graph: csr_matrix, resolution: float, seed: int) -> np.ndarray:
 
 
 def potts(
-    weights: np.ndarray | csr_matrix, masses: np.ndarray, resolution: float, seed: int
-) -> np.ndarray:
-    """Groups (n,) with the largest Σ (w_ij − resolution · m_i m_j) over pairs of one group.
+    weights: np.ndarray | csr_matrix, masses: np.ndarray, seed: int
+) -> Callable[[float], np.ndarray]:
+    """Resolution → groups (n,) with the largest Σ (w_ij − resolution · m_i m_j) within groups.
 
     The constant Potts model (Traag et al. 2011), by the Leiden algorithm. weights: (n, n),
     symmetric; masses: (n,).
     """
     drawn, between = as_igraph(csr_matrix(weights))
     unit = masses.mean()  # igraph stops at differences that are small in absolute terms
-    with igraph_draws_from(seed):
-        found = drawn.community_leiden(
-            objective_function="CPM",
-            weights=(between / unit**2).tolist(),
-            node_weights=(masses / unit).tolist(),
-            resolution=resolution,
-            n_iterations=-1,
-        )
-    return np.asarray(found.membership)
+    of_edges, of_nodes = (between / unit**2).tolist(), (masses / unit).tolist()
+
+    def groups_at(resolution: float) -> np.ndarray:
+        with igraph_draws_from(seed):
+            found = drawn.community_leiden(
+                objective_function="CPM",
+                weights=of_edges,
+                node_weights=of_nodes,
+                resolution=resolution,
+                n_iterations=-1,
+            )
+        return np.asarray(found.membership)
+
+    return groups_at
 
 
 def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
@@ -201,18 +206,15 @@ def between(graph: csr_matrix, fine: np.ndarray) -> np.ndarray:
     return (member.T @ graph @ member).toarray().astype(np.float32)
 
 
-def by_modularity(
-    weights: np.ndarray, resolutions: Sequence[float] | np.ndarray, seed: int
-) -> np.ndarray:
-    """Fine communities joined to groups of large modularity: (n_fine, len(resolutions)) numbers.
+def by_modularity(weights: np.ndarray, seed: int) -> Callable[[float], np.ndarray]:
+    """Resolution → fine communities joined to groups of large modularity, (n_fine,) numbers.
 
     weights: (n_fine, n_fine) from `between`. No graph of the cells is needed any more.
     """
     # an isolated cell has no edge; a mass of 0 would leave it to chance
     degree = np.maximum(weights.sum(axis=1, dtype=np.float64), 1e-9)
-    return np.column_stack(
-        [potts(weights, degree, resolution / degree.sum(), seed) for resolution in resolutions]
-    )
+    groups_at = potts(weights, degree, seed)
+    return lambda resolution: groups_at(resolution / degree.sum())
 
 
 def seek_groups(

@@ -1,5 +1,6 @@
 """The training loop that every network of the project runs in, and what it needs around it."""
 
+import inspect
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -126,11 +127,24 @@ class Accumulated(NamedTuple):
     rate: float = 1.0
 
 
+class Adam(torch.optim.Adam):
+    """torch's own, without loading its compiler, which takes as long as 100 steps of a small fit.
+
+    The decorators that load it serve a compiled optimiser.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 def adam(
     groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015) in one pass over the weights, a third of a step's time on a CPU."""
-    return torch.optim.Adam(groups, lr=lr, betas=betas, fused=True)
+    return Adam(groups, lr=lr, betas=betas, fused=True)
 
 
 class Training:
