@@ -202,6 +202,7 @@ class Metric(Keys):
     better: str = key(one_of("higher", "lower", "none"), "none", must=True)
     range: tuple[float, float] = key(_RANGE, (-math.inf, math.inf), must=True)
     label_free: bool = key(FLAG, False)
+    lacking: str = key(TEXT, "")
     title: str = key(TEXT, "", must=True)
     definition: str = key(TEXT, "", must=True)
     chance_corrected: bool = key(FLAG, False, must=True)
