@@ -75,6 +75,12 @@ def test_only_methods_that_use_the_prior_are_given_one(blocks):
             assert block["uses_prior"] == (block["params"].get("prior") is not None), name
 
 
+def test_only_the_papers_presets_see_more_genes_than_other_methods(blocks):
+    every = {name for name, block in blocks.items() if block["all_genes"]}
+    presets = ("moe_sim_vae_paper", "moe_sim_vae_released")
+    assert every == {name for name in blocks if name.startswith(presets)}
+
+
 def test_further_blocks_differ_from_theirs_in_one_setting(blocks):
     for block, of, change in (
         ("moe_sim_vae_auto", "moe_sim_vae", {"estimate_clusters": True}),
