@@ -176,6 +176,7 @@ class Method(Keys):
     uses_n_clusters: bool = key(FLAG, True)
     uses_prior: bool = key(FLAG, False)
     all_genes: bool = key(FLAG, False)
+    oracle: bool = key(FLAG, False)
     stochastic: bool = key(FLAG, True)
     gpu: bool = key(FLAG, False)
     threads: int = key(WHOLE, 1)

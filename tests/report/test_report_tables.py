@@ -319,6 +319,9 @@ def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
     status = {"dataset": "x", "n_clusters": 15}
     assert comparison.read_facts(paths, [status])["x"]["n_clusters"] == 15
     assert comparison.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
+    known = {"dataset": "x", "method": "oracle", "n_clusters": 3}
+    told = comparison.read_facts(paths, [status | {"method": "a"}, known], METHODS)
+    assert told["x"]["n_clusters"] == 15  # and not what an oracle is told
 
 
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])

@@ -3,8 +3,8 @@
 A step takes cells (AnnData; X dense or CSR) and its parameters and returns cells; layers keep the
 raw values. A registry block lists them: `- {step: arcsinh, cofactor: 5}`.
 
-A step that fits something (minmax, gene_filter, mark_features, select_features, pca) does so on the training cells
-where obs has a split, and on all cells where it has none.
+A step that fits something (minmax, gene_filter, mark_features, select_features, pca) does so on the
+training cells where obs has a split, and on all cells where it has none.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -466,11 +466,18 @@ def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
     return row["mean"], float(np.median(given)), min(given), max(given), row["sd"]
 
 
-def read_facts(paths: Iterable[str | Path], statuses: Iterable[Block] = ()) -> dict[str, Block]:
-    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for."""
+def read_facts(
+    paths: Iterable[str | Path],
+    statuses: Iterable[Block] = (),
+    methods: Mapping[str, Block] | None = None,
+) -> dict[str, Block]:
+    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for, but
+    for those of oracles among the `methods`.
+    """
+    oracles = {name for name, block in (methods or {}).items() if block.get("oracle")}
     facts = {fact["name"]: fact for fact in map(files.read_json, paths)}
     for status in statuses:
-        if status.get("n_clusters"):
+        if status.get("n_clusters") and status.get("method") not in oracles:
             facts[status["dataset"]]["n_clusters"] = status["n_clusters"]
     return facts
 

@@ -88,8 +88,8 @@ def run(
     """Cluster the cells of `features` with one method and leave the run in the folder `out`.
 
     block: the method's block of methods.yaml; its module, environment, input, gpu and, where
-        they are true, uses_prior and all_genes count here. A user's own method has files_sha256 besides and, where it
-        is an executable, command, folder and format (see `external`).
+        they are true, uses_prior and all_genes count here. A user's own method has files_sha256
+        besides and, where it is an executable, command, folder and format (see `external`).
     params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
     mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
     interpreter: the Python of the block's environment; this one when None.
