@@ -23,6 +23,7 @@ from moesimvae.registry import Block, in_words
 # no sentence lists more names
 MANY = 60
 OWN = "own"  # the experiment on the user's own cells
+RESAMPLES = 20  # of one's own cells
 OWN_SETTINGS = (
     *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
     *("min_counts", "genome", "transpose", "compensate"),
@@ -180,6 +181,11 @@ def _add_own(
     existing = [method for method, block in methods.items() if block.get("existing")]
     showcase = defaults["showcase"]
     label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
+    # how sure clusters are is told of one's own cells, wherever it can be
+    for method in wanted:
+        if "resamples" in methods.get(method, {}).get("params", {}):
+            of_method = config["parameters"].setdefault(name, {}).setdefault(method, {})
+            of_method.setdefault("resamples", RESAMPLES)
     config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],

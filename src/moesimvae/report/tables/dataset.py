@@ -321,7 +321,7 @@ def marks_legend(own: pd.DataFrame) -> list[str]:
         said.append(PRIOR)
     if (own["kind"] == "oracle").any():
         said.append(
-            "§ oracle: its settings, or the number of clusters (K known), come from the true labels."
+            "§ oracle: its settings or the number of clusters (K known) come from the true labels."
         )
     if (own["choice"] == "label-free").any():
         said.append(
