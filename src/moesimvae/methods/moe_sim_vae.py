@@ -70,6 +70,7 @@ def cluster(
         model.assess(cells, resamples)
         facts["stability"] = model.facts_["stability"] | {
             "stable_from": STABLE,
+            "cells": np.bincount(model.labels_, minlength=n_clusters).tolist(),
             "merges": model.merges_.round(4).tolist(),
         }
 
