@@ -72,6 +72,18 @@ def test_the_cell_tables_show_three_numbers_of_clusters(checked, root):
         assert "f1_rare_hungarian" in block["metrics"]
 
 
+def test_how_sure_clusters_are_is_told_of_ones_own_cells(checked, tmp_path):
+    (tmp_path / "cells.csv").write_text("a,b\n1,2\n")
+    config = experiment() | {"data": str(tmp_path / "cells.csv"), "methods": ["moe_sim_vae", "gmm"]}
+    benchmark = checked(config)
+    (name,) = benchmark.experiment("own")["datasets"]
+    assert benchmark.parameters(name, "moe_sim_vae")["resamples"] == 20
+    assert benchmark.parameters("digits", "moe_sim_vae")["resamples"] == 0
+    assert "resamples" not in benchmark.parameters(name, "gmm")
+    given = checked(config | {"parameters": {name: {"moe_sim_vae": {"resamples": "3"}}}})
+    assert given.parameters(name, "moe_sim_vae")["resamples"] == 3
+
+
 def test_parameters_and_limits(checked):
     config = experiment() | {
         "parameters": {"digits": {"gmm": {"n_pca": 7}}},

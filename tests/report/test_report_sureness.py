@@ -66,6 +66,7 @@ def test_the_estimate_stands_with_its_interval_and_no_structure_in_words():
     # also where the number was the user's own
     part = told(statuses(STABILITY | {"structure": False}), {"x": {"title": "X"}}, METHODS)["x"]
     assert part.sentences[0] == UNSTRUCTURED
+    assert len(part.sentences) == 2  # which clusters are together in one cloud is arbitrary
 
 
 def test_where_nothing_is_known_nothing_is_said():
@@ -113,7 +114,7 @@ def test_the_curve_the_tree_and_the_reliability_are_drawn_where_they_are_known(m
     number, merges, reliability = pictures(made, run, EVIDENCE)
     assert "Number of groups (chosen: 4)" in texts(number.figure)
     assert "3 to 5, where it lies" in number.caption
-    assert "2  (10 cells)" in texts(merges.figure)
+    assert {"1  (20 cells)", "2?  (10 cells)"} <= set(texts(merges.figure))
     assert "temperature 2.50" in reliability.caption
     given = pictures(made, run, None)
     assert [p.name.split("_")[1] for p in given] == ["merges", "reliability"]

@@ -36,16 +36,16 @@ def clusters_of(run: str | Path) -> pd.Series:
     return pd.read_parquet(Path(run, "labels.parquet")).set_index("cell")["label"]
 
 
-def unstable_of(run: str | Path) -> frozenset[int]:
-    """The clusters of a run folder that hardly are any; none where it is not told how sure any is.
+def unstable(stability: Mapping[str, Any]) -> frozenset[int]:
+    """The clusters of a run that hardly are any, by its facts of stability."""
+    values = enumerate(stability["clusters"])
+    return frozenset(k for k, v in values if v is not None and v < stability["stable_from"])
 
-    These are below the stability from which a cluster is one (`model.stability`).
-    """
+
+def unstable_of(run: str | Path) -> frozenset[int]:
+    """The same of a run folder; none where it is not told how sure any cluster is."""
     told = _facts_of(run).get("stability")
-    if told is None:
-        return frozenset()
-    values = enumerate(told["clusters"])
-    return frozenset(k for k, v in values if v is not None and v < told["stable_from"])
+    return frozenset() if told is None else unstable(told)
 
 
 def _facts_of(run: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from moesimvae.report import style
 from moesimvae.report.figures import merges
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import DARK, QUIET, Picture
+from moesimvae.studies.views import unstable
 
 PREFIX = "sure_"  # of the pictures' files, by which a page finds them
 
@@ -55,7 +56,9 @@ def _merges(name: str, part: Part, of: str, stability: Block) -> Picture:
         f"{title}. Clusters that are often one group when the groups are made again of half of the "
         "cells are joined near the left; those joined at the right are always apart.",
         f"Tree of {len(stability['clusters'])} clusters by how often they are found in one group.",
-        merges.draw(np.array(stability["merges"]), np.array(stability["cells"]), title),
+        merges.draw(
+            np.array(stability["merges"]), np.array(stability["cells"]), title, unstable(stability)
+        ),
     )
 
 
@@ -110,7 +113,7 @@ def draw_reliability(before: Sequence[Block], after: Sequence[Block], title: str
     for bins, colour, label in ((before, QUIET, "as given"), (after, DARK[0], "calibrated")):
         x, y, n = (np.array([b[key] for b in bins]) for key in ("probability", "found", "cells"))
         panel.plot(x, y, color=colour, linewidth=1)
-        panel.scatter(x, y, s=8 + 60 * n / n.sum(), color=colour, zorder=3)
+        panel.scatter(x, y, s=8 + 60 * n / n.sum(), color=colour, zorder=3, clip_on=False)
         keys.append(style.key(label, colour))
     panel.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Probability of its cluster",
               ylabel="Share found in it")  # fmt: skip

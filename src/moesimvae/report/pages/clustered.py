@@ -136,7 +136,7 @@ def _pictures(
             f"{title}: clusters that are often one group when the groups are made again of half of "
             "the cells are joined near the left; those joined at the right are always apart.",
             f"Tree of {len(sizes)} clusters.",
-            merges.draw(facts["merges"], sizes, title),
+            merges.draw(facts["merges"], sizes, title, _unstable(facts)),
         )
     if facts["sample"]:
         table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), labels)

@@ -68,12 +68,17 @@ def page(
     listed = runs.run_tables(shown, all_runs, statuses)
     mine_only = {run: statuses[run] for run in mine["run"] if run in statuses}
     sure = sureness.sureness(mine_only, {d: shown.datasets[d] for d in shown.in_detail}, methods)
+    no_structure = [
+        f"{part.heading}: {sureness.UNSTRUCTURED}"
+        for part in sure.values()
+        if sureness.UNSTRUCTURED in part.sentences
+    ]
     drawn = pictures_of(figures, Path(figures[0]).parent)
     return render(
         "report.html.j2",
         **widgets(leaderboard([("", "", shown)], shown.metrics), views),
         experiment=experiment,
-        summary=summary(shown, screened),
+        summary=[*summary(shown, screened), *no_structure],
         glance=glance(shown),
         overviews=overview.overviews(shown, remark),
         parts=dataset.sections(shown, machine, remark),

@@ -7,8 +7,9 @@ from moesimvae.nouns import Run
 from moesimvae.registry import Block
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.words import counted
+from moesimvae.studies.views import unstable
 
-TOLD = 8  # pairs of clusters that a sentence tells of
+TOLD = 5  # pairs of clusters that a sentence tells of
 HARDLY = "?"  # behind the number of a cluster that hardly is one
 UNSTRUCTURED = (
     "No structure was found: the cells lie no nearer to each other than if the values of each "
@@ -73,12 +74,13 @@ def mark(cluster: int, unstable: frozenset[int]) -> str:
 def _said(title: str, stability: Block) -> Iterator[str]:
     if not stability["structure"]:
         yield UNSTRUCTURED
-    values = [value for value in stability["clusters"] if value is not None]
-    stable = sum(value >= stability["stable_from"] for value in values)
+    n = sum(value is not None for value in stability["clusters"])
     yield (
-        f"{title}: {stable} of {len(values)} clusters come out again from half of the cells "
-        f"(stability {stability['stable_from']} or more)."
+        f"{title}: {n - len(unstable(stability))} of {n} clusters come out again from half of the "
+        f"cells (stability {stability['stable_from']} or more)."
     )
+    if not stability["structure"]:
+        return
     for a, b, share in stability["together"][:TOLD]:
         yield f"{a} and {b} are together in {share:.0%} of resamples."
     if (more := len(stability["together"]) - TOLD) > 0:
@@ -92,11 +94,11 @@ def _table(title: str, stability: Block) -> Table:
         with_others.setdefault(a, []).append(f"{b} ({share:.0%})")
         with_others.setdefault(b, []).append(f"{a} ({share:.0%})")
     rows = []
+    hardly = unstable(stability)
     for k, (cells, value) in enumerate(zip(stability["cells"], stability["clusters"], strict=True)):
-        hardly = value is not None and value < stability["stable_from"]
         rows.append(
             (
-                mark(k, frozenset([k] if hardly else [])),
+                mark(k, hardly),
                 f"{cells:,}",
                 f"{cells / total:.1%}",
                 "" if value is None else f"{value:.2f}",
