@@ -137,7 +137,8 @@ def pages() -> Iterator[tuple[str, str]]:
         params = ", ".join(f"{k} {_yaml(v)}" for k, v in block["params"].items()) or "none"
         parts.append(
             f"\n## {block['title']}\n\n`{name}`: module `{block['module']}`, environment "
-            f"`{block['environment']}`, takes {block['input']} values; "
+            f"`{block['environment']}`, takes {block['input']} values"
+            f"{' of all genes' if block['all_genes'] else ''}; "
             f"{'stochastic' if block['stochastic'] else 'deterministic'}. Parameters: {params}.\n\n"
             f"*{block['reference']}*\n"
         )

@@ -21,8 +21,8 @@ with logged(snakemake.log[0]):
     results = Path(snakemake.output.report).parents[1]
     runs = comparison.read_many(found.runs)
     statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
-    facts = comparison.read_facts(found.datasets, statuses.values())
     methods = registry.load(found.methods)
+    facts = comparison.read_facts(found.datasets, statuses.values(), methods)
     clustered = {name: [results / r for r in paths] for name, paths in params.clustered.items()}
     table, metrics = comparison.read_csv(found.table), registry.load(found.metrics)
     ranked = list(ranking.rank(table, metrics).of_methods.index)

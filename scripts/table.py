@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, output, experiment = snakemake.input, snakemake.output, snakemake.params.experiment
-    metrics = registry.load(found.metrics)
+    metrics, methods = registry.load(found.metrics), registry.load(found.methods)
     published = found.get("published") or []
     published = [published] if isinstance(published, str) else list(published)
     table = comparison.compare(
         comparison.read_many(found.scores),
         comparison.read_many(found.runs),
-        registry.load(found.methods),
+        methods,
         metrics,
         experiment,
         comparison.read_many(published) if published else None,
     )
     statuses = [files.read_json(Path(run, "status.json")) for run in found.run_dirs]
-    datasets = comparison.read_facts(found.datasets, statuses)
+    datasets = comparison.read_facts(found.datasets, statuses, methods)
     remark = comparison.read_remark(found.get("remark"))
     shown = words.Comparison(table, metrics, datasets)
     machine = words.machine_of(status["machine"] for status in statuses)

@@ -788,7 +788,9 @@ def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, ref
     assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)
 
 
-def test_how_sure_clusters_are_and_joining_them_without_another_fit(fcs, tmp_path, run):
+def test_how_sure_clusters_are_and_joining_them_without_another_fit(
+    fcs, tmp_path, run, monkeypatch
+):
     arguments = ["cluster", fcs, "--clusters", 3, "--features", "CD*", "--steps", 200]
     code, printed, err = run(*arguments, "--out", tmp_path / "out")
     assert code == 0, err
@@ -797,6 +799,13 @@ def test_how_sure_clusters_are_and_joining_them_without_another_fit(fcs, tmp_pat
     code, printed, err = run("predict", tmp_path / "out", fcs, "--clusters", 2, "--out", predicted)
     assert code == 0, err
     assert "of 2 clusters" in printed
+    monkeypatch.setattr("moesimvae.model.stability.STABLE", 1.01)  # nothing is as sure
+    assert run("report", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(
+        f">{k}?</th>" in page for k in set(pd.read_csv(tmp_path / "out/labels.csv")["cluster"])
+    )
+    assert "?: hardly a cluster" in page
     assert set(pd.read_csv(predicted)["cluster"]) <= {0, 1}
     code, printed, _ = run(*arguments, "--resamples", 0, "--out", tmp_path / "quick")
     assert code == 0

@@ -52,6 +52,38 @@ def test_a_method_may_have_seeds_of_its_own(checked):
     assert benchmark.runs("mine") == [("kmeans", 5), ("gmm", 1), ("gmm", 2)]
 
 
+def test_where_k_is_known_as_many_clusters_are_asked_for_as_there_are_populations(checked):
+    sets = ["levine_32dim", "samusik_01"]
+    methods = ["moe_sim_vae", "moe_sim_vae_k_known", "consensus_k_known"]
+    benchmark = checked(experiment(datasets=sets, methods=methods))
+    asked = {d: [benchmark.n_clusters(d, method) for method in methods] for d in sets}
+    assert asked == {"levine_32dim": [40, 14, 14], "samusik_01": [40, 24, 24]}
+    assert benchmark.parameters(sets[0], methods[0]) == benchmark.parameters(sets[0], methods[1])
+    with pytest.raises(UserError, match="'digits' does not say how many"):
+        checked(experiment(methods=["kmeans", "consensus_k_known"]))
+
+
+def test_the_cell_tables_show_three_numbers_of_clusters(checked, root):
+    benchmark = checked(yaml.safe_load((root / "config.yaml").read_text()))
+    for name in ("table3", "table3_subsets"):
+        block = benchmark.experiment(name)
+        assert {"moe_sim_vae", "moe_sim_vae_k_known", "moe_sim_vae_auto"} <= set(block["methods"])
+        assert {"consensus", "consensus_k_known"} <= set(block["methods"])
+        assert "f1_rare_hungarian" in block["metrics"]
+
+
+def test_how_sure_clusters_are_is_told_of_ones_own_cells(checked, tmp_path):
+    (tmp_path / "cells.csv").write_text("a,b\n1,2\n")
+    config = experiment() | {"data": str(tmp_path / "cells.csv"), "methods": ["moe_sim_vae", "gmm"]}
+    benchmark = checked(config)
+    (name,) = benchmark.experiment("own")["datasets"]
+    assert benchmark.parameters(name, "moe_sim_vae")["resamples"] == 20
+    assert benchmark.parameters("digits", "moe_sim_vae")["resamples"] == 0
+    assert "resamples" not in benchmark.parameters(name, "gmm")
+    given = checked(config | {"parameters": {name: {"moe_sim_vae": {"resamples": "3"}}}})
+    assert given.parameters(name, "moe_sim_vae")["resamples"] == 3
+
+
 def test_parameters_and_limits(checked):
     config = experiment() | {
         "parameters": {"digits": {"gmm": {"n_pca": 7}}},

@@ -23,6 +23,7 @@ from moesimvae.registry import Block, in_words
 # no sentence lists more names
 MANY = 60
 OWN = "own"  # the experiment on the user's own cells
+RESAMPLES = 20  # of one's own cells
 OWN_SETTINGS = (
     *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
     *("min_counts", "genome", "transpose", "compensate"),
@@ -70,8 +71,12 @@ class Benchmark:
             params |= self.config["parameters"].get(name, {}).get(named, {})
         return params | block.get("settings", {})
 
-    def n_clusters(self, dataset: str) -> int:
-        number = self.datasets[dataset]["n_clusters"]
+    def n_clusters(self, dataset: str, method: str = "") -> int:
+        """How many clusters a method is asked for: an oracle, the number of populations."""
+        block = self.datasets[dataset]
+        if self.methods.get(method, {}).get("oracle"):
+            return block["expects"]["populations"]
+        number = block["n_clusters"]
         for name in self._names(dataset):
             number = self.config["n_clusters"].get(name, number)
         return number
@@ -131,6 +136,7 @@ def check(
         _known([experiment["published"]], [None, *published], f"{where}.published", "table")
         _known([experiment["showcase"]], runnable, f"{where}.showcase", "method")
         experiment["methods"] = _method_seeds(experiment, methods)
+        _check_oracles(experiment, datasets, methods, where)
         _check_screening(experiment, runnable, f"{where}.screening")
     _known(config["parameters"], named, "parameters", "data set")
     for dataset, by_method in config["parameters"].items():
@@ -175,6 +181,11 @@ def _add_own(
     existing = [method for method, block in methods.items() if block.get("existing")]
     showcase = defaults["showcase"]
     label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
+    # how sure clusters are is told of one's own cells, wherever it can be
+    for method in wanted:
+        if "resamples" in methods.get(method, {}).get("params", {}):
+            of_method = config["parameters"].setdefault(name, {}).setdefault(method, {})
+            of_method.setdefault("resamples", RESAMPLES)
     config["experiments"][OWN] = defaults | {
         "title": f"Own data: {datasets[name]['title']}",
         "datasets": [name],
@@ -225,6 +236,20 @@ def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list
         wanted = dict.fromkeys(wanted)
     seeds = {method: own or experiment["seeds"] for method, own in wanted.items()}
     return {m: s if methods[m]["stochastic"] else s[:1] for m, s in seeds.items()}
+
+
+def _check_oracles(
+    experiment: dict, datasets: dict[str, Block], methods: dict[str, Block], where: str
+) -> None:
+    """Whoever is asked for the number of populations can be told it."""
+    for method, dataset in product(experiment["methods"], experiment["datasets"]):
+        told = "populations" in datasets[dataset].get("expects", {})
+        if methods[method].get("oracle") and not told:
+            raise UserError(
+                f"config key '{where}.methods': '{method}' is asked for as many clusters as there "
+                f"are populations, but the data set '{dataset}' does not say how many "
+                "(expects.populations in datasets.yaml); take the method or the data set out."
+            )
 
 
 def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -> None:

@@ -435,6 +435,27 @@ def test_a_data_set_with_a_split_and_a_signature(tmp_path):
     np.testing.assert_array_equal(cells.obsm["signature"][:, 1], [1, 0, 0, 0, 0])
 
 
+def test_methods_see_two_thousand_genes_at_most_of_each_registered_data_set(root):
+    blocks = registry.load(root / "workflow/registry/datasets.yaml")
+    many = {name: b for name, b in blocks.items() if b.get("expects", {}).get("genes", 0) > 2000}
+    assert {"tabula_muris", "tabula_muris_semisynthetic", "pbmc_facs"} <= set(many)
+    for name, block in many.items():
+        assert {"step": "mark_features", "n_top": 2000} in block["preprocessing"], name
+
+
+def test_genes_that_methods_see_are_told_and_signature_genes_marked_besides(tmp_path):
+    steps = [*PREPROCESSING[:3], {"step": "mark_features", "n_top": 1}, *PREPROCESSING[4:]]
+    described, raw = whole(tmp_path, preprocessing=steps)
+    facts = prepare(described, "organs", raw, tmp_path / "out")
+    cells = anndata.read_h5ad(tmp_path / "out/features.h5ad")
+    chosen = list(cells.var_names[cells.var["selected"]])
+    assert facts["genes"]["names"] == chosen
+    assert (len(chosen), facts["genes"]["of"]) == (1, cells.n_vars)
+    assert "largest variance" in facts["genes"]["chosen_by"]
+    assert list(cells.var_names[cells.var["signature"]]) == ["Hpx", "Dntt"]
+    assert list(dataset.load_features(tmp_path / "out/features.h5ad").var_names) == chosen
+
+
 def test_a_signature_gene_may_be_filtered_out(tmp_path):
     steps = [*PREPROCESSING[:3], {"step": "gene_filter", "quantile": 0.9}, *PREPROCESSING[4:]]
     described, raw = whole(tmp_path, preprocessing=steps)

@@ -188,7 +188,8 @@ def test_values_that_tell_no_cell_from_another_are_refused(tmp_path, as_matrix):
 
 
 def test_counts_keep_the_genes_of_largest_variance(tmp_path):
-    _, cells, _ = prepared(h5ad(tmp_path), tmp_path / "out", genes=3)
+    facts, cells, _ = prepared(h5ad(tmp_path), tmp_path / "out", genes=3)
+    assert (facts["genes"]["of"], facts["genes"]["names"]) == (6, list(cells.var_names))
     assert cells.n_vars == 3
     assert cells.layers["counts"].shape == cells.layers["lognorm"].shape == (N, 3)
     steps = [step["step"] for step in json.loads(cells.uns["preprocessing"])]

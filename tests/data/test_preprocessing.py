@@ -79,6 +79,14 @@ def test_layers_keep_the_raw_counts():
     np.testing.assert_array_equal(prepared.layers["counts"].toarray(), COUNTS[:, 3:])
 
 
+def test_marked_features_are_those_that_a_selection_keeps():
+    cells = AnnData(COUNTS.astype(np.float32))
+    marked = preprocess(cells.copy(), [{"step": "log1p"}, {"step": "mark_features", "n_top": 3}])
+    kept = preprocess(cells, [{"step": "log1p"}, {"step": "select_features", "n_top": 3}])
+    assert marked.n_vars == COUNTS.shape[1]
+    assert list(marked.var_names[marked.var["selected"]]) == list(kept.var_names)
+
+
 def test_pca_keeps_the_cells_and_their_distances():
     cells = AnnData(COUNTS.astype(np.float32), uns={"image_shape": [2, 3]})
     reduced = preprocess(cells, [{"step": "pca", "n_components": 6}])

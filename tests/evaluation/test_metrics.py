@@ -184,14 +184,14 @@ def test_names_and_order_do_not_matter(pair, random):
     renamed = np.array([-1 if c == -1 else new[c] for c in clusters])
     order = random.sample(range(len(truth)), len(truth))
     before, after = m.evaluate(*pair), m.evaluate(truth[order], renamed[order])
-    assert after == pytest.approx(before, abs=1e-12)
+    assert after == pytest.approx(before, abs=1e-12, nan_ok=True)
 
 
 @given(pair=labellings())
 def test_values_lie_in_the_registrys_range(registry_blocks, pair):
     for name, value in m.evaluate(*pair).items():
         low, high = registry_blocks[name]["range"]
-        assert low - 1e-9 <= value <= high + 1e-9, name
+        assert np.isnan(value) or low - 1e-9 <= value <= high + 1e-9, name
 
 
 @given(labellings())
@@ -215,6 +215,31 @@ def test_one_cluster_for_all():
     # F1 with the one cluster: 12/16, 6/13, 2/11; FlowCAP weighs all three, mean F1 keeps the best
     assert values["f_flowcap"] == pytest.approx(0.6 * 12 / 16 + 0.3 * 6 / 13 + 0.1 * 2 / 11)
     assert values["f1_mean_hungarian"] == pytest.approx(12 / 16 / 3)
+
+
+def test_f1_of_rare_populations_by_hand():
+    # 2 of 300 cells (r) and 1 (s) are rare, 3 (t, exactly 1 %) are not. The matching is of all
+    # populations: cluster 1 goes to r, F1 = 2 · 2 / (2 + 4), and s and t are left without one.
+    counts = {("big", 0): 294, ("r", 1): 2, ("s", 1): 1, ("t", 0): 2, ("t", 1): 1}
+    assert m.f1_rare_hungarian(*cells_of(counts)) == pytest.approx((2 / 3 + 0) / 2)
+    counts["s", -1] = counts.pop(("s", 1))  # noise is no cluster, and no longer in r's way
+    assert m.f1_rare_hungarian(*cells_of(counts)) == pytest.approx((2 * 2 / (2 + 3)) / 2)
+
+
+@pytest.mark.parametrize("common", ["before", "then"])
+def test_of_equal_matchings_the_best_for_rare_populations_counts(common):
+    # cluster 1 holds 10 cells, 2 of 20 of a common population and 1 of 5 of the rare one: to either
+    # it has the F1 2 / 15, and with either the sum of F1 is the same
+    counts = {("big", 0): 568, ("big", 1): 7, (common, 0): 18, (common, 1): 2}
+    counts |= {("rare", 0): 4, ("rare", 1): 1}
+    assert m.f1_rare_hungarian(*cells_of(counts)) == pytest.approx(2 / 15)
+
+
+def test_without_a_rare_population_there_is_no_f1_of_them():
+    counts = {("big", 0): 99, ("small", 1): 1}  # of 100 cells, 1 % and not below
+    assert np.isnan(m.f1_rare_hungarian(*cells_of(counts)))
+    counts["big", 0] = 100
+    assert m.f1_rare_hungarian(*cells_of(counts)) == 1
 
 
 def test_each_cell_its_own_cluster():
@@ -264,7 +289,9 @@ def test_noise_costs_recall_and_not_precision():
 
 def test_all_noise():
     values = m.evaluate(["A", "A", "B"], [-1, -1, -1])
-    assert values == dict.fromkeys(m.METRICS, 0.0) | {"noise_share": 1.0}
+    assert np.isnan(values.pop("f1_rare_hungarian"))  # no population is
+    others = [name for name in m.METRICS if name != "f1_rare_hungarian"]
+    assert values == dict.fromkeys(others, 0.0) | {"noise_share": 1.0}
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -319,7 +346,7 @@ def test_registry_and_code_name_the_same_metrics(registry_blocks):
 def test_registry_blocks_are_whole(registry_blocks):
     keys = {"title", "definition", "range", "better", "chance_corrected", "reference"}
     for name, block in registry_blocks.items():
-        assert set(block) - {"label_free"} == keys, name
+        assert set(block) - {"label_free", "lacking"} == keys, name
         assert block["better"] in {"higher", "lower", "none"}, name
         assert block["range"][0] < block["range"][1], name
         assert "noise" in block["definition"].lower(), name

@@ -12,6 +12,7 @@ METRICS = {
     "error": {"title": "Error", "better": "lower", "range": [0, 1]},
     "silhouette": {"title": "S", "better": "higher", "range": [-1, 1], "label_free": True},
     "size": {"title": "Size", "better": "none", "range": [0, 1]},
+    "rare": {"title": "R", "better": "higher", "range": [0, 1], "lacking": "Nothing is rare."},
 }
 METRICS = {
     name: block | {"definition": "", "chance_corrected": False, "reference": ""}
@@ -74,6 +75,19 @@ def test_only_methods_whose_runs_finished_and_that_are_told_nothing_compete():
     assert found.loc["lost", "mean"] == 0.9  # of what there is, to be shown and not to be ranked
     controlled = ranked({"c": good, "a": bad}, c={"kind": "control"})
     assert list(controlled.of_methods.index) == ["a"]
+
+
+def test_a_metric_that_a_data_set_cannot_have_keeps_nobody_from_ranking():
+    sets = {"x": {"f": 0.5, "rare": 0.4}, "y": {"f": 0.6, "rare": None}}
+    found = ranked({"a": sets, "b": {"x": {"f": 0.5, "rare": 0.2}, "y": sets["y"]}})
+    assert found.of_methods["rank"].isna().all()  # None: no run finished
+    made = table({"a": sets, "b": {"x": {"f": 0.5, "rare": 0.2}, "y": sets["y"]}})
+    made.loc[made["status"] == "timeout", "status"] = comparison.NOT_SCORED
+    found = ranking.rank(made, METRICS)
+    assert found.of_methods["rank"].to_dict() == {"a": 1, "b": 2}
+    assert found.of_methods["mean"].to_dict() == {"a": 0.475, "b": 0.375}
+    nowhere = made[(made["dataset"] == "y")]
+    assert ranking.rank(nowhere, METRICS).metrics == ["f"]
 
 
 def test_equal_methods_share_their_rank_and_the_weightings_that_they_lead():

@@ -27,7 +27,7 @@ BASE = [
 ]
 KEYS = {
     *("title", "module", "environment", "input", "uses_n_clusters", "uses_prior", "stochastic"),
-    *("gpu", "threads", "mem_mb", "runtime", "params", "reference"),
+    *("all_genes", "oracle", "gpu", "threads", "mem_mb", "runtime", "params", "reference"),
 }
 OPTIONAL = {"control", "embedding", "published_as"}
 N_CELLS, N_FEATURES, N_CLUSTERS = 200, 12, 3
@@ -112,7 +112,7 @@ def test_block_is_complete(name):
     assert set(block) - OPTIONAL == KEYS
     assert (ROOT / "envs" / f"{block['environment']}.yaml").exists()
     assert block["input"] in ("scaled", "transformed", "counts")
-    for key in ("uses_n_clusters", "uses_prior", "stochastic", "gpu"):
+    for key in ("uses_n_clusters", "uses_prior", "all_genes", "oracle", "stochastic", "gpu"):
         assert isinstance(block[key], bool), key
     for key in ("threads", "mem_mb", "runtime"):
         assert block[key] > 0

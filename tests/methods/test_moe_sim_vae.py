@@ -31,18 +31,18 @@ def blocks(root):
 )
 def test_a_block_is_its_preset(blocks, block, preset):
     assert preset in PRESETS
-    assert json.loads(json.dumps(blocks[block]["params"])) == settings(preset)
+    assert json.loads(json.dumps(blocks[block]["params"])) == settings(preset) | {"resamples": 0}
 
 
 def test_the_cytometry_block_differs_from_the_paper_in_its_distance(blocks):
     params = blocks["moe_sim_vae_paper_cytof"]["params"]
     similarity = {"kind": "umap_knn", "metric": "canberra"}
     assert params == blocks["moe_sim_vae_paper"]["params"] | {"similarity": similarity}
-    MoESimVAE(2, **params)
+    MoESimVAE(2, **{name: value for name, value in params.items() if name != "resamples"})
 
 
 def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
-    default = settings("default")
+    default = settings("default") | {"resamples": 0}
     ablations = {n: b for n, b in blocks.items() if b["reference"].startswith("Ablation")}
     assert len(ablations) >= 7
     for name, block in ablations.items():
@@ -62,6 +62,7 @@ def test_an_ablation_differs_from_the_default_in_what_its_name_says(blocks):
 def test_a_block_with_prior_is_its_preset_and_says_so(blocks, block, preset):
     params = json.loads(json.dumps(blocks[block]["params"]))
     assert params.pop("prior") == "signature"
+    assert params.pop("resamples") == 0
     if preset == "released":
         assert params.pop("library_size") == 1e6
         assert blocks[block]["input"] == "counts"
@@ -73,6 +74,12 @@ def test_only_methods_that_use_the_prior_are_given_one(blocks):
     for name, block in blocks.items():
         if block["module"] == "moe_sim_vae":
             assert block["uses_prior"] == (block["params"].get("prior") is not None), name
+
+
+def test_only_the_papers_presets_see_more_genes_than_other_methods(blocks):
+    every = {name for name, block in blocks.items() if block["all_genes"]}
+    presets = ("moe_sim_vae_paper", "moe_sim_vae_released")
+    assert every == {name for name in blocks if name.startswith(presets)}
 
 
 def test_further_blocks_differ_from_theirs_in_one_setting(blocks):
@@ -93,6 +100,26 @@ def test_the_number_of_clusters_is_estimated_from_the_cells():
     one = anndata.AnnData(np.full((40, 4), 0.5, dtype=np.float32))
     result = moe_sim_vae.cluster(one, 7, 0, estimate_clusters=True, **quick)
     assert result.probabilities.shape == (40, 2)
+
+
+def test_how_sure_clusters_are_is_told_where_it_is_asked_for_and_can_be():
+    points, _ = make_blobs(300, 6, centers=3, cluster_std=0.3, random_state=0)
+    cells = anndata.AnnData(points.astype(np.float32))
+    quick = {"steps": 60, "encoder_layers": [8], "refinements": 0, "progress": False}
+    told = moe_sim_vae.cluster(cells, 3, 0, resamples=3, **quick)
+    stability = told.facts["stability"]
+    assert stability["structure"] is True
+    assert len(stability["clusters"]) == 3
+    assert (stability["resamples"], stability["stable_from"]) == (3, 0.6)
+    assert np.shape(stability["merges"]) == (2, 4)
+    # the probabilities are calibrated, those of cells that are assigned later too
+    assert stability["temperature"] != 1
+    np.testing.assert_allclose(told.assign(cells).probabilities, told.probabilities, atol=1e-5)
+    untold = moe_sim_vae.cluster(cells, 3, 0, **quick)
+    assert "stability" not in untold.facts
+    assert not np.allclose(untold.probabilities, told.probabilities)
+    other = moe_sim_vae.cluster(cells, 3, 0, resamples=3, similarity="umap_knn", **quick)
+    assert "stability" not in other.facts
 
 
 def signed_cells(seed=0, n_cells=60):

@@ -48,7 +48,7 @@ def split_cells():
 def record(tmp_path):
     """The inside of a run: what the worker reports, what the method saw, and the run's folder."""
 
-    def record(cells=None, uses_prior=False, kind="scaled", **params):
+    def record(cells=None, uses_prior=False, kind="scaled", all_genes=False, **params):
         features, note = tmp_path / "features.h5ad", tmp_path / "seen.json"
         (cells if cells is not None else split_cells()).write_h5ad(features)
         folder = tmp_path / "run"
@@ -58,6 +58,7 @@ def record(tmp_path):
             "module": "lab.recorder",
             "input": kind,
             "uses_prior": uses_prior,
+            "all_genes": all_genes,
             "seed": 0,
             "n_clusters": 2,
             "params": {"note": str(note)} | params,
@@ -90,9 +91,28 @@ def test_a_method_sees_the_training_cells_and_nothing_else(record):
             "uns": ["dataset"],
             "shapes": [[int(TRAIN.sum()), N_FEATURES]],
             "raw": False,
+            "var": [],
             "base": False,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen_genes"),
+    [({}, [1]), ({"uses_prior": True}, [0, 1]), ({"all_genes": True}, [0, 1, 2])],
+)
+def test_of_selected_genes_methods_see_these_those_with_prior_the_signature_and_some_all(
+    record, asked, seen_genes
+):
+    cells = split_cells()[:, :3].copy()
+    cells.var["selected"] = [False, True, False]
+    cells.var["signature"] = [True, False, False]
+    report, seen, _ = record(cells, how="assign", **asked)
+    assert report["status"] == "ok", report["reason"]
+    x = cells.X.toarray() if hasattr(cells.X, "toarray") else cells.X
+    for sight, part in zip(seen, (TRAIN, ~TRAIN), strict=True):
+        np.testing.assert_allclose(sight["X"], x[part][:, seen_genes])
+        assert ("signature" in sight["var"]) == ("uses_prior" in asked)
 
 
 def test_only_a_method_that_uses_the_prior_sees_it(record):
@@ -227,7 +247,7 @@ def test_a_run_of_the_workflow_hands_the_prior_over_where_the_block_says_so(tmp_
     features, note = tmp_path / "features.h5ad", tmp_path / "seen.json"
     split_cells().write_h5ad(features)
     block = {"module": "lab.recorder", "environment": "base", "input": "scaled", "gpu": False}
-    for prior in ({}, {"uses_prior": True}):
+    for prior in ({}, {"uses_prior": True, "all_genes": True}):
         out = tmp_path / "seed0"
         params = {"note": str(note), "how": "assign"}
         status = runner.run(

@@ -50,6 +50,7 @@ def report(tmp_path_factory):
     demo = root / "results" / "demo"
     common = registry | {"runs": made.runs, "datasets": made.datasets}
     run_dirs = [path.parent for path in made.statuses]
+    synthetic.say_how_sure(run_dirs[0].parents[2] / "mnist/moe_sim_vae/seed0/status.json")
     params = {"experiment": made.experiment}
     showcase = [d for d in run_dirs if d.parts[-2:] == ("moe_sim_vae", "seed0")]
     projections, decoded = [], []
@@ -249,6 +250,18 @@ def test_names_from_data_and_configuration_are_escaped(report):
     assert "Mouse organs &lt;FACS &amp; v2&gt;" in html
     assert "Xeon &lt;Gold&gt; 6230 &amp; co" in html
     assert not re.search(r"<(FACS|covariance|Gold)", html)
+
+
+def test_how_sure_the_clusters_are_has_a_section_with_its_pictures(report):
+    html = without_libraries((report / "report.html").read_text())
+    section = html.partition('<section id="sureness"')[2].partition("</section>")[0]
+    assert "1 and 2 are together in 43% of resamples." in section
+    assert ">2?</th>" in section
+    pictures = json.loads((report / "figures/figures.json").read_text())
+    sure = [p["title"] for p in pictures if p["file"].startswith("sure_")]
+    assert len(sure) == 2
+    for title in sure:  # there, and nowhere else
+        assert html.count(f'aria-label="{title}"') == section.count(f'aria-label="{title}"') == 1
 
 
 def test_it_says_what_a_reader_must_know(report):

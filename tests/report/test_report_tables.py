@@ -197,6 +197,18 @@ def test_a_run_without_a_value_of_the_metric_is_told_and_not_dnf():
     assert cells(view(alone), "A", "score")[0].text == "–"
 
 
+def test_of_a_metric_that_a_data_set_cannot_have_the_reason_is_told_once(monkeypatch):
+    block = METRICS["nmi_arithmetic"] | {"lacking": "Nothing is rare here."}
+    monkeypatch.setitem(METRICS, "nmi_arithmetic", block)
+    nothing = float("nan")
+    table = small({"a": {0: nothing, 1: nothing, 2: nothing}, "b": {0: nothing, 1: ("error", "")}})
+    assert row(table, "a")["status"] == "not scored"
+    part = view(table)
+    assert [cells(part, title, "score")[0].text for title in ("A", "B_1 & <b>")] == ["–", "–"]
+    assert part.notes.count("Nothing is rare here.") == 1
+    assert not any("has no value of this metric" in note for note in part.notes)
+
+
 def test_ranks_leave_out_controls_oracles_and_published_values():
     table = small(
         {
@@ -307,6 +319,9 @@ def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
     status = {"dataset": "x", "n_clusters": 15}
     assert comparison.read_facts(paths, [status])["x"]["n_clusters"] == 15
     assert comparison.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
+    known = {"dataset": "x", "method": "oracle", "n_clusters": 3}
+    told = comparison.read_facts(paths, [status | {"method": "a"}, known], METHODS)
+    assert told["x"]["n_clusters"] == 15  # and not what an oracle is told
 
 
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])

@@ -28,7 +28,9 @@ rule cluster:
         attempts=ATTEMPTS,
     params:
         block=method_block,
-        n_clusters=lambda wildcards: BENCHMARK.n_clusters(wildcards.dataset),
+        n_clusters=lambda wildcards: BENCHMARK.n_clusters(
+            wildcards.dataset, wildcards.method
+        ),
         params=lambda wildcards: BENCHMARK.parameters(
             wildcards.dataset, wildcards.method
         ),

@@ -3,6 +3,8 @@
 features.h5ad   cells × features, X float32 (dense or CSR) in [0, 1]; raw counts, if any, in
                 layers["counts"]; transformed but unscaled values in layers["arcsinh"] of
                 cytometry, layers["lognorm"] of single-cell RNA;
+                var: selected (bool), the genes that methods see where there are many, and
+                signature (bool), those that methods with prior knowledge see besides;
                 obs: empty, or split ("train" | "test"), on whose training cells all was fitted;
                 obsm: signature (n_cells, n_groups) bool, prior knowledge, if any;
                 uns: dataset, preprocessing (JSON), image_shape (of images), instrument and
@@ -22,6 +24,7 @@ import pandas as pd
 
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.errors import UserError, first_line
+from moesimvae.layers import SELECTED
 
 # what a reader or a simulator gives: cells without a label anywhere, and the table of labels
 Cells = tuple[anndata.AnnData, pd.DataFrame]
@@ -54,10 +57,12 @@ def _prepared(path: str | Path, kind: str) -> Iterator[None]:
 def load_features(path: str | Path) -> anndata.AnnData:
     """The cells of a features.h5ad; UserError when it is none or annotates its cells.
 
-    The one column that obs may have is the split.
+    The one column that obs may have is the split. Where genes are selected, those alone are read.
     """
     with _prepared(path, "h5ad"):
         cells = anndata.read_h5ad(path)
+    if SELECTED in cells.var:
+        cells = cells[:, cells.var[SELECTED]].copy()
     if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
             f"{path} has the column '{others[0]}' in obs, expected none but '{SPLIT}': labels stay "

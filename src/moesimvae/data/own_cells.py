@@ -28,7 +28,7 @@ from moesimvae.data.compensation import asked_for
 from moesimvae.data.cytometry import UNGATED, panel_facts
 from moesimvae.data.dataset import FACTS, FEATURES, LABEL_COLUMNS, LABELS, labelled
 from moesimvae.data.formats import files_of, format_of
-from moesimvae.data.prepare import check_values
+from moesimvae.data.prepare import check_values, chosen_genes
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
 
@@ -129,6 +129,8 @@ def write_features(
         "n_clusters_evidence": None if evidence is None else evidence.facts(),
         "features_sha256": files.sha256(out_dir / FEATURES),
     }
+    if any(step["step"] == "select_features" for step in steps):
+        facts["genes"] = chosen_genes(cells.var_names, len(recipe.features))
     files.write_json(out_dir / CLUSTERS, {"n_clusters": number})
     files.write_json(out_dir / PREPARED, facts)
     return facts

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from moesimvae.data.preprocessing import preprocess
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import TEST, TRAIN, same_as_paper, split
 from moesimvae.errors import UserError
+from moesimvae.layers import SELECTED
 from moesimvae.nouns import DataSet, RawFile
 
 
@@ -148,6 +149,12 @@ def check_values(name: str, cells: AnnData) -> None:
         )
 
 
+def chosen_genes(names: Iterable[str], of: int) -> dict[str, Any]:
+    """What dataset.json says of the genes that methods see of more."""
+    how = "largest variance of the transformed values, in training cells where there is a split"
+    return {"of": of, "chosen_by": how, "names": list(names)}
+
+
 def _facts(
     wanted: DataSet, name: str, cells: AnnData, labels: pd.DataFrame, sources: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -167,6 +174,8 @@ def _facts(
         "licence": wanted.licence,
         "sources": sources,
     }
+    if SELECTED in cells.var:
+        facts["genes"] = chosen_genes(cells.var_names[cells.var[SELECTED]], cells.n_vars)
     if wanted.simulate is not None:
         facts["simulate"] = wanted.simulate
     if "instrument" in cells.uns:

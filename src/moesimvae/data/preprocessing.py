@@ -3,8 +3,8 @@
 A step takes cells (AnnData; X dense or CSR) and its parameters and returns cells; layers keep the
 raw values. A registry block lists them: `- {step: arcsinh, cofactor: 5}`.
 
-A step that fits something (minmax, gene_filter, select_features, pca) does so on the training cells
-where obs has a split, and on all cells where it has none.
+A step that fits something (minmax, gene_filter, mark_features, select_features, pca) does so on the
+training cells where obs has a split, and on all cells where it has none.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +17,7 @@ from anndata import AnnData
 from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.data.split import training
 from moesimvae.errors import UserError
+from moesimvae.layers import SELECTED
 from moesimvae.registry import call
 
 # stored values of a sparse matrix that are worked on at a time, in float64 (some 100 MB)
@@ -129,17 +130,28 @@ def select_features(cells: AnnData, n_top: int) -> AnnData:
 
     Layers go along.
     """
+    return cells[:, _vary_most(cells, n_top, "select_features")].copy()
+
+
+def mark_features(cells: AnnData, n_top: int) -> AnnData:
+    """The same ones marked in var["selected"]: what methods see but for those of `all_genes`."""
+    cells.var[SELECTED] = _vary_most(cells, n_top, "mark_features")
+    return cells
+
+
+def _vary_most(cells: AnnData, n_top: int, step: str) -> np.ndarray:
     if not 0 < n_top <= cells.n_vars:
         raise UserError(
-            f"the preprocessing step 'select_features' has n_top {n_top}, but the data set has "
+            f"the preprocessing step '{step}' has n_top {n_top}, but the data set has "
             f"{cells.n_vars} features; give a number from 1 to {cells.n_vars}."
         )
     values = cells.X[training(cells)] if SPLIT in cells.obs else cells.X
     mean = _columns(values.mean(axis=0))
     squares = values.multiply(values) if sp.issparse(values) else np.square(values)
     variance = _columns(squares.mean(axis=0)) - mean**2
-    top = np.sort(np.argsort(-variance, kind="stable")[:n_top])
-    return cells[:, top].copy()
+    chosen = np.zeros(cells.n_vars, dtype=bool)
+    chosen[np.argsort(-variance, kind="stable")[:n_top]] = True
+    return chosen
 
 
 def pca(cells: AnnData, n_components: int, seed: int = 0) -> AnnData:
@@ -218,6 +230,7 @@ def _columns(values: Any) -> np.ndarray:
 STEPS: dict[str, Callable[..., AnnData]] = {
     step.__name__: step
     for step in (
-        *(arcsinh, divide, gene_filter, keep, library_size, log1p, minmax, pca, select_features),
+        *(arcsinh, divide, gene_filter, keep, library_size, log1p, mark_features, minmax, pca),
+        select_features,
     )
 }

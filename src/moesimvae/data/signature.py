@@ -16,6 +16,7 @@ from anndata import AnnData
 
 from moesimvae.data.split import training
 from moesimvae.errors import UserError
+from moesimvae.layers import SIGNATURE
 from moesimvae.names import hint, listed
 
 KEY = "signature"
@@ -38,7 +39,12 @@ def above_average(cells: AnnData, genes: Mapping[str, str], where: str) -> np.nd
 
 
 def attach(cells: AnnData, signature: np.ndarray, genes: Mapping[str, str]) -> None:
-    """Write the signature into obsm and its groups and genes, as JSON, into uns."""
+    """Write the signature into obsm and its groups and genes, as JSON, into uns.
+
+    var says which of the genes are among the features.
+    """
+    names = [cells.var_names, *([cells.var["symbol"]] if "symbol" in cells.var else [])]
+    cells.var[SIGNATURE] = np.any([np.isin(some, list(genes.values())) for some in names], axis=0)
     cells.obsm[KEY] = signature
     cells.uns[KEY] = json.dumps(dict(genes))
 

@@ -86,8 +86,7 @@ def compare(
     # the criterion of a screening is a column only where nothing is screened by it
     left_out = (*FOUND, CRITERION) if experiment.get("variants") else FOUND
     names = [*(m for m in experiment["metrics"] if m not in left_out), *FOUND]
-    for name in names:
-        registry.block(metrics, name, "metric")
+    asked = {name: Metric.of(registry.block(metrics, name, "metric")).lacking for name in names}
     found = _runs_by_seed(runs)
     values = _values_by_seed(scores, found)
     planned = _planned(experiment, methods, found)
@@ -98,7 +97,7 @@ def compare(
         for dataset in experiment["datasets"]
         for split in splits[dataset]
         for method, seeds in planned.items()
-        for row in _run_rows((dataset, split, method), seeds, methods[method], names, found, values)
+        for row in _run_rows((dataset, split, method), seeds, methods[method], asked, found, values)
     ]
     if experiment.get("variants"):
         selected = selection.select(scores, experiment["variants"], metrics)
@@ -107,7 +106,7 @@ def compare(
             for dataset in experiment["datasets"]
             for split in splits[dataset]
             for row in _choice_rows(
-                (dataset, split), selected, experiment, methods, names, found, values
+                (dataset, split), selected, experiment, methods, asked, found, values
             )
         ]
     if published is not None:
@@ -193,7 +192,7 @@ def _choice_rows(
     selected: pd.DataFrame,
     experiment: Block,
     methods: dict[str, Block],
-    names: Sequence[str],
+    metrics: Mapping[str, str],
     found: dict,
     values: dict,
 ) -> Iterable[Block]:
@@ -220,7 +219,7 @@ def _choice_rows(
         if choice == "oracle":
             told["kind"] = "oracle"
         where = (dataset, split, variant or fallback)
-        for row in _run_rows(where, [block["seed"]], block, names, found, values):
+        for row in _run_rows(where, [block["seed"]], block, metrics, found, values):
             yield row | told
 
 
@@ -233,10 +232,11 @@ def _run_rows(
     key: tuple[str, str, str],
     seeds: Sequence[int],
     block: Block,
-    metrics: Sequence[str],
+    metrics: Mapping[str, str],
     found: dict,
     values: dict,
 ) -> Iterable[Block]:
+    """A row for each metric; metrics: name → why a data set may have none of it."""
     dataset, split, method = key
     missing = dict(zip(("status", "reason"), NOT_RUN, strict=True))
     by_seed = {s: found.get((dataset, method), {}).get(s, missing) for s in seeds}
@@ -268,13 +268,13 @@ def _run_rows(
         "choice": "",
         "settings": "",
     }
-    for metric in metrics:
+    for metric, lacking in metrics.items():
         mine = values.get((dataset, split, method, metric), {})
         from_runs = metric in FOUND and not mine
         if from_runs:
             mine = {s: float(run[metric]) for s, run in finished.items() if _given(run[metric])}
         mine = {s: v for s, v in mine.items() if s in finished}
-        status, reason = _status(finished, failed, mine)
+        status, reason = _status(finished, failed, mine, lacking)
         told = {"metric": metric, "status": status, "reason": reason}
         told["definition"] = OF_ALL_CELLS if from_runs else ""
         yield shared | told | _numbers(mine)
@@ -294,11 +294,13 @@ def _numbers(values: dict[int, float]) -> Block:
     }
 
 
-def _status(finished: dict, failed: dict, values: dict) -> tuple[str, str]:
+def _status(finished: dict, failed: dict, values: dict, lacking: str) -> tuple[str, str]:
     if not finished:
         kinds = {run["status"] for run in failed.values()}
         return (kinds.pop() if len(kinds) == 1 else "mixed"), _reasons(failed)
     unscored = sorted(set(finished) - set(values))
+    if lacking and not values:
+        return NOT_SCORED, lacking
     if unscored:
         reason = f"seed {', '.join(map(str, unscored))}: finished, but has no value of this metric"
         return ("partial" if values else NOT_SCORED), "; ".join(
@@ -464,11 +466,18 @@ def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
     return row["mean"], float(np.median(given)), min(given), max(given), row["sd"]
 
 
-def read_facts(paths: Iterable[str | Path], statuses: Iterable[Block] = ()) -> dict[str, Block]:
-    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for."""
+def read_facts(
+    paths: Iterable[str | Path],
+    statuses: Iterable[Block] = (),
+    methods: Mapping[str, Block] | None = None,
+) -> dict[str, Block]:
+    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for, but
+    for those of oracles among the `methods`.
+    """
+    oracles = {name for name, block in (methods or {}).items() if block.get("oracle")}
     facts = {fact["name"]: fact for fact in map(files.read_json, paths)}
     for status in statuses:
-        if status.get("n_clusters"):
+        if status.get("n_clusters") and status.get("method") not in oracles:
             facts[status["dataset"]]["n_clusters"] = status["n_clusters"]
     return facts
 

@@ -33,6 +33,7 @@ from sklearn.metrics.cluster import expected_mutual_information
 from moesimvae.errors import UserError
 
 NOISE = -1
+RARE = 0.01  # share of the scored cells below which a population is rare
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Several metrics (default: all) of one labelling, from one table of counts.
 
+    NaN where the truth has none, as `f1_rare_hungarian` without a rare population.
+
     Raises UserError for bad labels (see the module's text) and for an unknown metric.
     """
     names = list(METRICS) if metrics is None else list(metrics)
@@ -227,6 +230,21 @@ def f1_mean_hungarian(counts: Counts) -> float:
     """
     f1 = _f1(counts)
     return f1[linear_sum_assignment(f1, maximize=True)].sum() / len(counts.populations)
+
+
+@_metric
+def f1_rare_hungarian(counts: Counts) -> float:
+    """Mean over the populations below RARE of the scored cells of F1 with the matched cluster.
+
+    The matching is that of `f1_mean_hungarian`, of all populations; of several that are as good,
+    the best for the rare ones. NaN without a rare population.
+    """
+    rare = counts.population_sizes < RARE * counts.n_cells
+    if not rare.any():
+        return float("nan")
+    f1 = _f1(counts)
+    rows, columns = linear_sum_assignment(f1 * (1 + 1e-9 * rare[:, None]), maximize=True)
+    return float(f1[rows, columns][rare[rows]].sum() / rare.sum())
 
 
 @_metric

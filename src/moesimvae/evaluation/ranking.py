@@ -46,6 +46,9 @@ def rank(table: pd.DataFrame, metrics: Mapping[str, Block]) -> Ranking:
     """
     own = comparison.of_first_split(table[table["source"] == "run"])
     own = own[own["kind"] != "control"]
+    # what a data set cannot have, no method lacks
+    may_lack = own["metric"].map(lambda metric: bool(Metric.of(metrics[metric]).lacking))
+    own = own[~(may_lack & (own["status"] == comparison.NOT_SCORED))]
     shown = comparison.ranked_metrics(own, metrics)
     own = own[own["metric"].isin(shown)]
     told = [m for m in shown if not Metric.of(metrics[m]).label_free]

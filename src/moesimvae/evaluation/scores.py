@@ -80,12 +80,14 @@ def score_run(
 
     clusters: of every cell, as `read_clusters` gives them; labels: as `read_labels` does. Each
     split has its own rows, and "all" stands for all of them when there is more than one; a split
-    without a scored cell has none. Raises UserError when the clusters are not integers ≥ -1.
+    without a scored cell has none, and of a metric that it cannot have there is no row. Raises
+    UserError when the clusters are not integers ≥ -1.
     """
     return [
         {"split": split, "metric": metric, "value": value}
         for split, truth, found in _by_split(clusters, labels)
         for metric, value in agreement.evaluate(truth, found, metrics).items()
+        if not np.isnan(value)
     ]
 
 

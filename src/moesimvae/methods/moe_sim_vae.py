@@ -19,6 +19,7 @@ def cluster(
     seed: int,
     *,
     estimate_clusters: bool = False,
+    resamples: int = 0,
     prior: str | None = None,
     spread_prior: bool = False,
     library_size: float | None = None,
@@ -28,6 +29,9 @@ def cluster(
 
     `refinements: 0` is the paper's setting. The embedding is the latent posterior mean.
     estimate_clusters: estimate their number from the cells and ignore `n_clusters`; at least 2.
+    resamples: how often the groups are made again of half of the cells, to tell how stable each
+        cluster is and to calibrate the probabilities (`MoESimVAE.assess`); only with the similarity
+        "communities". 0: not at all.
     prior: "signature" tells it the groups of the cells that express one group's signature gene
         alone (`groups_by_signature`); None nothing.
     spread_prior: carry these groups over to the other cells, and overrule those that contradict
@@ -39,7 +43,7 @@ def cluster(
     from moesimvae.model.cells import are_whole, matrix_of
     from moesimvae.model.estimator import MoESimVAE
     from moesimvae.model.observation import MOST_MARKERS
-    from moesimvae.model.stability import estimate
+    from moesimvae.model.stability import STABLE, estimate
 
     if library_size is not None:
         cells = of_library_size(cells, library_size)
@@ -61,6 +65,14 @@ def cluster(
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
         cells, prior=groups, counts=counts
     )
+    phases = model.facts_["similarity"]
+    if resamples and phases and phases[0]["kind"] == "communities":
+        model.assess(cells, resamples)
+        facts["stability"] = model.facts_["stability"] | {
+            "stable_from": STABLE,
+            "cells": np.bincount(model.labels_, minlength=n_clusters).tolist(),
+            "merges": model.merges_.round(4).tolist(),
+        }
 
     def assign(further: AnnData) -> Clustering:
         if library_size is not None:

@@ -87,9 +87,9 @@ def run(
 ) -> dict[str, Any]:
     """Cluster the cells of `features` with one method and leave the run in the folder `out`.
 
-    block: the method's block of methods.yaml; its module, environment, input, gpu and, where it
-        is true, uses_prior count here. A user's own method has files_sha256 besides and, where it
-        is an executable, command, folder and format (see `external`).
+    block: the method's block of methods.yaml; its module, environment, input, gpu and, where
+        they are true, uses_prior and all_genes count here. A user's own method has files_sha256
+        besides and, where it is an executable, command, folder and format (see `external`).
     params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
     mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
     interpreter: the Python of the block's environment; this one when None.
@@ -127,6 +127,7 @@ def run(
                 "module": module,
                 "input": block["input"],
                 "uses_prior": block.get("uses_prior", False),
+                "all_genes": block.get("all_genes", False),
                 "seed": seed,
                 "n_clusters": n_clusters,
                 "params": arguments(block, params, threads, folder),

@@ -27,7 +27,7 @@ import numpy as np
 
 from moesimvae.errors import UserError
 from moesimvae.files import write_json
-from moesimvae.layers import TRANSFORMED
+from moesimvae.layers import SELECTED, SIGNATURE, TRANSFORMED
 from moesimvae.methods.interface import Clustering, Invalid
 from moesimvae.methods.label_transfer import NEIGHBOURS, by_nearest_cells
 
@@ -95,7 +95,9 @@ def outcome(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    cells = read_cells(Path(job["features"]), job["input"], job["uses_prior"])
+    cells = read_cells(
+        Path(job["features"]), job["input"], job["uses_prior"], job.get("all_genes", False)
+    )
     names = cells.obs_names.to_numpy(copy=True)
     method = load(job["module"])
     random.seed(job["seed"])
@@ -176,11 +178,12 @@ def in_order(
     return together
 
 
-def read_cells(features: Path, kind: str, uses_prior: bool) -> AnnData:
+def read_cells(features: Path, kind: str, uses_prior: bool, all_genes: bool = False) -> AnnData:
     """The cells, X being what the method asked for: `with_input`.
 
     The only annotation they may have is `split`, train or test. Signatures of groups are left to
-    methods that use prior knowledge.
+    methods that use prior knowledge. Where genes are selected, the others are left out unless
+    `all_genes`; methods that use prior knowledge see the signature genes besides.
     Raises LabelsWithinReach when the cells carry any other, UserError without counts.
     """
     from anndata import read_h5ad
@@ -203,9 +206,13 @@ def read_cells(features: Path, kind: str, uses_prior: bool) -> AnnData:
             f"{features} has no layer 'counts', which this method needs; "
             "leave the method out for this data set."
         )
+    if SELECTED in cells.var and not all_genes:
+        seen = [name for name in (SELECTED, SIGNATURE)[: 1 + uses_prior] if name in cells.var]
+        cells = cells[:, cells.var[seen].any(axis=1)].copy()
     if not uses_prior:
-        cells.obsm.pop("signature", None)
-        cells.uns.pop("signature", None)
+        for part in (cells.obsm, cells.uns, cells.var):
+            if SIGNATURE in part:
+                del part[SIGNATURE]
     return with_input(cells, kind)
 
 

@@ -223,7 +223,7 @@ def _legend(own: pd.DataFrame, found: Ranking, shown: Comparison) -> list[str]:
     said = [
         f"Ranked by the mean of {names}{over}, each counted alike and from 0 up. Not ranked (–): "
         "methods that lack a run or a number (their means are of what there is), that use prior "
-        "knowledge, or whose settings were chosen with the true labels."
+        "knowledge, or whose settings or number of clusters come from the true labels."
     ]
     if all(shown.metrics[m].get("label_free") for m in found.metrics):
         said.append("Without labels, none of these is a measure of truth.")

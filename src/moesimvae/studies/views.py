@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,22 @@ def labels_of(path: str | Path) -> pd.DataFrame:
 def clusters_of(run: str | Path) -> pd.Series:
     """Cell → cluster of a run folder, -1 = noise."""
     return pd.read_parquet(Path(run, "labels.parquet")).set_index("cell")["label"]
+
+
+def unstable(stability: Mapping[str, Any]) -> frozenset[int]:
+    """The clusters of a run that hardly are any, by its facts of stability."""
+    values = enumerate(stability["clusters"])
+    return frozenset(k for k, v in values if v is not None and v < stability["stable_from"])
+
+
+def unstable_of(run: str | Path) -> frozenset[int]:
+    """The same of a run folder; none where it is not told how sure any cluster is."""
+    told = _facts_of(run).get("stability")
+    return frozenset() if told is None else unstable(told)
+
+
+def _facts_of(run: str | Path) -> dict[str, Any]:
+    return files.read_json(Path(run, "status.json")).get("facts") or {}
 
 
 def read_clusterings(runs: Iterable[str | Path], cells: Sequence[str]) -> dict[str, Clustered]:
@@ -65,7 +82,8 @@ class View:
     """One run's latent space.
 
     points: (n, 2); truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise;
-    n_cells: of the run, of which some are drawn. `missing` says why there are no points.
+    n_cells: of the run, of which some are drawn. unstable: clusters that hardly are any. `missing`
+    says why there are no points.
     """
 
     run: Run
@@ -75,6 +93,7 @@ class View:
     n_cells: int = 0
     axes: str = "UMAP"
     missing: str = ""
+    unstable: frozenset[int] = frozenset()
 
 
 def read_view(projection: str | Path, labels: str | Path, folder: str | Path) -> View:
@@ -106,6 +125,7 @@ def read_view(projection: str | Path, labels: str | Path, folder: str | Path) ->
         clusters.loc[cells].to_numpy(int),
         len(clusters),
         points.attrs.get("axes", "UMAP"),
+        unstable=unstable_of(folder),
     )
 
 
@@ -114,7 +134,8 @@ class Showcase:
     """A run that gave labels, its cells in the data set's order.
 
     truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise; panel: None for data
-    that is no cytometry; decoded: from `reconstruct_run`, without rows where there is no model.
+    that is no cytometry; decoded: from `reconstruct_run`, without rows where there is no model;
+    facts: the run's own.
     """
 
     run: Run
@@ -123,6 +144,7 @@ class Showcase:
     clusters: np.ndarray
     panel: Panel | None
     decoded: pd.DataFrame
+    facts: dict[str, Any]
 
 
 def read_showcase(
@@ -142,6 +164,7 @@ def read_showcase(
         clusters_of(folder).loc[truth.index].to_numpy(int),
         read_panel(features),
         pd.read_parquet(decoded),
+        _facts_of(folder),
     )
 
 
@@ -241,7 +264,8 @@ class Spaces:
     """One data set's latent spaces, of the same cells in each.
 
     shown: which of the data set's n cells; truth: (n,) labels, "" = unscored; points: run → the
-    shown cells' (len(shown), 2) and what the axes are; clusters: run → (n,), -1 = noise.
+    shown cells' (len(shown), 2) and what the axes are; clusters: run → (n,), -1 = noise; unstable:
+    run → clusters that hardly are any.
     """
 
     dataset: str
@@ -249,6 +273,7 @@ class Spaces:
     truth: np.ndarray
     points: dict[Run, tuple[np.ndarray, str]]
     clusters: dict[Run, np.ndarray]
+    unstable: dict[Run, frozenset[int]]
 
 
 def read_spaces(
@@ -302,4 +327,5 @@ def _spaces(
             Run.of(run): clusters_of(run).reindex(truth.index, fill_value=-1).to_numpy(int)
             for run in runs
         },
+        {Run.of(run): unstable_of(run) for run in runs},
     )

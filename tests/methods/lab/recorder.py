@@ -55,6 +55,7 @@ def sight(cells):
         "uns": sorted(cells.uns),
         "shapes": [list(cells.layers[name].shape) for name in cells.layers if name],
         "raw": cells.raw is not None,
+        "var": list(cells.var.columns),
         "base": cells.is_view,
     }
 

@@ -14,11 +14,11 @@ def method_block(wildcards):
         keys += tuple(
             k for k in ("files_sha256", "command", "folder", "format") if k in block
         )
-    # only where it is so: without this key a method does not see the prior
-    prior = {"uses_prior": True} if block["uses_prior"] else {}
+    # only where it is so: without these keys a method does not see the prior, nor all genes
+    seen = {key: True for key in ("uses_prior", "all_genes") if block[key]}
     # of one lock, all environments are the same: moving a method between them runs nothing again
     lock = family(wildcards.method) if own_lock(wildcards.method) else "base"
-    return {key: block[key] for key in keys} | {"environment": lock} | prior
+    return {key: block[key] for key in keys} | {"environment": lock} | seen
 
 
 def method_threads(wildcards):

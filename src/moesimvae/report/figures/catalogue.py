@@ -20,6 +20,7 @@ from moesimvae.report.figures import (
     runs,
     scaling,
     scores,
+    sureness,
     thresholds,
 )
 from moesimvae.report.figures.inputs import Experiment, Part
@@ -38,6 +39,7 @@ OF_EACH_DATA_SET: tuple[Callable[[Part], Iterator[Picture]], ...] = (
     populations.pictures,
     figure3.pictures,
     latent_space.pictures,
+    sureness.pictures,
     clusters.pictures,
     markers.pictures,
     experts.pictures,

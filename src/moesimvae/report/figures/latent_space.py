@@ -10,6 +10,7 @@ from moesimvae.evaluation.matching import match
 from moesimvae.report import style, words
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import HALO, NOISE, UNSCORED, WIDTH, Picture, key, lighter
+from moesimvae.report.tables.sureness import HARDLY, mark
 
 HIDES = 0.025  # of a panel's side: half of what a name covers
 
@@ -43,13 +44,20 @@ def pictures(part: Part) -> Iterator[Picture]:
             )
         if view.axes == "UMAP":
             how += " Distances between groups in a UMAP mean little."
-        figure = draw(view.points, view.truth, view.clusters, title, view.axes)
+        if view.unstable:
+            how += f" {HARDLY}: hardly a cluster, by its stability under resampling."
+        figure = draw(view.points, view.truth, view.clusters, title, view.axes, view.unstable)
         yield Picture(name, part.dataset, title, f"{title}: {some}. {how}", alt, figure)
 
 
 @style.styled
 def draw(
-    points: np.ndarray, truth: np.ndarray, clusters: np.ndarray, title: str, axes: str = "UMAP"
+    points: np.ndarray,
+    truth: np.ndarray,
+    clusters: np.ndarray,
+    title: str,
+    axes: str = "UMAP",
+    unstable: frozenset[int] = frozenset(),
 ) -> Figure:
     """Two panels of the same cells: by true label, and by cluster in its population's colour.
 
@@ -57,6 +65,7 @@ def draw(
 
     points: (n, 2); truth: (n,) strings, "" = unscored (grey); clusters: (n,) integers, -1 = noise.
     A cluster beyond the one matched to a population has that population's colour, lighter.
+    unstable: clusters that hardly are any, which are marked.
     """
     names = style.populations_of(truth)
     colour = style.colours_of(names)
@@ -81,6 +90,8 @@ def draw(
         entries.append((NOISE, "noise (right)" if names else "noise"))
     if not all(first for _, first in matched.values()):
         entries.append((lighter("#0072B2"), "lighter: further cluster"))
+    if unstable.intersection(numbers):
+        entries.append(("none", f"{HARDLY}  hardly a cluster (not stable)"))
     longest = max((len(text) for _, text in entries), default=0)
     columns = max(1, min(5, int(WIDTH / (0.32 + 0.058 * longest))))
     rows = -(-len(entries) // columns)
@@ -91,7 +102,7 @@ def draw(
         (by_truth, [(marks[n], truth == n) for n in names], "True label"),
         (
             by_cluster,
-            [(str(c), clusters == c) for c in numbers],
+            [(mark(c, unstable), clusters == c) for c in numbers],
             f"Cluster ({len(numbers)} found)"
             + (", in the colour of its population" if names else ""),
         ),

@@ -7,12 +7,15 @@ from scipy.cluster.hierarchy import dendrogram
 
 from moesimvae.report import style
 from moesimvae.report.style import QUIET
+from moesimvae.report.tables.sureness import mark
 
 
 @style.styled
-def draw(merges: np.ndarray, sizes: np.ndarray, title: str) -> Figure:
+def draw(
+    merges: np.ndarray, sizes: np.ndarray, title: str, unstable: frozenset[int] = frozenset()
+) -> Figure:
     """merges: SciPy's linkage of heights 1 − share of resamples in which two are one group; sizes:
-    (n_clusters,) cells.
+    (n_clusters,) cells; unstable: clusters that hardly are any, which are marked.
     """
     made = dendrogram(merges, no_plot=True)
     leaves = made["leaves"]
@@ -24,7 +27,9 @@ def draw(merges: np.ndarray, sizes: np.ndarray, title: str) -> Figure:
     ]
     panel.add_collection(LineCollection(lines, colors=QUIET, linewidths=1))
     panel.set(xlim=(0, 1.02), ylim=(len(leaves) - 0.5, -0.5))
-    panel.set_yticks(range(len(leaves)), [f"{c}  ({sizes[c]:,} cells)" for c in leaves])
+    panel.set_yticks(
+        range(len(leaves)), [f"{mark(c, unstable)}  ({sizes[c]:,} cells)" for c in leaves]
+    )
     panel.set_xlabel("Share of resamples in which they are apart")
     panel.spines["left"].set_visible(False)
     panel.tick_params(axis="y", length=0)

@@ -20,6 +20,7 @@ from moesimvae.report.pages.pictures import pictures_of
 from moesimvae.report.style import Picture
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.tables.html import render
+from moesimvae.report.tables.sureness import HARDLY, UNSTRUCTURED, mark
 from moesimvae.studies.panels import MARKERS, Panel, medians
 from moesimvae.studies.projections import shown
 
@@ -75,13 +76,22 @@ def _values(file: CellFile, folder: Path) -> anndata.AnnData | None:
 
 
 def _summary(file: CellFile, facts: Mapping[str, Any], labels: np.ndarray) -> str:
+    told = facts["facts"].get("stability")
+    unstructured = "" if told is None or told["structure"] else f" {UNSTRUCTURED}"
     unsure = float((file.cells.obs[f"{KEY}_probability"] < 0.5).mean())
     return (
         f"{len(labels):,} cells in {len(set(labels))} clusters (number asked for: "
         f"{facts['clusters']}). Clustered by {facts['features']} features; transform: "
         f"{facts['transform']}. For {unsure:.1%} of the cells the probability of their cluster is "
-        "below one half."
+        f"below one half.{unstructured}"
     )
+
+
+def _unstable(facts: Mapping[str, Any]) -> frozenset[int]:
+    """Clusters that hardly are any; none where it is not told how sure any is."""
+    from moesimvae.model.stability import STABLE
+
+    return frozenset(np.flatnonzero(np.asarray(facts.get("stability", ())) < STABLE).tolist())
 
 
 def _pictures(
@@ -102,9 +112,17 @@ def _pictures(
         title,
         f"{title}: {len(some):,} of {len(labels):,} cells in {n} clusters, each in a colour of its "
         "own (28 colours, then again)."
-        f"{' Distances between groups in a UMAP mean little.' * (axes == 'UMAP')}",
+        f"{' Distances between groups in a UMAP mean little.' * (axes == 'UMAP')}"
+        f"{f' {HARDLY}: hardly a cluster.' * bool(_unstable(facts))}",
         f"Scatter plot of the cells in {n} clusters.",
-        latent_space.draw(points[some], np.full(len(some), "", object), labels[some], title, axes),
+        latent_space.draw(
+            points[some],
+            np.full(len(some), "", object),
+            labels[some],
+            title,
+            axes,
+            _unstable(facts),
+        ),
     )
     if values is not None and found is not None:
         yield _heat_map(values, labels, found)
@@ -118,7 +136,7 @@ def _pictures(
             f"{title}: clusters that are often one group when the groups are made again of half of "
             "the cells are joined near the left; those joined at the right are always apart.",
             f"Tree of {len(sizes)} clusters.",
-            merges.draw(facts["merges"], sizes, title),
+            merges.draw(facts["merges"], sizes, title, _unstable(facts)),
         )
     if facts["sample"]:
         table = handover.abundance(file.cells.obs[facts["sample"]].astype(str), labels)
@@ -175,7 +193,7 @@ def _table(
     stability = facts.get("stability")
     sizes = pd.Series(labels).value_counts()
     sure = pd.Series(file.cells.obs[f"{KEY}_probability"].to_numpy()).groupby(labels).mean()
-    rows = []
+    rows, unstable = [], _unstable(facts)
     for cluster, size in sizes.items():
         top = ""
         if values is not None and found is not None:
@@ -184,16 +202,16 @@ def _table(
         share = size / len(labels)
         stable = "" if stability is None else f"{stability[cluster]:.2f}"
         numbers = [f"{size:,}", f"{share:.1%}", f"{sure[cluster]:.2f}", stable]
-        rows.append([cluster, *numbers, Cell(top, kind="text")])
+        rows.append([mark(cluster, unstable), *numbers, Cell(top, kind="text")])
     return plain(
         "Clusters",
         ["Cluster", "Cells", "Share", "Probability", "Stability", "Features that stand out (mean)"],
         rows,
         numbers=(1, 2, 3, 4),
         caption="The largest first. Probability: the mean of its cells' own. Stability: how much "
-        "of it comes out again from half of the cells (mean Jaccard index; below 0.6 it is hardly "
-        "a cluster). Features: those whose mean lies farthest above that of all cells, in standard "
-        "deviations.",
+        f"of it comes out again from half of the cells (mean Jaccard index; {HARDLY}: below 0.6, "
+        "hardly a cluster). Features: those whose mean lies farthest above that of all cells, in "
+        "standard deviations.",
     )
 
 

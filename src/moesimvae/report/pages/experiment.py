@@ -9,12 +9,22 @@ from moesimvae import closure, paragraph
 from moesimvae.evaluation import provenance
 from moesimvae.registry import Block
 from moesimvae.report import IN_DETAIL, words
+from moesimvae.report.figures.sureness import PREFIX
 from moesimvae.report.glance import glance
 from moesimvae.report.pages.leaderboard import leaderboard
 from moesimvae.report.pages.pictures import pictures_of
 from moesimvae.report.pages.summary import summary
 from moesimvae.report.pages.widgets import widgets
-from moesimvae.report.tables import dataset, facts, overview, reference, runs, screening, signatures
+from moesimvae.report.tables import (
+    dataset,
+    facts,
+    overview,
+    reference,
+    runs,
+    screening,
+    signatures,
+    sureness,
+)
 from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS, checked
 from moesimvae.report.words import Comparison
@@ -56,11 +66,19 @@ def page(
     mine = all_runs[all_runs["run"].isin(paths) | all_runs["method"].isin(variants)]
     used = [m for m in methods if m in set(own["method"])]
     listed = runs.run_tables(shown, all_runs, statuses)
+    mine_only = {run: statuses[run] for run in mine["run"] if run in statuses}
+    sure = sureness.sureness(mine_only, {d: shown.datasets[d] for d in shown.in_detail}, methods)
+    no_structure = [
+        f"{part.heading}: {sureness.UNSTRUCTURED}"
+        for part in sure.values()
+        if sureness.UNSTRUCTURED in part.sentences
+    ]
+    drawn = pictures_of(figures, Path(figures[0]).parent)
     return render(
         "report.html.j2",
         **widgets(leaderboard([("", "", shown)], shown.metrics), views),
         experiment=experiment,
-        summary=summary(shown, screened),
+        summary=[*summary(shown, screened), *no_structure],
         glance=glance(shown),
         overviews=overview.overviews(shown, remark),
         parts=dataset.sections(shown, machine, remark),
@@ -69,9 +87,13 @@ def page(
         else signatures.signature_sections(signature, shown.datasets),
         screening=() if screened is None else screening.screening_tables(screened, methods, shown),
         figures={
-            dataset: [picture for picture in some if picture["file"] != OVERVIEW]
-            for dataset, some in pictures_of(figures, Path(figures[0]).parent).items()
+            dataset: [p for p in some if not p["file"].startswith((OVERVIEW, PREFIX))]
+            for dataset, some in drawn.items()
         },
+        sure=[
+            (part, [p for p in drawn.get(name, ()) if p["file"].startswith(PREFIX)])
+            for name, part in sure.items()
+        ],
         published=facts.published_table(shown),
         metrics={m: shown.metrics[m] for m in dict.fromkeys(own["metric"])},
         datasets=shown.datasets,

@@ -46,7 +46,8 @@ def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str
         titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
         oracles = words.joined(list(dict.fromkeys(titles)))
         said.append(
-            f"Oracle, {oracles}: settings chosen by looking at the true labels, so not ranked."
+            f"Oracle, {oracles}: settings or number of clusters from the true labels, so not "
+            "ranked."
         )
     if len(shown.quoted):
         said.append("Published values are quoted for orientation; none was measured here.")

@@ -18,6 +18,7 @@ from moesimvae.nouns import Run
 from moesimvae.registry import Block
 from moesimvae.report import style
 from moesimvae.report.style import NOISE, UNSCORED
+from moesimvae.report.tables.sureness import mark
 from moesimvae.studies.views import Spaces
 
 FINEST = 32_767  # 16 bits for each coordinate: finer than any screen
@@ -87,7 +88,8 @@ def _by_cluster(
         name, first = matched.get(cluster, ("", False))
         colour = colours[name] if name else UNSCORED if colours else own[cluster]
         shade = colour if first or not colours else style.lighter(colour)
-        entries.append((f"{cluster}: {name}" if name else str(cluster), shade))
+        number = mark(cluster, spaces.unstable[run])
+        entries.append((f"{number}: {name}" if name else number, shade))
     codes = pd.Categorical(clusters[spaces.shown], numbers).codes.astype(int)
     if (codes < 0).any():
         codes[codes < 0] = len(entries)

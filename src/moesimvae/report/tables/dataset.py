@@ -16,7 +16,7 @@ from moesimvae.report.words import Blocks, Comparison
 
 KINDS = (
     ("method", "Run here"),
-    ("oracle", "Run here, settings chosen with the true labels (oracle)"),
+    ("oracle", "Run here, settings or number of clusters from the true labels (oracle)"),
     ("published", "Published, not run here"),
     ("control", "Controls"),
 )
@@ -320,7 +320,9 @@ def marks_legend(own: pd.DataFrame) -> list[str]:
     if own["uses_prior"].any():
         said.append(PRIOR)
     if (own["kind"] == "oracle").any():
-        said.append("§ oracle: its settings were chosen by looking at the true labels.")
+        said.append(
+            "§ oracle: its settings or the number of clusters (K known) come from the true labels."
+        )
     if (own["choice"] == "label-free").any():
         said.append(
             "Chosen without labels: the settings with the best silhouette. Rows of chosen settings "

@@ -1,0 +1,118 @@
+"""How many clusters there are, and how sure each of them is: in sentences, and as a table."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from moesimvae.nouns import Run
+from moesimvae.registry import Block
+from moesimvae.report.tables import Cell, Table, plain
+from moesimvae.report.words import counted
+from moesimvae.studies.views import unstable
+
+TOLD = 5  # pairs of clusters that a sentence tells of
+HARDLY = "?"  # behind the number of a cluster that hardly is one
+UNSTRUCTURED = (
+    "No structure was found: the cells lie no nearer to each other than if the values of each "
+    "feature were shuffled, so clusters of them are arbitrary parts of one cloud."
+)
+
+
+@dataclass
+class Sureness:
+    """What is said of one data set."""
+
+    heading: str
+    sentences: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+
+
+def sureness(
+    statuses: Mapping[str, Block], datasets: Mapping[str, Block], methods: Mapping[str, Block]
+) -> dict[str, Sureness]:
+    """Data set → how sure its clusters are, where that is known.
+
+    statuses: path of each run → its status.json; datasets: dataset.json by name. Of each method
+    the run with the least seed is told of.
+    """
+    first: dict[tuple[str, str], tuple[Run, Block]] = {}
+    for path, status in statuses.items():
+        run = Run.of(path)
+        known = first.get((run.dataset, run.method))
+        if known is None or int(run.seed) < int(known[0].seed):
+            first[run.dataset, run.method] = run, status.get("facts") or {}
+    found = {}
+    for name, block in datasets.items():
+        part = Sureness(block["title"])
+        if evidence := block.get("n_clusters_evidence"):
+            part.sentences.append(f"Number of clusters asked for: {how_many(evidence)}.")
+        for run, facts in (told for told in first.values() if told[0].dataset == name):
+            title = f"{methods[run.method]['title']}, seed {run.seed}"
+            if evidence := facts.get("evidence"):
+                part.sentences.append(f"{title}: {how_many(evidence)}.")
+            if stability := facts.get("stability"):
+                part.sentences += _said(title, stability)
+                part.tables.append(_table(title, stability))
+        if part.sentences:
+            found[name] = part
+    return found
+
+
+def how_many(evidence: Block) -> str:
+    """The number of clusters that was estimated, with its interval."""
+    if not evidence["structure"]:
+        return "no structure was found that would tell how many clusters there are"
+    low, high = evidence["interval"]
+    interval = f"{low} to {high}" if low < high else "the same"
+    return f"{evidence['n_clusters']}, estimated without labels; {interval} by resampling"
+
+
+def mark(cluster: int, unstable: frozenset[int]) -> str:
+    """A cluster's number, marked where it hardly is a cluster."""
+    return f"{cluster}{HARDLY if cluster in unstable else ''}"
+
+
+def _said(title: str, stability: Block) -> Iterator[str]:
+    if not stability["structure"]:
+        yield UNSTRUCTURED
+    n = sum(value is not None for value in stability["clusters"])
+    yield (
+        f"{title}: {n - len(unstable(stability))} of {n} clusters come out again from half of the "
+        f"cells (stability {stability['stable_from']} or more)."
+    )
+    if not stability["structure"]:
+        return
+    for a, b, share in stability["together"][:TOLD]:
+        yield f"{a} and {b} are together in {share:.0%} of resamples."
+    if (more := len(stability["together"]) - TOLD) > 0:
+        yield f"{counted(more, 'further pair')}, less often: see the table."
+
+
+def _table(title: str, stability: Block) -> Table:
+    total = sum(stability["cells"])
+    with_others: dict[int, list[str]] = {}
+    for a, b, share in stability["together"]:
+        with_others.setdefault(a, []).append(f"{b} ({share:.0%})")
+        with_others.setdefault(b, []).append(f"{a} ({share:.0%})")
+    rows = []
+    hardly = unstable(stability)
+    for k, (cells, value) in enumerate(zip(stability["cells"], stability["clusters"], strict=True)):
+        rows.append(
+            (
+                mark(k, hardly),
+                f"{cells:,}",
+                f"{cells / total:.1%}",
+                "" if value is None else f"{value:.2f}",
+                Cell(", ".join(with_others.get(k, [])), kind="text"),
+            )
+        )
+    return plain(
+        f"Clusters of {title}",
+        ["Cluster", "Cells", "Share", "Stability", "Often in one group with"],
+        rows,
+        numbers=(1, 2, 3),
+        caption="Stability: how much of the cluster comes out again when the groups are made anew "
+        f"of half of the cells (mean Jaccard index of {stability['resamples']} resamples). "
+        f"{HARDLY}: below {stability['stable_from']}, hardly a cluster. Often in one group with: "
+        "share of pairs of cells, one of each cluster, that are found in one group, above 10 %.",
+        key="sureness",
+    )
