@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -24,7 +25,8 @@ include_patterns = ["*.md", "reference/*.md", "tutorials/*.ipynb"]  # tables are
 html_theme = "furo"  # light and dark, as the reader's system has it
 html_title = f"moesimvae {release}"
 html_static_path: list[str] = []
-repository = "https://github.com/moesimvae/moesimvae"
+urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+repository = urls["Homepage"]
 html_theme_options = {
     "source_repository": repository,
     "source_branch": "main",
