@@ -4,6 +4,8 @@ PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/moesimvae/__init__.py)
+IMAGE = ghcr.io/moesimvae/moesimvae:$(VERSION)
 SNAKEMAKE := $(BIN)/python -m moesimvae.surroundings && $(BIN)/snakemake --cores $(CORES)
 # MIRROR as one word of the shell, whatever is in it
 QUOTE := '
@@ -11,7 +13,8 @@ MIRRORED = $(if $(MIRROR),--config mirror='$(subst $(QUOTE),'\'',$(MIRROR))')
 
 .PHONY: help setup demo table1 ablation table2 table2_semisynthetic figure2 figure3 figure4 table3 \
 	table3_subsets supplement synthetic scale verdict index archive test test-fast test-against test-wheel \
-	test-sdist lint hooks format lock links env-clustpy docs docs-site dist release-notes clean
+	test-sdist lint hooks format lock links env-clustpy docs docs-site dist release-notes image push-image \
+	clean
 
 help: ## List these targets
 	@grep -E '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -87,9 +90,16 @@ test-sdist: dist ## Unpack the source distribution and run its own fast tests
 	cd $(VENV)-sdist && make test-fast PYTHON=$(PYTHON)
 
 release-notes: ## Write release-notes.md: the tag, then what the changelog says of this version
-	@{ sed -n 's/^__version__ = "\(.*\)"/v\1/p' src/moesimvae/__init__.py; \
+	@{ echo v$(VERSION); \
 		sed -n '/^## /,$$p' CHANGELOG.md | sed '1d;/^## /,$$d'; } > release-notes.md
 	@head -n 1 release-notes.md
+
+image: ## Build the container image from requirements.lock, and plan the demo in it
+	docker build --tag $(IMAGE) .
+	docker run --rm $(IMAGE) demo --dry-run --quiet
+
+push-image: ## Put the image where `--sdm apptainer` finds it
+	docker push $(IMAGE)
 
 hooks: setup ## What pre-commit runs before a commit, on all files
 	$(BIN)/pre-commit run --all-files

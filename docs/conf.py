@@ -4,6 +4,7 @@ import inspect
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -23,8 +24,10 @@ root_doc = "index"
 include_patterns = ["*.md", "reference/*.md", "tutorials/*.ipynb"]  # tables are the repository's
 html_theme = "furo"  # light and dark, as the reader's system has it
 html_title = f"moesimvae {release}"
-html_static_path: list[str] = []
-repository = "https://github.com/moesimvae/moesimvae"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+repository = urls["Homepage"]
 html_theme_options = {
     "source_repository": repository,
     "source_branch": "main",
@@ -98,7 +101,7 @@ def as_rst(app, what, name, obj, options, lines):
             rows = rows[2:]
         items: list[str] = []
         for row in rows:
-            if NAMED.match(row) or not items:
+            if NAMED.match(row) or row.startswith(("Raises ", "Returns ")) or not items:
                 items.append(row.strip())
             else:
                 items[-1] += f" {row.strip()}"

@@ -115,46 +115,44 @@ def _type(block: dict[str, Any]) -> str:
     return " or ".join(names.get(k, k) for k in ([kinds] if isinstance(kinds, str) else kinds))
 
 
+def _metric(block: dict[str, Any]) -> str:
+    low, high = block["range"]
+    corrected = "" if block["chance_corrected"] else "not "
+    told = f"better: {block['better']}; {corrected}corrected for chance"
+    return f", from {low} to {high}; {told}.\n\n{block['definition']}"
+
+
+def _method(block: dict[str, Any]) -> str:
+    params = ", ".join(f"{k} {_yaml(v)}" for k, v in block["params"].items()) or "none"
+    genes = " of all genes" if block["all_genes"] else ""
+    kind = "stochastic" if block["stochastic"] else "deterministic"
+    place = f"module `{block['module']}`, environment `{block['environment']}`"
+    return f": {place}, takes {block['input']} values{genes}; {kind}. Parameters: {params}."
+
+
+def _dataset(block: dict[str, Any]) -> str:
+    kind = ", ".join(word for word in ("simulated", "partial") if block.get(word)) or "real"
+    return f" ({kind}). {block.get('note', '')}\n\nLicence: {block['licence']}."
+
+
+LISTED = {
+    "metrics": ("Metrics", "How each number is defined, from {}.", _metric),
+    "methods": ("Methods", "What can be named in `config.yaml`, from {}.", _method),
+    "datasets": ("Data sets", "From {}; none lies in the repository.", _dataset),
+}
+
+
 def pages() -> Iterator[tuple[str, str]]:
     """(name, text) of every page in docs/reference/."""
-    metrics = registry.load(REGISTRY / "metrics.yaml")
-    parts = ["# Metrics\n\nHow each number is defined, from `workflow/registry/metrics.yaml`.\n"]
-    for name, block in metrics.items():
-        low, high = block["range"]
-        corrected = "" if block["chance_corrected"] else "not "
-        parts.append(
-            f"\n(metric-{name})=\n## {block['title']}\n\n`{name}`, from {low} to {high}; better: "
-            f"{block['better']}; {corrected}corrected for chance.\n\n{block['definition']}\n\n"
-            f"*{block['reference']}*\n"
-        )
-    yield "metrics", "".join(parts)
-
-    methods = registry.load(REGISTRY / "methods.yaml")
-    parts = [
-        "# Methods\n\nWhat can be named in `config.yaml`, from `workflow/registry/methods.yaml`.\n"
-    ]
-    for name, block in methods.items():
-        params = ", ".join(f"{k} {_yaml(v)}" for k, v in block["params"].items()) or "none"
-        parts.append(
-            f"\n## {block['title']}\n\n`{name}`: module `{block['module']}`, environment "
-            f"`{block['environment']}`, takes {block['input']} values"
-            f"{' of all genes' if block['all_genes'] else ''}; "
-            f"{'stochastic' if block['stochastic'] else 'deterministic'}. Parameters: {params}.\n\n"
-            f"*{block['reference']}*\n"
-        )
-    yield "methods", "".join(parts)
-
-    datasets = registry.load(REGISTRY / "datasets.yaml")
-    parts = [
-        "# Data sets\n\nFrom `workflow/registry/datasets.yaml`; none lies in the repository.\n"
-    ]
-    for name, block in datasets.items():
-        kind = ", ".join(word for word in ("simulated", "partial") if block.get(word)) or "real"
-        parts.append(
-            f"\n## {block['title']}\n\n`{name}` ({kind}). {block.get('note', '')}\n\n"
-            f"Licence: {block['licence']}.\n\n*{block['citation']}*\n"
-        )
-    yield "datasets", "".join(parts)
+    for kind, (title, told, text) in LISTED.items():
+        parts = [f"# {title}\n\n{told.format(f'`workflow/registry/{kind}.yaml`')}\n"]
+        for name, block in registry.load(REGISTRY / f"{kind}.yaml").items():
+            source = block["citation" if kind == "datasets" else "reference"]
+            parts.append(
+                f"\n({kind[:-1]}-{name})=\n## {block['title']}\n\n`{name}`{text(block)}\n\n"
+                f"*{source}*\n"
+            )
+        yield kind, "".join(parts)
 
     os.environ["COLUMNS"] = "90"  # argparse looks at it
     parts = ["# Command line\n\nWhat `moesimvae COMMAND --help` prints.\n"]

@@ -10,12 +10,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import anndata
 import flowio
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from fences import code_blocks
 from moesimvae import MoESimVAE, cli
@@ -65,13 +67,23 @@ def of(*programs: str) -> list[list[str]]:
 
 
 def test_every_command_is_of_a_kind_that_is_tested():
-    known = [*of("make", "snakemake", "moesimvae", "dot"), *benches()]
+    known = [*of("make", "snakemake", "moesimvae", "dot", "pip"), *benches()]
     assert [c for c in COMMANDS if c not in known] == []
     assert len(COMMANDS) > 20
 
 
 def benches() -> list[list[str]]:
     return [c for c in of("python") if c[1].startswith("bench/")]
+
+
+def test_what_pip_installs_is_the_package_with_extras_that_it_has(root):
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert of("pip")
+    for words in of("pip"):
+        assert words[:2] == ["pip", "install"]
+        asked = Requirement(words[2])
+        assert asked.name == project["name"]
+        assert asked.extras <= set(project["optional-dependencies"])
 
 
 def test_make_knows_its_targets(root):

@@ -33,6 +33,10 @@ def pins(name):
 
 
 def test_environment_files_are_what_the_lock_says():
+    torch = f"torch=={metadata.version('torch').partition('+')[0]}"
+    locked = torch in (ROOT / "requirements.lock").read_text().splitlines()
+    if sys.version_info[:2] != (3, 11) or not locked:
+        pytest.skip("what packages need is looked up where the lock is installed, on Python 3.11")
     written = runpy.run_path(str(ROOT / "envs" / "write.py"))["environment_files"]()
     assert sorted(written) == ENVIRONMENTS
     for name, text in written.items():

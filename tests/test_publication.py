@@ -119,6 +119,19 @@ def test_the_source_distribution_holds_what_its_tests_need(built, clone):
     assert missing == set(), "name them in MANIFEST.in"
 
 
+@pytest.mark.slow
+def test_on_pypi_no_link_of_the_readme_leads_nowhere(site):
+    (told,) = site.glob("*.dist-info/METADATA")
+    text = told.read_text("utf-8")
+    assert "Description-Content-Type: text/markdown" in text
+    links = re.findall(r"\]\(([^)#]+)", text.partition("\n\n")[2])
+    assert all(link.startswith("https://") for link in links)
+    place = rf"{re.escape(PROJECT['urls']['Homepage'])}/(?:raw|blob)/v{moesimvae.__version__}/(.+)"
+    ours = [found[1] for link in links if (found := re.fullmatch(place, link))]
+    assert len(ours) > 5
+    assert [name for name in ours if not (ROOT / name).exists()] == []
+
+
 @pytest.fixture(scope="session")
 def site(built, tmp_path_factory) -> Path:
     """The wheel, unpacked."""
@@ -193,11 +206,25 @@ def test_one_place_for_the_version_and_the_citation_in_step():
     assert citation["authors"] == PROJECT["authors"]
     assert set(citation["keywords"]) <= set(PROJECT["keywords"])
     assert citation["repository-code"] == PROJECT["urls"]["Homepage"]
-    addresses = set()
-    for name in ("pyproject.toml", "CITATION.cff", "README.md", "docs/conf.py"):
-        text = (ROOT / name).read_text("utf-8")
-        addresses |= set(re.findall(r"https://github\.com/(?!andkopf)[\w-]+/[\w-]+", text))
-    assert addresses == {PROJECT["urls"]["Homepage"]}
+
+
+def test_addresses_are_those_of_pyproject(clone):
+    """Whoever moves the project changes `urls` there; this tells where else it is named."""
+    name, urls = PROJECT["name"], PROJECT["urls"]
+    place = urls["Homepage"].removeprefix("https://github.com/")
+    site = urls["Documentation"].removeprefix("https://")
+    assert place.endswith(f"/{name}")
+    address = rf"(?:github\.com|ghcr\.io)/[\w-]+/{name}\b|[\w-]*{name}[\w-]*\.readthedocs\.io"
+    read = {"", ".cff", ".md", ".py", ".smk", ".toml", ".yaml", ".yml"}
+    found = {
+        (found, path.name)
+        for path in clone.rglob("*")
+        if path.suffix in read and path.is_file()
+        for found in re.findall(address, path.read_text("utf-8"))
+    }
+    assert {"CITATION.cff", "Makefile", "common.smk"} <= {file for _, file in found}
+    known = {f"github.com/{place}", f"ghcr.io/{place}", site}
+    assert {(found, file) for found, file in found if found not in known} == set()
 
 
 # What runs on others' machines
@@ -220,19 +247,23 @@ def lines():
 
 # .ci/run does the first three; others are too long for every run: WORKFLOW_LINES=1 runs them
 LONG = {"lint", "demo", "test-fast", "test-against", "test-wheel", "test-sdist", "hooks"}
-LONG |= {"docs-site", "links"}
+LONG |= {"docs-site", "links", "image"}
 
 
 @pytest.mark.parametrize("line", lines())
 def test_a_line_of_the_workflow_files_works_in_a_clone(line, clone):
     words = line.split()
-    if words[0] == "gh":
+    if words[0] in ("gh", "echo"):
         pytest.skip("publishing needs GitHub; what it reads is made by `make release-notes`")
     assert words[0] == "make", "a line that people can run, too"
     known = run(*words, "--dry-run", cwd=clone)
     assert known.returncode == 0, known.stdout
     if words[1] in LONG and "WORKFLOW_LINES" not in os.environ:
         return
+    if words[1] == "image" and not shutil.which("docker"):
+        pytest.skip("needs Docker")
+    if words[1] == "push-image":
+        pytest.skip("needs the registry")
     prefix = Path(sys.prefix) if (Path(sys.prefix) / "installed").exists() else None
     if prefix and not (clone / ".venv").exists():  # not made anew for this
         (clone / ".venv").symlink_to(prefix)
@@ -288,7 +319,8 @@ def test_the_lines_of_the_container_run_in_an_empty_home(clone, tmp_path):
     if "WORKFLOW_LINES" not in os.environ:
         pytest.skip("installs everything once more: WORKFLOW_LINES=1")
     shutil.copytree(clone, tmp_path / "clone", symlinks=True)
-    place = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/env/bin{os.pathsep}{os.environ['PATH']}"}
+    place = {"HOME": str(tmp_path), "VIRTUAL_ENV": f"{tmp_path}/env"}
+    place |= {"PATH": f"{tmp_path}/env/bin{os.pathsep}{os.environ['PATH']}"}
     for line in runs():
         if not line.startswith("useradd"):  # would make a user of this machine
             done = run("sh", "-c", line, cwd=tmp_path / "clone", **place)

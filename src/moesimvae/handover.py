@@ -156,9 +156,9 @@ def write_table(file: CellFile, further: Mapping[str, np.ndarray], path: Path) -
 def write_for_seurat(cells: AnnData, path: Path) -> None:
     """An h5ad that SeuratDisk's `Convert` and `LoadH5Seurat` take.
 
-    They stop at categories as anndata writes them since 0.8, at tables in obsm and at nested uns
-    (seurat-disk issues 107 and 109), and take a dense X for scaled values: here X is sparse, obs
-    has text and numbers, obsm matrices, and the rest is left out.
+    They stop at categories as anndata writes them since 0.8, at text as it does with pandas 3, at
+    tables in obsm and at nested uns (seurat-disk issues 107 and 109), and take a dense X for scaled
+    values: here X is sparse, obs has text and numbers, obsm matrices, and the rest is left out.
     """
     import anndata
 
@@ -170,7 +170,8 @@ def write_for_seurat(cells: AnnData, path: Path) -> None:
         obsm={f"X_{name[2:].replace('_', '')}": points for name, points in cells.obsm.items()
               if name.startswith("X_") and isinstance(points, np.ndarray)},
     )  # fmt: skip
-    with files.atomic(path) as temporary:
+    old_text = anndata.settings.override(allow_write_nullable_strings=False)
+    with files.atomic(path) as temporary, old_text:
         plain.write_h5ad(temporary, convert_strings_to_categoricals=False)
 
 

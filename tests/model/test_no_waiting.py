@@ -131,7 +131,7 @@ CULPRITS = {
     "condition": lambda x: bool((x > 0).all()),
     "nonzero": lambda x: x.nonzero(),
     "mask": lambda x: x[x > 0],
-    "assignment by a mask": lambda x: x.__setitem__(x > 0, 0.0),
+    "assignment by a mask": lambda x: x.__setitem__(x > 0, x.new_zeros(())),
     "to the host": lambda x: x.cpu(),
     "from the host": lambda x: x + torch.ones(3).to(x.device),
     "a list": lambda x: x.new_tensor([1.0, 2.0]),
