@@ -17,6 +17,7 @@ LOG_TEMPERATURES = (-2.0, 4.0)  # between which one is sought
 LEAST = 1e-12  # of a probability, before its logarithm
 SEEN_CELLS, MEASURED_CELLS = 2_000, 3_000  # kept of those seen, and only measured
 NEAREST = 5  # neighbour whose distance tells whether a cell is like those seen
+LEAST_SPREAD = 0.1  # of a feature, as a share of the usual one
 WITHIN = 0.9995  # share of the cells seen that are like them, by each of two distances
 
 
@@ -71,29 +72,36 @@ def reliability(
 class Seen:
     """What a model has seen: some of its cells, and how far others of their kind lie from them.
 
+    Features are taken in their standard deviations, a tenth of the usual one at least, so that one
+    that is silent in all cells seen but not in a new one tells.
+
     points: (n_seen, n_dimensions) cells in principal components; axes: (n_dimensions, n_features)
-    of these, centre: (n_features,); reach: (2,) the distance to the fifth nearest of the points,
-    and that from the space of the components, within each of which 99.95 % of the cells lie. They
-    are measured on other cells than the components and points: what took part in making these is
-    always nearer than a new cell of the same kind.
+    of these; centre, spread: (n_features,) means and deviations; reach: (2,) the distance to the
+    fifth nearest of the points, and that from the space of the components, within each of which
+    99.95 % of the cells lie. They are measured on other cells than the components and points: what
+    took part in making these is always nearer than a new cell of the same kind.
     """
 
     points: np.ndarray
     axes: np.ndarray
     centre: np.ndarray
+    spread: np.ndarray
     reach: np.ndarray
 
     @classmethod
     def of(cls, cells: np.ndarray, seed: int) -> Seen:
         """Of cells (n_cells, n_features) in random order, SEEN_CELLS + MEASURED_CELLS at most."""
         n_seen = min(SEEN_CELLS, (len(cells) + 1) // 2)
-        some = cells[:n_seen]
-        axes, centre = np.eye(cells.shape[1]), some.mean(axis=0)
+        centre, spread = cells[:n_seen].mean(axis=0), cells[:n_seen].std(axis=0)
+        usual = np.median(spread[spread > 0]) if spread.any() else 1
+        spread = np.maximum(spread, LEAST_SPREAD * usual)
+        some = (cells[:n_seen] - centre) / spread
+        axes: np.ndarray = np.eye(cells.shape[1])
         if cells.shape[1] > AUTO_PCA_ABOVE:
-            pca = PCA(min(AUTO_PCA, n_seen), random_state=seed, svd_solver="randomized").fit(some)
-            axes, centre = pca.components_, pca.mean_
-        axes, centre = axes.astype(np.float32), centre.astype(np.float32)
-        unlimited = cls((some - centre) @ axes.T, axes, centre, np.full(2, np.inf, np.float32))
+            pca = PCA(min(AUTO_PCA, n_seen), random_state=seed, svd_solver="randomized")
+            axes = pca.fit(some).components_
+        axes, centre, spread = (part.astype(np.float32) for part in (axes, centre, spread))
+        unlimited = cls(some @ axes.T, axes, centre, spread, np.full(2, np.inf, np.float32))
         far = unlimited._measure(torch.from_numpy(cells[n_seen:])).numpy()
         return replace(unlimited, reach=np.quantile(far, WITHIN, axis=0).astype(np.float32))
 
@@ -102,11 +110,11 @@ class Seen:
         return (self._measure(cells) > torch.from_numpy(self.reach).to(cells.device)).any(dim=1)
 
     def _measure(self, cells: Tensor) -> Tensor:
-        points, axes, centre = (
+        points, axes, centre, spread = (
             torch.from_numpy(part).to(cells.device)
-            for part in (self.points, self.axes, self.centre)
+            for part in (self.points, self.axes, self.centre, self.spread)
         )
-        centred = cells - centre
+        centred = (cells - centre) / spread
         projected = centred @ axes.T
         nearest = min(NEAREST, len(points))
         near = torch.cdist(projected, points).kthvalue(nearest, dim=1).values
