@@ -381,6 +381,7 @@ def heavy(tmp_path_factory):
         found = root / "runs" / d / "m0" / "seed0" / "labels.parquet"
         found.parent.mkdir(parents=True)
         pd.DataFrame({"cell": cells, "label": truth.astype("int32")}).to_parquet(found)
+        found.with_name("status.json").write_text("{}")
         clustered[d] = []
         for m in methods:
             copy, own = (path.parents[1] / m for path in (first, found.parent))

@@ -204,9 +204,11 @@ def test_of_a_metric_that_a_data_set_cannot_have_the_reason_is_told_once(monkeyp
     table = small({"a": {0: nothing, 1: nothing, 2: nothing}, "b": {0: nothing, 1: ("error", "")}})
     assert row(table, "a")["status"] == "not scored"
     part = view(table)
-    assert [cells(part, title, "score")[0].text for title in ("A", "B_1 & <b>")] == ["–", "–"]
-    assert part.notes.count("Nothing is rare here.") == 1
+    assert cells(part, "A", "score") == cells(part, "B_1 & <b>", "score") == []
+    assert part.caption.endswith("Nothing is rare here.")
     assert not any("has no value of this metric" in note for note in part.notes)
+    some = small({"a": {0: nothing, 1: nothing, 2: nothing}, "b": {0: 0.5, 1: 0.5, 2: 0.5}})
+    assert cells(view(some), "A", "score")[0].text == "–"  # others have it
 
 
 def test_ranks_leave_out_controls_oracles_and_published_values():
@@ -310,6 +312,13 @@ def test_the_caption_says_simulated_subset_n_and_machine():
     )
     assert part.legend["machine"] == "Machine: a machine."
     assert "sample standard deviation" in part.legend["general"]
+
+
+def test_the_caption_says_how_many_genes_methods_see():
+    table = small({"a": {0: 0.5}}, seeds=[0])
+    genes = {"x": FACTS["x"] | {"n_features": 5000, "genes": {"of": 5000, "names": ["G"] * 2000}}}
+    assert "5,000 features (methods see 2,000)," in view(table, genes).caption
+    assert "methods see" not in view(table).caption
 
 
 def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):

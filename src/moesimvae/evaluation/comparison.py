@@ -446,6 +446,17 @@ def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 
     return ours + [m for m in rows["method"] if m != method][:others]
 
 
+def lacking(own: pd.DataFrame, metrics: Mapping[str, Block]) -> set[tuple[str, str]]:
+    """(split, metric) of what one data set cannot have; own: its rows of what was run here."""
+    return {
+        (split, metric)
+        for (split, metric), rows in own.groupby(["split", "metric"])
+        if Metric.of(metrics[metric]).lacking
+        and (rows["n"] == 0).all()
+        and (rows["status"] == NOT_SCORED).any()
+    }
+
+
 def contestants(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of what was run here as the registry has it, without controls."""
     return own_settings(table[(table["source"] == "run") & (table["kind"] != "control")])

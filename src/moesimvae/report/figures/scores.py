@@ -50,7 +50,8 @@ def draw(part: Part, title: str) -> Figure:
     is the best control that knows nothing of the cells; DNF is written where no run finished.
     """
     own, quoted, metrics = part.own, part.quoted, part.experiment.metrics
-    names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
+    none = {metric for _, metric in comparison.lacking(own, metrics)}.union(comparison.FOUND)
+    names = [m for m in dict.fromkeys(own["metric"]) if m not in none]
     kinds = [own[own["kind"] == kind] for kind in ("method", "oracle", "control")]
     order = [m for rows in kinds for m in comparison.best_first(rows, names[0], metrics)]
     # Four narrow panels side by side rather than a picture longer than a page.

@@ -102,7 +102,8 @@ def _section(
     notes: list[str] = []
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
     names = list(dict.fromkeys(quoted["metric"]))
-    columns = _columns(own)
+    lacking = comparison.lacking(own, metrics)
+    columns = [column for column in _columns(own) if column not in lacking]
     by_method = {m: rows.set_index("metric") for m, rows in quoted.groupby("method", sort=False)}
     heads = [
         Column(Cell(words.metric_title(m, metrics), notes=_definitions(quoted, m, notes)),
@@ -134,7 +135,7 @@ def _section(
     return Table(
         words.slug(dataset),
         title,
-        _caption(title, own, facts),
+        _caption(title, own, facts) + _left_out(lacking, metrics),
         [Column(Cell("n")), *heads, *_score_columns(own, columns, metrics),
          *(COST if columns else ())],
         groups,
@@ -273,10 +274,18 @@ def _caption(title: str, own: pd.DataFrame, facts: Block | None) -> str:
             f" Scores of the {test}test cells, to which nothing was fitted, then of the "
             f"{train}training cells."
         )
+    genes = len(facts.get("genes", {}).get("names", ()))
+    seen = f" (methods see {genes:,})" if 0 < genes < facts["n_features"] else ""
     return (
-        f"{title}. {facts['n_cells']:,} cells, {facts['n_features']:,} features, "
+        f"{title}. {facts['n_cells']:,} cells, {facts['n_features']:,} features{seen}, "
         f"{facts['n_clusters']} clusters asked for; {n} seeds.{held_out}{said}"
     )
+
+
+def _left_out(lacking: set[tuple[str, str]], metrics: Blocks) -> str:
+    """Why there is no column of metrics that a data set cannot have."""
+    told = [metrics[name] for name in dict.fromkeys(name for _, name in sorted(lacking))]
+    return "".join(f" Without {block['title']}: {block['lacking']}" for block in told)
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, str]:
@@ -290,7 +299,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
         if (own["deterministic"] & (own["n_planned"] == 1)).any():
             general.append("† deterministic: one run is all there is.")
         general += marks_legend(own)
-        if (own["n"] == 0).any():
+        if ((own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)).any():
             general.append("DNF: no run finished; this is not a score of zero.")
         if own["rank"].notna().any():
             prior = ", methods that use prior knowledge" if own["uses_prior"].any() else ""

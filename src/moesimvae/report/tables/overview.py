@@ -180,7 +180,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
         + (", and none that uses prior knowledge." if own["uses_prior"].any() else "."),
         *marks_legend(own),
     ]
-    if (own["n"] == 0).any():
+    if ((own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)).any():
         said.append("DNF: no run finished; this is not a score of zero.")
     if shown:
         said.append(
