@@ -1,4 +1,4 @@
-"""New cells: does a fit of half of the cells agree with one of all, and are unknown cells noticed?
+"""New cells: does a fit of half agree with one of all, and are unknown kinds noticed?
 
     .venv/bin/python bench/new_cells.py --out docs/bench/new_cells.json NAME=FEATURES,LABELS,COLUMN …
 
