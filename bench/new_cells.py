@@ -1,6 +1,6 @@
 """New cells: does a fit of half agree with one of all, and are unknown kinds noticed?
 
-    .venv/bin/python bench/new_cells.py --out docs/bench/new_cells.json NAME=FEATURES,LABELS,COLUMN …
+    .venv/bin/python bench/new_cells.py --out docs/bench/new_cells.json NAME=… …
 
 Sets as in `bench/cells.py`, the true number of clusters asked for. For three random halves, a model
 fitted to one half assigns the other, and its labels there are compared (ARI) with those of a fit of
