@@ -42,9 +42,7 @@ CANNOT_BE = {
 }
 
 
-@parametrize_with_checks(
-    [MoESimVAE(3, **SMALL)], expected_failed_checks=lambda _: CANNOT_BE, xfail_strict=True
-)
+@parametrize_with_checks([MoESimVAE(3, **SMALL)], expected_failed_checks=lambda _: CANNOT_BE)
 def test_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
