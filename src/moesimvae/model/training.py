@@ -48,8 +48,8 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older torch does not tell
-    return device.type == "cpu" and bool(capabilities().get("amx_bf16"))
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not by older torch
+    return device.type == "cpu" and bool(told.get("amx_bf16"))
 
 
 def seeded(seed: int) -> torch.Generator:
