@@ -23,6 +23,7 @@ from time import monotonic
 
 ROOT = Path(__file__).resolve().parents[1]
 N_MARKERS = 39
+BATCH = 256
 N_CLUSTERS = 15
 
 
@@ -95,9 +96,9 @@ def fitted(folder: str, backed: bool, steps: int) -> dict:
             cells = anndata.read_h5ad(Path(folder) / "cells.h5ad", backed="r")
         else:
             cells = np.load(Path(folder) / "cells.npy")
-        model = MoESimVAE(N_CLUSTERS, steps=steps, progress=False).fit(cells)
+        model = MoESimVAE(N_CLUSTERS, batch_size=BATCH, steps=steps, progress=False).fit(cells)
         seconds = monotonic() - started
-    batches = cells.shape[0] // min(model.batch_size, cells.shape[0])
+    batches = cells.shape[0] // min(BATCH, cells.shape[0])
     return {
         "cells": cells.shape[0],
         "backed": backed,

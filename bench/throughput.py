@@ -111,7 +111,7 @@ def measure(options: argparse.Namespace) -> dict:
         "encoder": (512, 512),
         "latent": default.n_latent,
         "expert": None,  # as many as a model of K experts has
-        "batch": default.batch_size,
+        "batch": 512,
     }
     with tempfile.TemporaryDirectory() as folder:
         say("the similarity of the simulated cells")
