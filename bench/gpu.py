@@ -8,9 +8,10 @@ The machine needs this checkout, `resources/gpu` (what --prepare made: the digit
 similarities of the three phases of a fit on the CPU, since UMAP is not there), and torch, NumPy,
 SciPy, scikit-learn, pandas and safetensors. Measured are
 
-parity: losses of the same steps on CPU and GPU, and the labels of a short fit;
+parity: losses of the same steps on CPU and GPU, and of steps launched kernel by kernel and replayed
+    as CUDA graphs; the labels of a short fit;
 waiting: whether a step ever waits for the device (`torch.cuda.set_sync_debug_mode("error")`);
-graph: steps per second with and without CUDA graph capture, and what bounds a step;
+graph: steps per second kernel by kernel and replayed, and what bounds a step;
 mnist: training end to end, with the seconds to accuracies .975 and .985;
 generation: of 100,000 images;
 million: a fit of 1,000,000 simulated cells × 39, whose similarity are the simulated populations;
@@ -60,7 +61,7 @@ GOALS = (0.975, 0.985)
 FULL = {
     "parity_steps": 200,
     "timed_steps": 50,
-    "warm_up": 10,
+    "warm_up": 20,
     "batches": (512, 2048, 8192),
     "clusters": (10, 40),
     "features": 784,
@@ -258,7 +259,13 @@ class Bench:
         return module, PaperObjective(module, lambda index: x[index], similar, WEIGHTS), n
 
     def training(
-        self, module: Module, n: int, batch: int, device: torch.device, record_every: int
+        self,
+        module: Module,
+        n: int,
+        batch: int,
+        device: torch.device,
+        record_every: int,
+        replay: bool = False,
     ) -> Training:
         own = module.experts
         return Training(
@@ -272,6 +279,7 @@ class Bench:
             schedule="constant",
             accumulated=[Accumulated(own.parameters(), own.every, own.rate)],
             record_every=record_every,
+            replay=replay and self.on_gpu,
         )
 
     # (a)
@@ -290,6 +298,7 @@ class Bench:
                 str(step): float(off[step - 1]) for step in (1, 10, 50, steps) if step <= steps
             },
             "largest": float(off.max()),
+            "largest_replayed_against_launched": self.replayed_against_launched(steps),
             "ari_cpu_and_device": float(adjusted_rand_score(labels[0], other)),
             "ari_two_seeds_on_the_cpu": float(adjusted_rand_score(*labels)),
         }
@@ -306,6 +315,18 @@ class Bench:
         with patch.object(torch, "randn_like", noise):
             return training.run(objective, "")["total"]
 
+    def replayed_against_launched(self, steps: int) -> float:
+        """Largest relative difference of the losses; with every source of chance, K experts."""
+        found = []
+        for replay in (False, True):
+            k = self.sizes["clusters"][-1]
+            module, objective, n = self.networks(k, 39, self.device, 256)
+            training = self.training(module, n, 256, self.device, 1, replay)
+            training.steps = steps
+            torch.manual_seed(0)
+            found.append(training.run(objective, "")["total"])
+        return float(np.abs(np.divide(*found) - 1).max())
+
     def short_fit(self, device: torch.device, seed: int) -> np.ndarray:
         cells, groups = simulate(2000, 39, 8)
         steps = {"steps": 300} | self.sizes["fit"] | {"random_state": seed}
@@ -317,49 +338,41 @@ class Bench:
         """Steps under a mode in which CUDA's waiting is an error; a CPU has nothing to wait for."""
         found = {}
         for k in self.sizes["clusters"]:
-            module, objective, n = self.networks(k, self.sizes["features"], self.device, 512)
-            training = self.training(module, n, 512, self.device, record_every=10**9)
-            training.steps = self.sizes["warm_up"]
-            training.run(objective, "")
-            if self.on_gpu:
-                torch.cuda.set_sync_debug_mode("error")
-            try:
-                for _ in range(10):  # several epochs, which are shuffled on the host
-                    training._take_step(objective)
-                found[f"K={k}"] = "never waits"
-            except RuntimeError as error:
-                found[f"K={k}"] = f"waits: {str(error)[:200]}"
-            finally:
+            for replay in (False, True):
+                module, objective, n = self.networks(k, self.sizes["features"], self.device, 512)
+                training = self.training(module, n, 512, self.device, 10**9, replay)
+                training.steps = self.sizes["warm_up"]
+                training.run(objective, "")
                 if self.on_gpu:
-                    torch.cuda.set_sync_debug_mode("default")
+                    torch.cuda.set_sync_debug_mode("error")
+                try:
+                    for _ in range(10):  # several epochs, which are shuffled on the host
+                        training._take_step(objective)
+                    told = "never waits"
+                except RuntimeError as error:
+                    told = f"waits: {str(error)[:200]}"
+                finally:
+                    if self.on_gpu:
+                        torch.cuda.set_sync_debug_mode("default")
+                found[f"K={k}, {'replayed' if replay else 'launched'}"] = told
         return found
 
     # (d)
     def graph(self) -> dict[str, Any]:
-        k, batch = self.sizes["clusters"][0], 512
-        module, objective, n = self.networks(k, self.sizes["features"], self.device, batch)
-        optimiser = torch.optim.Adam(
-            module.parameters(), lr=1e-3, fused=True, capturable=self.on_gpu
-        )
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).to(self.device)
-        index = order[:batch].clone()
+        return {f"K={k}": self.launched_and_replayed(k) for k in self.sizes["clusters"]}
 
-        def step() -> Tensor:
-            optimiser.zero_grad(set_to_none=True)
-            loss = torch.stack(list(objective(index, 0).values())).sum()
-            loss.backward()
-            optimiser.step()
-            return loss.detach()
-
-        result: dict[str, Any] = {"K": k, "batch": batch}
-        result["steps_per_second"] = self.speed(step)
-        result |= self.what_bounds(step)
-        if self.on_gpu:
-            step = capture(step)
-        before = float(step())
-        result["steps_per_second_captured"] = self.speed(step)
-        result["loss_falls_when_replayed"] = float(step()) < before
-        return result
+    def launched_and_replayed(self, k: int) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for replay in (False, True):
+            module, objective, n = self.networks(k, self.sizes["features"], self.device, 512)
+            training = self.training(module, n, 512, self.device, 10**9, replay)
+            step = partial(training._take_step, objective)
+            name = "replayed" if replay else "launched"
+            result[f"steps_per_second_{name}"] = self.speed(step)
+            if not replay:
+                result |= self.what_bounds(step)
+        busy = result["busy_ms_per_step"] * result["steps_per_second_replayed"] / 1e3
+        return result | {"share_of_time_in_kernels_replayed": busy}
 
     def speed(self, step: Callable[[], Any]) -> float:
         for _ in range(self.sizes["warm_up"]):
@@ -375,14 +388,19 @@ class Bench:
         """Kernels of a step, and how long the device works on them: the rest is launching."""
         kinds = torch.profiler.ProfilerActivity
         with torch.profiler.profile(activities=[kinds.CUDA if self.on_gpu else kinds.CPU]) as seen:
-            for _ in range(3):
+            for _ in range(5):  # with K = 40 the experts' weights change once in five steps
                 step()
             self.synchronise()
         events = [e for e in seen.key_averages() if not self.on_gpu or e.self_device_time_total > 0]
         time = "self_device_time_total" if self.on_gpu else "self_cpu_time_total"
+        events.sort(key=lambda event: -getattr(event, time))
         return {
-            "kernels_per_step": sum(event.count for event in events) / 3,
-            "busy_ms_per_step": sum(getattr(event, time) for event in events) / 3e3,
+            "kernels_per_step": sum(event.count for event in events) / 5,
+            "busy_ms_per_step": sum(getattr(event, time) for event in events) / 5e3,
+            "longest": [
+                {"kernel": e.key[:160], "each_step": e.count / 5, "us": getattr(e, time) / 5}
+                for e in events[:25]
+            ],
         }
 
     # (b)
@@ -392,12 +410,19 @@ class Bench:
         made = [
             neighbours(self.mnist[f"points_{i}"], int(k)) for i, k in enumerate(self.mnist["k"])
         ]
+        self.fitted, launched = self.fit_images(images, digits, made)
+        with patch.object(fitting, "Training", partial(Training, replay=self.on_gpu)):
+            _, replayed = self.fit_images(images, digits, made)
+        return launched | {"replayed": replayed}
+
+    def fit_images(
+        self, images: np.ndarray, digits: np.ndarray, made: list[Similarity]
+    ) -> tuple[MoESimVAE, dict[str, Any]]:
         model = MoESimVAE(10, device=str(self.device), progress=False, **self.sizes["mnist"])
         with similarities(*made):
             course = course_of(model, images, digits)
-        self.fitted = model
         last = course[-1]
-        return {
+        return model, {
             "accuracy": last["accuracy"],
             "training_seconds": last["seconds"],
             "steps": last["steps"],
@@ -468,7 +493,7 @@ class Bench:
     def cells_per_second(self, k: int, batch: int, precision: str, peak: float) -> dict[str, Any]:
         torch.set_float32_matmul_precision(PRECISIONS[precision])
         module, objective, n = self.networks(k, self.sizes["features"], self.device, batch)
-        training = self.training(module, n, batch, self.device, record_every=10**9)
+        training = self.training(module, n, batch, self.device, 10**9, replay=True)
         cast = (
             partial(torch.autocast, self.device.type, torch.bfloat16)
             if precision == "bfloat16"
@@ -524,25 +549,6 @@ def course_of(model: MoESimVAE, cells: np.ndarray, truth: np.ndarray) -> list[di
 
 def seconds_to(goal: float, course: list[dict[str, float]]) -> float | None:
     return next((at["seconds"] for at in course if at["accuracy"] >= goal), None)
-
-
-def capture(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The step as a CUDA graph, after a few steps beside it."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = step()
-
-    def replay() -> Tensor:
-        graph.replay()
-        return loss
-
-    return replay
 
 
 # ---------------------------------------------------------------------- what is told

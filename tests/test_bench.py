@@ -84,8 +84,12 @@ def test_gpu_in_miniature_with_the_few_libraries_of_its_machine(root, tmp_path):
     assert result["parity"]["largest"] < 1e-4
     assert result["parity"]["ari_cpu_and_device"] > 0.9
     assert set(result["waiting"].values()) >= {"never waits"}
-    assert result["graph"]["loss_falls_when_replayed"]
+    assert result["parity"]["largest_replayed_against_launched"] < 1e-4
+    for name in ("K=3", "K=20"):
+        assert result["graph"][name]["steps_per_second_replayed"] > 0
+        assert result["graph"][name]["longest"][0]["us"] > 0
     assert result["end_to_end"]["steps"] == 100
+    assert result["end_to_end"]["replayed"]["steps"] == 100
     assert result["end_to_end"]["seconds_to"].keys() == {"0.975", "0.985"}
     assert result["generation"]["images"] == 200
     assert len(result["batches"]["rows"]) == 12

@@ -118,9 +118,11 @@ class Weights:
     depict: float
     warm_up: float = 0
 
-    def weigh(self, terms: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
-        """The terms times their weights at a step, counted from 0."""
-        grown = min(1.0, step / self.warm_up) if self.warm_up else 1.0
+    def weigh(self, terms: Mapping[str, Tensor], step: int | Tensor) -> dict[str, Tensor]:
+        """The terms times their weights at a step, counted from 0; a tensor stays where it is."""
+        passed = step / self.warm_up if self.warm_up else 1.0
+        grown: float | Tensor
+        grown = passed.clamp(max=1) if isinstance(passed, Tensor) else min(1.0, passed)
         weights = {
             "reconstruction": self.reconstruction * grown,
             "kl": self.kl * grown,
@@ -144,7 +146,7 @@ class PaperObjective:
     weights: Weights
     augment: Callable[[Tensor], Tensor] | None = None
 
-    def __call__(self, index: Tensor, step: int) -> dict[str, Tensor]:
+    def __call__(self, index: Tensor, step: int | Tensor) -> dict[str, Tensor]:
         terms = paper_terms(self.module, self.rows(index), self.similar(index), self.augment)
         return self.weights.weigh(terms, step)
 
@@ -163,7 +165,7 @@ class ReleasedObjective:
     prior: Tensor | None
     weights: Weights
 
-    def __call__(self, index: Tensor, step: int) -> dict[str, Tensor]:
+    def __call__(self, index: Tensor, step: int | Tensor) -> dict[str, Tensor]:
         similar = None if self.similar is None else self.similar(index)
         prior = None if self.prior is None else self.prior[index]
         terms = released_terms(self.module, self.rows(index), similar, prior)

@@ -4,7 +4,7 @@ import inspect
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from time import monotonic
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from moesimvae.errors import UserError
 from moesimvae.model.progress import Progress
+from moesimvae.model.replay import Replay
 
 SCHEDULES = ("settled", "cosine", "constant")
 FALLING = 0.25  # share of the steps in which the rate of the schedule "settled" falls
 RECORD_EVERY = 50
-LossTerms = Callable[[Tensor, int], dict[str, Tensor]]
+LossTerms = Callable[[Tensor, Any], dict[str, Tensor]]  # of cells, and the step's number
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -145,7 +146,13 @@ def adam(
     groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.999)
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015) in one pass over the weights, a third of a step's time on a CPU."""
-    return Adam(groups, lr=lr, betas=betas, fused=True)
+    device = groups[0]["params"][0].device
+    if device.type != "cuda":
+        return Adam(groups, lr=lr, betas=betas, fused=True)
+    # there the rates are tensors, which a recorded step reads anew
+    rates = [{"lr": torch.tensor(lr, device=device)} for _ in groups]
+    own = [group | rate for group, rate in zip(groups, rates, strict=True)]
+    return Adam(own, lr=torch.tensor(lr), betas=betas, fused=True, capturable=True)
 
 
 class Training:
@@ -168,6 +175,7 @@ class Training:
         best_every: int | None = None,
         settled: Callable[[dict[str, float]], bool] | None = None,
         max_seconds: float | None = None,
+        replay: bool = False,
     ):
         """parameters: the weights that change with every batch.
 
@@ -181,6 +189,8 @@ class Training:
         best_every: after so many steps, and at the end, go back to the `Best` so far.
         settled: the means of a record → whether nothing changes any more; for that schedule.
         max_seconds: after which that schedule lets the rate fall, too, to end in time.
+        replay: whether steps are recorded as CUDA graphs (see `Replay` for what that asks of the
+            loss terms, which get the step as a tensor then); not together with best_every.
 
         Raises UserError for another schedule.
         """
@@ -208,6 +218,8 @@ class Training:
         self.seconds = 0.0
         self.falls_from: int | None = None
         self.ended = "all steps taken"
+        self.replays = replay and best_every is None
+        self.replay: Replay | None = None
 
     def run(
         self,
@@ -252,15 +264,28 @@ class Training:
     def _take_step(self, loss_terms: LossTerms) -> dict[str, Tensor]:
         """One batch: its loss, the gradients, new weights. Returns the terms and their "total"."""
         self._set_learning_rate()
-        terms = loss_terms(next(self.batches), self.step)
+        index, work = next(self.batches), partial(self._work, loss_terms)
+        due = tuple((self.step + 1) % g["every"] == 0 for g in self.optimiser.param_groups)
+        if self.replays:
+            if self.replay is None:
+                self.replay = Replay(work, index.device)
+            terms = self.replay(index, self.step, due)
+        else:
+            terms = work(index, self.step, due)
+        self.step += 1
+        if self.best is not None and self.best.is_due(self.step, self.steps):
+            self.best.go_back()
+        return terms
+
+    def _work(
+        self, loss_terms: LossTerms, index: Tensor, step: int | Tensor, due: Sequence[bool]
+    ) -> dict[str, Tensor]:
+        terms = loss_terms(index, step)
         terms = terms | {"total": reduce(add, terms.values())}
         terms["total"].backward()
         if self.best is not None:
             self.best.look(terms["total"].item())
-        self.step += 1
-        self._update_weights()
-        if self.best is not None and self.best.is_due(self.step, self.steps):
-            self.best.go_back()
+        self._update_weights(due)
         return {name: value.detach() for name, value in terms.items()}
 
     def _end_soon(self, means: dict[str, float]) -> None:
@@ -287,18 +312,26 @@ class Training:
         if self.schedule == "cosine":
             share = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate * share * group["rate"]
+            rate = self.learning_rate * share * group["rate"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
-    def _update_weights(self) -> None:
+    def _update_weights(self, due: Sequence[bool]) -> None:
         """Those whose turn it is; of the others the gradient is kept, for the next to add to."""
-        groups = self.optimiser.param_groups
-        waiting = [p for g in groups if self.step % g["every"] for p in g["params"]]
-        kept = [(parameter, parameter.grad) for parameter in waiting]
-        for parameter in waiting:
+        groups = list(zip(self.optimiser.param_groups, due, strict=True))
+        kept = [(p, p.grad) for group, now in groups if not now for p in group["params"]]
+        for parameter, _ in kept:
             parameter.grad = None
         self.optimiser.step()
+        added_up = [
+            p for group, now in groups if now and group["every"] > 1 for p in group["params"]
+        ]
+        # in place, since a recorded step adds to where the gradient was when it was recorded
+        cleared = [(p, p.grad.zero_()) for p in added_up if p.grad is not None]
         self.optimiser.zero_grad(set_to_none=True)
-        for parameter, gradient in kept:
+        for parameter, gradient in [*kept, *cleared]:
             parameter.grad = gradient
 
     def _record(self, means: dict[str, float]) -> None:
