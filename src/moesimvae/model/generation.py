@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.covariance import ledoit_wolf
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 # numbers of Gaussians that are tried, and how many codes each of them needs
 COMPONENTS = (1, 2, 4, 8, 16)
@@ -59,7 +60,8 @@ def code_mixtures(
         own = np.sort(random.permutation(own)[:MOST_CODES])
         parts = [(1.0, means[k], np.eye(d))]
         if len(own) >= 2:
-            parts = list(_gaussians(codes[own].astype(np.float64), components, seed))
+            with threadpool_limits(1):  # matrices this small take twice as long on two
+                parts = list(_gaussians(codes[own].astype(np.float64), components, seed))
         for m, (weight, mean, covariance) in enumerate(parts):
             found.weights[k, m], found.means[k, m] = weight, mean
             found.roots[k, m] = root(covariance)
