@@ -296,7 +296,12 @@ class Fit:
             best_every=BACK_TO_THE_BEST if settings.objective == "released" else None,
             settled=self._make_settled(),
             max_seconds=None if seconds is None else seconds / self.n_phases,
+            replay=self.device.type == "cuda" and not self._needs_host(),
         )
+
+    def _needs_host(self) -> bool:
+        """Whether a step does: sparse cells, and an S that the user brings, lie there."""
+        return sparse.issparse(self.data.matrix) or self.data.given is not None
 
     def _make_settled(self) -> Callable[[dict[str, float]], bool]:
         """A function of a record's means: whether nothing changes any more, seen without labels.
