@@ -30,10 +30,10 @@ with logged(snakemake.log[0]):
         shown.append(views.read_showcase(run, labels[name], features[name], decoded))
     experiment = Experiment(
         comparison.read_csv(found.table),
-        registry.load(found.metrics),
+        registry.metrics(found.metrics),
         comparison.read_facts(found.datasets),
         comparison.read_many(found.runs),
-        registry.load(found.methods),
+        registry.methods(found.methods),
         spaces,
         views.read_histories(found.showcase),
         comparison.read_many(found.populations),

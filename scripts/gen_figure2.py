@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found = snakemake.input
-    methods = registry.load(found.methods)
-    titles = {name: block["title"] for name, block in methods.items()}
+    methods = registry.methods(found.methods)
+    titles = {name: method.title for name, method in methods.items()}
     judge = files.read_json(Path(found.judge) / "judge.json")
     shape = tuple(judge["image_shape"])
     examples = [e for s in found.studies for e in figure2.read_examples(s, titles, shape)]

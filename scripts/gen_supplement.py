@@ -41,7 +41,7 @@ with logged(snakemake.log[0]):
             Run.of(run): summaries.latent_view(projection, run, found.labels)
             for run, projection in zip(found.runs, found.projections, strict=True)
         },
-        {name: block["title"] for name, block in registry.load(found.methods).items()},
+        {name: method.title for name, method in registry.methods(found.methods).items()},
         summaries.published(found.published),
         snakemake.params.similarity,
         words.judge_of(files.read_json(Path(found.judge) / "judge.json")),

@@ -28,8 +28,8 @@ with logged(snakemake.log[0]):
         )
         for name, block in blocks.items()
     }
-    methods = registry.load(snakemake.input.methods)
-    titles = {name: b["title"] for name, b in methods.items() if not b.get("control")}
+    methods = registry.methods(snakemake.input.methods)
+    titles = {name: method.title for name, method in methods.items() if not method.control}
     scores = comparison.read_many(snakemake.input.scores)
     write([mixtures.picture(scores, datasets, titles)], snakemake.output.figures)
     fixed = {n: datasets[n][0] for n, block in blocks.items() if block["family"] != "synthetic"}

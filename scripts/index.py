@@ -14,6 +14,6 @@ with logged(snakemake.log[0]):
     html = index(
         Path(snakemake.output.index).parent,
         snakemake.params.titles,
-        registry.load(snakemake.input.metrics),
+        registry.metrics(snakemake.input.metrics),
     )
     files.write_text(snakemake.output.index, html)

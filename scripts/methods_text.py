@@ -6,22 +6,23 @@ from typing import TYPE_CHECKING
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Plan, Status
 from moesimvae.report import methods_text
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    found, experiment = snakemake.input, snakemake.params.experiment
-    statuses = {run: files.read_json(Path(run, "status.json")) for run in found.run_dirs}
-    methods = registry.load(found.methods) | experiment["variants"]
-    metrics = registry.load(found.metrics)
+    found, experiment = snakemake.input, Plan.of(snakemake.params.experiment)
+    statuses = {run: Status.of(files.read_json(Path(run, "status.json"))) for run in found.run_dirs}
+    methods = registry.methods(found.methods) | experiment.variants
+    metrics = registry.metrics(found.metrics)
     text = methods_text.document(
-        experiment["title"],
+        experiment.title,
         comparison.read_facts(found.datasets),
         methods_text.steps_of(found.features),
-        {name: methods[name] for name in [*experiment["methods"], *experiment["variants"]]},
-        {name: metrics[name] for name in experiment["metrics"]},
+        {name: methods[name] for name in [*experiment.methods, *experiment.variants]},
+        {name: metrics[name] for name in experiment.metrics},
         statuses,
     )
     files.write_text(snakemake.output.md, text)

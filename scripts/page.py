@@ -8,6 +8,7 @@ import pandas as pd
 from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison, ranking, reference
+from moesimvae.nouns import Plan, Status
 from moesimvae.report.pages.experiment import page
 from moesimvae.report.pages.viewer import viewed
 from moesimvae.report.words import Comparison
@@ -20,14 +21,16 @@ with logged(snakemake.log[0]):
     found, params = snakemake.input, snakemake.params
     results = Path(snakemake.output.report).parents[1]
     runs = comparison.read_many(found.runs)
-    statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
-    methods = registry.load(found.methods)
+    statuses = {
+        run: Status.of(files.read_json(results / run / "status.json")) for run in runs["run"]
+    }
+    methods = registry.methods(found.methods)
     facts = comparison.read_facts(found.datasets, statuses.values(), methods)
     clustered = {name: [results / r for r in paths] for name, paths in params.clustered.items()}
-    table, metrics = comparison.read_csv(found.table), registry.load(found.metrics)
+    table, metrics = comparison.read_csv(found.table), registry.metrics(found.metrics)
     ranked = list(ranking.rank(table, metrics).of_methods.index)
     views = [
-        viewed(spaces, methods, facts[spaces.dataset]["title"], ranked)
+        viewed(spaces, methods, facts[spaces.dataset].title, ranked)
         for spaces in read_spaces(found.projections, found.labels, clustered)
     ]
     kept = None
@@ -42,7 +45,7 @@ with logged(snakemake.log[0]):
         Comparison(table, metrics, facts),
         runs,
         statuses,
-        params.experiment,
+        Plan.of(params.experiment),
         methods,
         [found.figures, found.significance],
         views,

@@ -7,14 +7,14 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison, quality
 from moesimvae.evaluation.scores import write_csv
-from moesimvae.nouns import folders_of_controls
+from moesimvae.nouns import Plan, Status, folders_of_controls
 from moesimvae.report.tables.verdicts import quality_markdown
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    found, experiment = snakemake.input, snakemake.params.experiment
+    found, experiment = snakemake.input, Plan.of(snakemake.params.experiment)
     runs = [*found.run_dirs, *(run for c in found.controls for run in folders_of_controls(c))]
     table = quality.check(
         comparison.read_many(found.scores),
@@ -22,11 +22,11 @@ with logged(snakemake.log[0]):
         comparison.read_many(found.runs),
         experiment,
         comparison.read_facts(found.datasets),
-        registry.load(found.methods),
-        registry.load(found.metrics),
-        [files.read_json(Path(run, "status.json")) for run in runs],
+        registry.methods(found.methods),
+        registry.metrics(found.metrics),
+        [Status.of(files.read_json(Path(run, "status.json"))) for run in runs],
         snakemake.params.codes,
         [(Path(one), Path(other)) for one, other in snakemake.params.repeats],
     )
     write_csv(table, snakemake.output.csv)
-    files.write_text(snakemake.output.md, quality_markdown(experiment["name"], table))
+    files.write_text(snakemake.output.md, quality_markdown(experiment.name, table))

@@ -19,7 +19,7 @@ with logged(snakemake.log[0]):
         Path(snakemake.output.scores).parents[2],
         snakemake.input.get("features") or None,
     )
-    check_controls(scores, registry.load(snakemake.input.metrics), populations)
+    check_controls(scores, registry.metrics(snakemake.input.metrics), populations)
     write_csv(scores, snakemake.output.scores)
     write_csv(populations, snakemake.output.populations)
     write_csv(runs, snakemake.output.runs)

@@ -8,15 +8,16 @@ from moesimvae import registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import selection
 from moesimvae.evaluation.scores import write_csv
+from moesimvae.nouns import Variant
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with logged(snakemake.log[0]):
-    variants = snakemake.params.variants
+    variants = Variant.by_name(snakemake.params.variants)
     scores = pd.concat([pd.read_csv(path) for path in snakemake.input.scores], ignore_index=True)
     runs = pd.concat([pd.read_csv(path) for path in snakemake.input.runs], ignore_index=True)
-    metrics = registry.load(snakemake.input.metrics)
+    metrics = registry.metrics(snakemake.input.metrics)
     table = selection.screening(scores, runs, variants, metrics, snakemake.params.metrics)
     write_csv(table, snakemake.output.screening)
     write_csv(selection.select(scores, variants, metrics), snakemake.output.selection)

@@ -7,7 +7,8 @@ from moesimvae import files, registry
 from moesimvae.errors import logged
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.finished import read_results
-from moesimvae.evaluation.verdicts import Results, verdicts
+from moesimvae.evaluation.verdicts import Results, Rules, verdicts
+from moesimvae.nouns import Experiment, Variant
 from moesimvae.report.pages.verdicts import page
 from moesimvae.report.tables.verdicts import to_latex, to_markdown
 
@@ -16,15 +17,18 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, params, output = snakemake.input, snakemake.params, snakemake.output
-    metrics = registry.load(found.metrics)
+    metrics = registry.metrics(found.metrics)
     results = Path(output.csv).parents[1]
     paths = [path for pattern in params.tables for path in results.glob(pattern)]
     scores, runs, datasets, checks = read_results(paths)
+    published = comparison.read_many(found.published)
+    methods = registry.methods(found.methods)
+    experiments = Experiment.by_name(params.experiments)
     table = verdicts(
-        comparison.read_many(found.published),
-        Results(scores, runs, datasets, params.experiments, params.variants),
-        registry.load(found.comparison),
-        registry.load(found.methods),
+        published,
+        Results(scores, runs, datasets, experiments, Variant.by_name(params.variants)),
+        Rules.of(registry.load(found.comparison), published, methods),
+        methods,
         metrics,
     )
     files.write_text(output.csv, comparison.to_csv(table))

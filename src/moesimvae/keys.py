@@ -107,8 +107,13 @@ class Keys:
     @classmethod
     def of(cls, block: Mapping[str, Any]) -> Self:
         """What a block says, other keys left out; what it has to say and does not is None."""
-        known = {name: block[name] for name in cls._keys() if name in block}
+        known = {f.name: block[f.name] for f in fields(cls) if f.name in block}  # type: ignore[arg-type]
         return cls(**dict.fromkeys(cls.required()) | known)
+
+    @classmethod
+    def by_name(cls, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Self]:
+        """What every block of a registry says."""
+        return {name: cls.of(block) for name, block in blocks.items()}
 
     @classmethod
     def _keys(cls) -> dict[str, Field[Any]]:

@@ -12,10 +12,10 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from moesimvae.errors import UserError
 from moesimvae.files import write_text
@@ -194,6 +194,15 @@ class Method(Keys):
 
 
 @dataclass(frozen=True)
+class Variant(Method):
+    """A method with settings of a declared grid, as `config.check` makes it."""
+
+    screens: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Metric(Keys):
     """What the block of a metric says; better, range and label_free decide how values compare.
 
@@ -301,12 +310,40 @@ class DataSet(Keys):
 
 
 @dataclass(frozen=True)
+class Facts(Keys):
+    """dataset.json: what a data set came to be when it was prepared. None: nothing is said."""
+
+    name: str = ""
+    title: str = ""
+    n_cells: int = 0
+    n_features: int = 0
+    n_clusters: int | None = None
+    n_clusters_estimated: bool = False
+    n_clusters_evidence: dict[str, Any] | None = None
+    n_scored: int | None = None
+    n_test: int | None = None
+    n_train: int | None = None
+    scored: str = ""
+    simulated: bool = False
+    partial: bool = False
+    note: str = ""
+    citation: str = ""
+    licence: str = ""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    genes: dict[str, Any] | None = None
+    signature: dict[str, str] | None = None
+    paper: dict[str, bool] | None = None
+    group: str = ""
+    features_sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Experiment(Keys):
     """Data sets × methods × seeds, and how they are scored and shown; a block in config.yaml."""
 
     title: str = key(NAME)
     datasets: list[str] = key(_NAMES)
-    methods: list[str] | dict[str, list[int] | None] = key(
+    methods: Sequence[str] | Mapping[str, list[int] | None] = key(
         _METHODS, told="Names, or names with seeds of their own."
     )
     seeds: list[int] = key(SEEDS, [0, 1, 2])
@@ -334,6 +371,19 @@ class Experiment(Keys):
         *("all", "data", "figure2", "generation", "logs", "own", "projections", "repeats", "runs"),
         *("supplement", "verdict"),
     )
+
+
+@dataclass(frozen=True)
+class Plan(Experiment):
+    """An experiment as `config.check` leaves it: each method with its seeds, grids expanded."""
+
+    methods: Mapping[str, list[int]] = field(default_factory=dict)
+    name: str = ""
+    variants: dict[str, Variant] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, block: Mapping[str, Any]) -> Self:
+        return super().of({**block, "variants": Variant.by_name(block.get("variants", {}))})
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.names import near_or_all
-from moesimvae.nouns import Method
+from moesimvae.nouns import Method, Metric
 
 Block = dict[str, Any]
+T = TypeVar("T")
 
 # how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
@@ -44,6 +45,16 @@ def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
             raise UserError(f"{path} names '{min(twice)}', as another file does; rename one.")
         blocks |= more
     return blocks
+
+
+def methods(paths: str | Path | Iterable[str | Path]) -> dict[str, Method]:
+    """What registry files say of methods."""
+    return Method.by_name(load(paths))
+
+
+def metrics(paths: str | Path | Iterable[str | Path]) -> dict[str, Metric]:
+    """What registry files say of metrics."""
+    return Metric.by_name(load(paths))
 
 
 def _load(path: Path) -> dict[str, Block]:
@@ -229,7 +240,7 @@ def _hash(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def block(blocks: dict[str, Block], name: str, kind: str) -> Block:
+def block(blocks: Mapping[str, T], name: str, kind: str) -> T:
     """The block called `name`; UserError with the nearest known names when there is none."""
     if name not in blocks:
         raise UserError(
@@ -265,6 +276,6 @@ def call(
     return functions[name](*arguments, **parameters)
 
 
-def in_words(settings: Block) -> str:
+def in_words(settings: Mapping[str, Any]) -> str:
     """Settings as a title prints them: `n_pca 30, resolution 0.01`."""
     return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from moesimvae import files
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Facts, Method, Metric, Plan, Status
 from moesimvae.report.pages import index, viewer
 from moesimvae.report.pages.experiment import page
 from moesimvae.report.words import Comparison
@@ -48,7 +49,7 @@ def site(tmp_path_factory):
     made = synthetic.build(
         tmp_path_factory.mktemp("work"), n_cells=300, datasets=["mnist", "tabula_muris_subset"]
     )
-    made.methods["louvain"]["uses_prior"] = True
+    made.blocks["methods"]["louvain"]["uses_prior"] = True
     results = made.root / "results"
     table = comparison.compare(
         made.frame("scores"), made.frame("runs"), made.methods, made.metrics, made.experiment,
@@ -58,11 +59,13 @@ def site(tmp_path_factory):
     clustered = {d: [results / f"runs/{d}/moe_sim_vae/seed0"] for d in facts}
     projections = [path for path in made.projections if path.name == "seed0.parquet"]
     views = [
-        viewer.viewed(spaces, made.methods, facts[spaces.dataset]["title"])
+        viewer.viewed(spaces, made.methods, facts[spaces.dataset].title)
         for spaces in read_spaces(projections, made.labels, clustered)
     ]
     runs = made.frame("runs")
-    statuses = {run: files.read_json(results / run / "status.json") for run in runs["run"]}
+    statuses = {
+        run: Status.of(files.read_json(results / run / "status.json")) for run in runs["run"]
+    }
     figures = picture_folder(results / "demo" / "figures", facts)
     shown = Comparison(table, made.metrics, facts)
     html = page(shown, runs, statuses, made.experiment, made.methods, [figures], views)
@@ -350,18 +353,20 @@ def heavy(tmp_path_factory):
     root = tmp_path_factory.mktemp("heavy") / "results"
     rng = np.random.default_rng(0)
     methods = {
-        f"m{i}": {"title": f"Method {i} of twenty", "stochastic": True, "params": {"n": i},
-                  "reference": f"Somebody ({1990 + i})", "uses_n_clusters": True,
-                  "uses_prior": False} for i in range(METHODS)
-    }  # fmt: skip
-    metrics, seeds = synthetic.metrics_block(), [0, 1, 2]
-    experiment = {"name": "heavy", "title": "Twenty on ten", "metrics": [*metrics],
-                  "datasets": [f"d{i}" for i in range(DATASETS)],
-                  "methods": dict.fromkeys(methods, seeds)}  # fmt: skip
+        f"m{i}": Method(
+            f"Method {i} of twenty", params={"n": i}, reference=f"Somebody ({1990 + i})"
+        )
+        for i in range(METHODS)
+    }
+    metrics, seeds = Metric.by_name(synthetic.metrics_block()), [0, 1, 2]
+    experiment = Plan(
+        "Twenty on ten", [f"d{i}" for i in range(DATASETS)], dict.fromkeys(methods, seeds),
+        metrics=[*metrics], name="heavy",
+    )  # fmt: skip
     made = synthetic._status("mnist", "kmeans", 0, 10, rng)
     cells = [f"cell{i}" for i in range(CELLS)]
     scores, runs, statuses, labels, projections, clustered, facts = [], [], {}, [], [], {}, {}
-    for d in experiment["datasets"]:
+    for d in experiment.datasets:
         folder = root / "data" / d
         folder.mkdir(parents=True)
         truth = rng.integers(0, 20, CELLS)
@@ -369,11 +374,10 @@ def heavy(tmp_path_factory):
         frame = pd.DataFrame({"cell": cells, "label": names[truth], "scored": True})
         frame.to_parquet(folder / "labels.parquet")
         labels.append(folder / "labels.parquet")
-        facts[d] = {
-            "name": d, "title": f"Data set {d}", "n_cells": CELLS, "n_features": 30,
-            "n_clusters": 20, "simulated": False, "partial": False, "note": "",
-            "citation": "Somebody", "licence": "CC0", "sources": [], "features_sha256": "ab" * 32,
-        }  # fmt: skip
+        facts[d] = Facts(
+            d, f"Data set {d}", CELLS, n_features=30, n_clusters=20, citation="Somebody",
+            licence="CC0", features_sha256="ab" * 32,
+        )  # fmt: skip
         first = root / "projections" / d / "m0" / "seed0.parquet"
         first.parent.mkdir(parents=True)
         points = rng.normal(0, 9, (20, 2))[truth] + rng.normal(0, 1, (CELLS, 2))
@@ -392,8 +396,9 @@ def heavy(tmp_path_factory):
             clustered[d].append(own / "seed0")
             for seed in seeds:
                 run = f"runs/{d}/{m}/seed{seed}"
-                statuses[run] = made | {"dataset": d, "method": m, "seed": seed}
-                runs.append({k: statuses[run][k] for k in synthetic.RUN_COLUMNS[:-1]}
+                status = made | {"dataset": d, "method": m, "seed": seed}
+                statuses[run] = Status.of(status)
+                runs.append({k: status[k] for k in synthetic.RUN_COLUMNS[:-1]}
                             | {"run": run})  # fmt: skip
                 scores += [{"dataset": d, "method": m, "seed": seed, "split": "all", "run": run,
                             "metric": metric, "value": rng.random()}
@@ -401,7 +406,7 @@ def heavy(tmp_path_factory):
     table = comparison.compare(
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
-    titles = {name: fact["title"] for name, fact in facts.items()}
+    titles = {name: fact.title for name, fact in facts.items()}
     views = [
         viewer.viewed(spaces, methods, titles[spaces.dataset])
         for spaces in read_spaces(projections, labels, clustered)

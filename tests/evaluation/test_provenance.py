@@ -1,10 +1,11 @@
 """What made runs: machines with their packages, and parameters."""
 
 from moesimvae.evaluation import provenance
+from moesimvae.nouns import Status
 
 
 def status(cpu="Xeon", version="1", **packages):
-    return {"machine": {"cpu": cpu}, "version": version, "packages": packages}
+    return Status(machine={"cpu": cpu}, version=version, packages=packages)
 
 
 def test_runs_whose_packages_do_not_contradict_each_other_share_an_environment():
@@ -15,7 +16,7 @@ def test_runs_whose_packages_do_not_contradict_each_other_share_an_environment()
             "c": status(torch="2.12"),
             "d": status(cpu="Epyc", numpy="2.0"),
             "e": status(version="2", numpy="2.0"),
-            "control": {"machine": None},
+            "control": Status(),
         }
     )
     assert of_run == {"a": 1, "b": 1, "c": 2, "d": 3, "e": 4}

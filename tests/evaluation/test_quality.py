@@ -1,23 +1,26 @@
 """Every rule of the quality control fires where it should and nowhere else."""
 
 import json
+import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from moesimvae.evaluation import quality as q
+from moesimvae.nouns import Facts, Method, Metric, Plan, Status
 
 METHODS = {
-    "good": {"stochastic": True},
-    "fixed": {"stochastic": False},
-    **{c: {"control": True} for c in ("true_labels", "random_labels", "one_cluster")},
+    "good": Method("Good"),
+    "fixed": Method("Fixed", stochastic=False),
+    **{c: Method(c, control=True) for c in ("true_labels", "random_labels", "one_cluster")},
 }
 METRICS = {
-    "ari": {"better": "higher", "range": [-0.5, 1], "chance_corrected": True},
-    "clusters_found": {"better": "none", "range": [0, None], "chance_corrected": False},
+    "ari": Metric("higher", (-0.5, 1), chance_corrected=True),
+    "clusters_found": Metric("none", (0, math.inf)),
 }
-DATASETS = {"d": {"title": "D", "simulated": False, "partial": False, "features_sha256": "f"}}
-EXPERIMENT = {"datasets": ["d"], "methods": {"good": [0, 1], "fixed": [0]}}
+D = Facts(title="D", features_sha256="f")
+EXPERIMENT = Plan("E", ["d"], {"good": [0, 1], "fixed": [0]})
 VALUES = {"good": 0.9, "fixed": 0.5, "true_labels": 1.0, "random_labels": 0.01, "one_cluster": 0.0}
 POPULATIONS = ["dataset", "split", "population", "n_cells"]
 PLANNED = [("good", 0), ("good", 1), ("fixed", 0)]
@@ -52,14 +55,14 @@ def runs(**status):
 
 def statuses(code=("a", "a", "b"), features=("f", "f", "f")):
     return [
-        {"dataset": "d", "method": m, "seed": s, "code_sha256": c, "features_sha256": f}
+        Status(dataset="d", method=m, seed=s, code_sha256=c, features_sha256=f)
         for (m, s), c, f in zip(PLANNED, code, features, strict=True)
     ]
 
 
 def checked(**changed):
     given = {
-        **{"scores": scores(), "runs": runs(), "experiment": EXPERIMENT, "datasets": DATASETS},
+        **{"scores": scores(), "runs": runs(), "experiment": EXPERIMENT, "datasets": {"d": D}},
         "populations": pd.DataFrame([("d", "all", "a", 500)], columns=POPULATIONS),
         **{"methods": METHODS, "metrics": METRICS, "statuses": statuses()},
         "codes": {"good": "a", "fixed": "b"},
@@ -72,7 +75,7 @@ def fired(table):
 
 
 def test_runs_of_other_code_than_there_is_now():
-    table = checked(experiment=EXPERIMENT | {"name": "x"}, codes={"good": "c", "fixed": "b"})
+    table = checked(experiment=replace(EXPERIMENT, name="x"), codes={"good": "c", "fixed": "b"})
     assert fired(table) == {("code as it is now", q.AMBER)}
     (row,) = table[table["level"] == q.AMBER].to_dict("records")
     assert (row["dataset"], row["method"]) == ("d", "good")
@@ -104,9 +107,9 @@ def test_all_is_well():
         ({"scores": scores(fixed=-0.1)}, {("control range", q.AMBER)}),
         ({"statuses": statuses(code="abc"), "codes": {}}, {("same code", q.AMBER)}),
         ({"statuses": statuses(features="fgf")}, {("same data", q.RED)}),
-        ({"datasets": {"d": DATASETS["d"] | {"partial": True}}}, {("the data", q.AMBER)}),
-        ({"datasets": {"d": DATASETS["d"] | {"simulated": True}}}, {("the data", q.AMBER)}),
-        ({"datasets": {"d": DATASETS["d"] | {"n_scored": 99}}}, {("the data", q.AMBER)}),
+        ({"datasets": {"d": replace(D, partial=True)}}, {("the data", q.AMBER)}),
+        ({"datasets": {"d": replace(D, simulated=True)}}, {("the data", q.AMBER)}),
+        ({"datasets": {"d": replace(D, n_scored=99)}}, {("the data", q.AMBER)}),
     ],
 )
 def test_each_rule_fires(changed, expected):
@@ -117,7 +120,7 @@ def test_each_rule_fires(changed, expected):
 
 
 def test_a_label_free_metric_has_no_truth_to_stay_below():
-    free = {"better": "higher", "range": [-1, 1], "chance_corrected": False, "label_free": True}
+    free = Metric("higher", (-1, 1), label_free=True)
     values = {"good": 0.9, "fixed": 0.5, "true_labels": 0.2, "random_labels": 0, "one_cluster": -1}
     more = scores().assign(metric="silhouette", value=lambda t: t["method"].map(values))
     table = checked(scores=pd.concat([scores(), more]), metrics=METRICS | {"silhouette": free})
@@ -137,7 +140,7 @@ def test_a_method_outside_the_range_has_one_row_for_all_its_metrics():
 
 
 def test_one_seed_alone_is_amber_for_random_methods_only():
-    one = EXPERIMENT | {"methods": {"good": [0], "fixed": [0]}}
+    one = replace(EXPERIMENT, methods={"good": [0], "fixed": [0]})
     table = checked(experiment=one)
     assert fired(table) == {("one seed alone", q.AMBER)}
     assert "good" in table.iloc[0]["found"]

@@ -8,15 +8,11 @@ from moesimvae.evaluation import comparison, ranking
 from moesimvae.nouns import Metric
 
 METRICS = {
-    "f": {"title": "F", "better": "higher", "range": [0, 1]},
-    "error": {"title": "Error", "better": "lower", "range": [0, 1]},
-    "silhouette": {"title": "S", "better": "higher", "range": [-1, 1], "label_free": True},
-    "size": {"title": "Size", "better": "none", "range": [0, 1]},
-    "rare": {"title": "R", "better": "higher", "range": [0, 1], "lacking": "Nothing is rare."},
-}
-METRICS = {
-    name: block | {"definition": "", "chance_corrected": False, "reference": ""}
-    for name, block in METRICS.items()
+    "f": Metric("higher", (0, 1)),
+    "error": Metric("lower", (0, 1)),
+    "silhouette": Metric("higher", (-1, 1), label_free=True),
+    "size": Metric("none", (0, 1)),
+    "rare": Metric("higher", (0, 1), lacking="Nothing is rare."),
 }
 
 
@@ -111,7 +107,7 @@ def test_the_share_of_weightings_is_the_one_that_can_be_computed():
 
 def test_a_metric_without_limit_runs_from_the_worst_to_the_best_there_is():
     values = pd.Series([10.0, 30.0, 20.0])
-    endless = Metric.of(METRICS["f"] | {"range": [0, np.inf], "better": "lower"})
+    endless = Metric("lower", (0, np.inf))
     assert ranking.share(values, endless).tolist() == [1, 0, 0.5]
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from anndata import AnnData
 
+from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import metrics as agreement
 from moesimvae.evaluation.scores import (
@@ -30,7 +30,7 @@ N = 300
 
 @pytest.fixture(scope="module")
 def blocks(root):
-    return yaml.safe_load((root / "workflow/registry/metrics.yaml").read_text(encoding="utf-8"))
+    return registry.metrics(root / "workflow/registry/metrics.yaml")
 
 
 class Inputs(SimpleNamespace):

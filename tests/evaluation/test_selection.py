@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import asdict
 from itertools import product
 from types import SimpleNamespace
 
@@ -10,17 +11,17 @@ import pytest
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation.selection import SELECTION_COLUMNS, screening, select
+from moesimvae.nouns import Metric, Variant
 
-METRICS = {"f_flowcap": {"better": "higher"}, "silhouette": {"better": "higher"}}
+METRICS = {"f_flowcap": Metric("higher"), "silhouette": Metric("higher")}
 DIMENSIONS = [10, 20, 30]
 
 
 def variant(method, number, **settings):
-    return {"screens": method, "settings": settings, "title": f"{method} {number}"}
+    return Variant(f"{method} {number}", screens=method, settings=settings)
 
 
-BLOCKS = {
-    "kmeans": {"title": "k-means"},
+VARIANTS = {
     **{f"kmeans_s0{i}": variant("kmeans", i, n_pca=d) for i, d in enumerate(DIMENSIONS, 1)},
     **{f"gmm_s0{i}": variant("gmm", i, n_pca=d) for i, d in enumerate(DIMENSIONS, 1)},
 }
@@ -54,7 +55,7 @@ def chosen(table, dataset="toy"):
 
 
 def test_two_choices_for_each_method():
-    table = select(long_table(ALL), BLOCKS, METRICS)
+    table = select(long_table(ALL), VARIANTS, METRICS)
     assert list(table.columns) == SELECTION_COLUMNS
     assert table[["method", "choice"]].to_numpy().tolist() == [
         *(["kmeans", "oracle"], ["kmeans", "label-free"]),
@@ -72,20 +73,20 @@ def test_the_label_free_choice_does_not_change_with_the_labels():
     scores = long_table(ALL)
     other = scores.copy()
     other.loc[other["metric"] == "f_flowcap", "value"] *= -1
-    free = [select(s, BLOCKS, METRICS).query("choice == 'label-free'") for s in (scores, other)]
+    free = [select(s, VARIANTS, METRICS).query("choice == 'label-free'") for s in (scores, other)]
     pd.testing.assert_frame_equal(*free)
-    assert chosen(select(scores, BLOCKS, METRICS)) != chosen(select(other, BLOCKS, METRICS))
+    assert chosen(select(scores, VARIANTS, METRICS)) != chosen(select(other, VARIANTS, METRICS))
 
 
 def test_the_first_of_equal_settings_whatever_the_order_of_the_scores():
     scores = long_table(dict.fromkeys(ALL, (0.5, 0.5)))
     for order in (scores, scores[::-1], scores.sample(frac=1, random_state=0)):
-        assert set(select(order, BLOCKS, METRICS)["variant"]) == {"kmeans_s01", "gmm_s01"}
+        assert set(select(order, VARIANTS, METRICS)["variant"]) == {"kmeans_s01", "gmm_s01"}
 
 
 def test_failed_variants_are_never_chosen_and_a_sentence_says_when_none_is_left():
     left = {name: v for name, v in ALL.items() if name != "kmeans_s02" and "gmm" not in name}
-    table = select(long_table(left), BLOCKS, METRICS)
+    table = select(long_table(left), VARIANTS, METRICS)
     assert chosen(table)["kmeans", "oracle"] == "kmeans_s01"
     none = table[table["method"] == "gmm"]
     assert set(none["variant"]) == set(none["settings"]) == {""}
@@ -98,7 +99,7 @@ def test_failed_variants_are_never_chosen_and_a_sentence_says_when_none_is_left(
 def test_each_data_set_has_its_own_choice_and_without_a_split_it_is_of_all_cells():
     other = {name: (1 - f, -apart) for name, (f, apart) in ALL.items()}
     scores = pd.concat([long_table(ALL), long_table(other, "whole", ["all"])])
-    table = select(scores, BLOCKS, METRICS)
+    table = select(scores, VARIANTS, METRICS)
     assert chosen(table)["kmeans", "oracle"] == "kmeans_s02"
     assert chosen(table, "whole")["kmeans", "oracle"] == "kmeans_s03"
     assert chosen(table, "whole")["kmeans", "label-free"] == "kmeans_s02"
@@ -107,18 +108,18 @@ def test_each_data_set_has_its_own_choice_and_without_a_split_it_is_of_all_cells
 def test_the_mean_over_seeds_decides():
     scores = long_table(ALL)
     lucky = scores[scores["method"] == "kmeans_s03"].assign(seed=1, value=0.7)
-    table = select(pd.concat([scores, lucky]), BLOCKS, METRICS)
+    table = select(pd.concat([scores, lucky]), VARIANTS, METRICS)
     assert chosen(table)["kmeans", "oracle"] == "kmeans_s02"  # 0.55 = mean of 0.4 and 0.7
 
 
 def test_scores_without_the_criterion_are_told():
     scores = long_table(ALL).query("metric != 'silhouette'")
     with pytest.raises(UserError, match="no silhouette of the split 'train'"):
-        select(scores, BLOCKS, METRICS)
+        select(scores, VARIANTS, METRICS)
 
 
 def test_without_variants_nothing_is_chosen():
-    assert select(long_table(ALL), {"kmeans": {}}, METRICS).empty
+    assert select(long_table(ALL), {}, METRICS).empty
 
 
 def runs_table():
@@ -132,7 +133,7 @@ def runs_table():
 
 def test_screening_shows_every_setting_and_what_became_of_it(root, tmp_path):
     scores = long_table({name: v for name, v in ALL.items() if name != "gmm_s02"})
-    table = screening(scores, runs_table(), BLOCKS, METRICS, ["f_flowcap", "silhouette"])
+    table = screening(scores, runs_table(), VARIANTS, METRICS, ["f_flowcap", "silhouette"])
     assert len(table) == 6
     assert list(table.columns[-3:]) == ["f_flowcap_test", "f_flowcap_train", "silhouette_train"]
     by_name = table.set_index("variant")
@@ -151,12 +152,15 @@ def test_screening_shows_every_setting_and_what_became_of_it(root, tmp_path):
             metrics=root / "workflow/registry/metrics.yaml",
         ),
         output=SimpleNamespace(**made),
-        params=SimpleNamespace(variants=BLOCKS, metrics=["f_flowcap", "silhouette"]),
+        params=SimpleNamespace(
+            variants={n: asdict(v) for n, v in VARIANTS.items()},
+            metrics=["f_flowcap", "silhouette"],
+        ),
         log=[str(tmp_path / "log.txt")],
     )
     runpy.run_path(str(root / "scripts/screening.py"), init_globals={"snakemake": job})
     assert len(pd.read_csv(made["screening"])) == 6
     assert (
         pd.read_csv(made["selection"])["variant"].tolist()
-        == select(scores, BLOCKS, METRICS)["variant"].to_list()
+        == select(scores, VARIANTS, METRICS)["variant"].to_list()
     )

@@ -1,5 +1,7 @@
 """Tests and intervals against SciPy, statsmodels and published examples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from scipy import stats
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import statistics as s
+from moesimvae.nouns import Method, Metric, Plan
 
 # Demšar J. (2006) JMLR 7: 1-30, Table 6: AUC of C4.5, C4.5+m, C4.5+cf, C4.5+m+cf on 14 data sets.
 # The third value of the last row but one is printed 0.975 like the fourth, with ranks 2 and 3.
@@ -143,12 +146,15 @@ def test_the_front_holds_what_nothing_beats_in_both():
 
 
 METHODS = {
-    "good": {"stochastic": True},
-    "fair": {"stochastic": True},
-    "fixed": {"stochastic": False},
-    "one_cluster": {"control": True},
+    "good": Method("Good"),
+    "fair": Method("Fair"),
+    "fixed": Method("Fixed", stochastic=False),
+    "one_cluster": Method("One", control=True),
 }
-METRICS = {"ari": {"better": "higher"}, "clusters_found": {"better": "none"}}
+METRICS = {"ari": Metric("higher"), "clusters_found": Metric("none")}
+EXPERIMENT = Plan(
+    "E", [], {"good": [0], "fair": [0], "fixed": [0]}, metrics=["ari", "clusters_found"]
+)
 
 
 def long(n_datasets, seeds=6, split="all"):
@@ -166,15 +172,8 @@ def long(n_datasets, seeds=6, split="all"):
     )
 
 
-def experiment():
-    return {
-        "methods": {"good": [0], "fair": [0], "fixed": [0]},
-        "metrics": ["ari", "clusters_found"],
-    }
-
-
 def test_an_experiment_on_many_data_sets_is_tested_across_them():
-    table = s.significance(long(8), METHODS, METRICS, experiment())
+    table = s.significance(long(8), METHODS, METRICS, EXPERIMENT)
     assert list(table.columns) == s.COLUMNS
     across = table[table["level"] == s.ACROSS]
     first = across.iloc[0]
@@ -188,7 +187,7 @@ def test_an_experiment_on_many_data_sets_is_tested_across_them():
 
 
 def test_seeds_are_not_data_sets():
-    table = s.significance(long(2, seeds=40), METHODS, METRICS, experiment())
+    table = s.significance(long(2, seeds=40), METHODS, METRICS, EXPERIMENT)
     across = table[table["level"] == s.ACROSS]
     assert len(across) == 1
     assert "seeds are not data sets" in across["note"].item()
@@ -196,7 +195,7 @@ def test_seeds_are_not_data_sets():
 
 
 def test_within_one_data_set_differences_have_intervals_and_no_p():
-    table = s.significance(long(1), METHODS, METRICS, experiment())
+    table = s.significance(long(1), METHODS, METRICS, EXPERIMENT)
     within = table[table["level"] == s.WITHIN].set_index(["method_a", "method_b"])
     assert set(within.index) == {("good", "fair"), ("good", "fixed"), ("fair", "fixed")}
     pair = within.loc[("good", "fair")]
@@ -210,7 +209,7 @@ def test_within_one_data_set_differences_have_intervals_and_no_p():
 
 
 def test_few_seeds_have_a_difference_and_no_interval():
-    table = s.significance(long(1, seeds=3), METHODS, METRICS, experiment())
+    table = s.significance(long(1, seeds=3), METHODS, METRICS, EXPERIMENT)
     pair = table[(table["method_a"] == "good") & (table["method_b"] == "fair")].iloc[0]
     assert np.isfinite(pair["difference"])
     assert np.isnan(pair["low"])
@@ -219,15 +218,15 @@ def test_few_seeds_have_a_difference_and_no_interval():
 
 def test_held_out_cells_count_where_there_are_any():
     both = pd.concat([long(1), long(1, split="train"), long(1, split="test")])
-    table = s.significance(both, METHODS, METRICS, experiment())
+    table = s.significance(both, METHODS, METRICS, EXPERIMENT)
     assert set(table[table["level"] == s.WITHIN]["split"]) == {"test"}
 
 
 def test_a_metric_of_the_training_cells_alone_counts_beside_one_of_the_test_cells():
     inside = long(1, split="train").replace({"metric": {"ari": "silhouette"}})
     both = pd.concat([long(1, split="train"), long(1, split="test"), inside])
-    metrics = METRICS | {"silhouette": {"better": "higher"}}
-    asked = experiment() | {"metrics": ["ari", "silhouette"]}
+    metrics = METRICS | {"silhouette": Metric("higher")}
+    asked = replace(EXPERIMENT, metrics=["ari", "silhouette"])
     table = s.significance(both, METHODS, metrics, asked)
     within = table[table["level"] == s.WITHIN].drop_duplicates(["metric", "split"])
     assert dict(zip(within["metric"], within["split"], strict=True)) == {
@@ -239,13 +238,13 @@ def test_a_metric_of_the_training_cells_alone_counts_beside_one_of_the_test_cell
 def test_a_method_missing_on_one_data_set_is_left_out_and_named():
     scores = long(7)
     scores = scores[~((scores["dataset"] == "d0") & (scores["method"] == "fair"))]
-    methods = METHODS | {"extra": {"stochastic": True}}
+    methods = METHODS | {"extra": Method("Extra")}
     more = scores[scores["method"] == "good"].assign(method="extra")
     table = s.significance(
         pd.concat([scores, more]),
         methods,
         METRICS,
-        {**experiment(), "methods": {**experiment()["methods"], "extra": [0]}},
+        replace(EXPERIMENT, methods={**EXPERIMENT.methods, "extra": [0]}),
     )
     note = table[table["level"] == s.ACROSS].iloc[0]["note"]
     assert note.endswith("left out, not scored on every data set: fair")

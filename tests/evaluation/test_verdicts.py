@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
 from moesimvae import registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import verdicts as v
+from moesimvae.nouns import Experiment, Facts, Variant
 
 # --- one number
 
@@ -79,17 +79,22 @@ def published(root):
 
 @pytest.fixture(scope="module")
 def comparison(root):
-    return yaml.safe_load((root / "workflow/published/comparison.yaml").read_text("utf-8"))
+    return registry.load(root / "workflow/published/comparison.yaml")
 
 
 @pytest.fixture(scope="module")
 def metrics(root):
-    return registry.load(root / "workflow/registry/metrics.yaml")
+    return registry.metrics(root / "workflow/registry/metrics.yaml")
 
 
 @pytest.fixture(scope="module")
 def methods(root):
-    return registry.load(root / "workflow/registry/methods.yaml")
+    return registry.methods(root / "workflow/registry/methods.yaml")
+
+
+@pytest.fixture(scope="module")
+def rules(comparison, published, methods):
+    return v.Rules.of(comparison, published, methods)
 
 
 RUN_COLUMNS = ["dataset", "method", "seed", "status", "reason", "clusters_found", "noise_share"]
@@ -118,10 +123,10 @@ def results(values, datasets=None, status="ok", experiments=None, variants=None)
 
 
 @pytest.fixture
-def judged(published, comparison, methods, metrics):
+def judged(published, rules, methods, metrics):
     def of(values=None, **more):
         found = results(values or {}, **more)
-        return v.verdicts(published, found, comparison, methods, metrics)
+        return v.verdicts(published, found, rules, methods, metrics)
 
     return of
 
@@ -200,7 +205,7 @@ def test_table3_lands_on_full_sets_within_its_tolerance(judged, method, name, pr
 
 def test_a_subset_is_not_comparable_and_the_whole_goes_before_it(judged):
     subset = ("levine_32dim_subset", "flowsom", "f1_mean_hungarian", "all")
-    facts = {"levine_32dim_subset": {"title": "A subset", "partial": True, "simulated": False}}
+    facts = {"levine_32dim_subset": Facts(title="A subset", partial=True)}
     where = ("table3", "FlowSOM", "levine_32dim", "f1_mean_hungarian")
     found = row(judged({subset: [0.78]}, datasets=facts), *where)
     assert (found["verdict"], found["ran_on"]) == (v.NOT_COMPARABLE, "levine_32dim_subset")
@@ -212,7 +217,7 @@ def test_a_subset_is_not_comparable_and_the_whole_goes_before_it(judged):
 
 
 def test_simulated_cells_are_not_comparable_whatever_their_name(judged):
-    facts = {"mnist": {"title": "Made up", "simulated": True, "partial": False}}
+    facts = {"mnist": Facts(title="Made up", simulated=True)}
     table = judged({("mnist", "dec", "accuracy_hungarian", "all"): [0.843]}, datasets=facts)
     found = row(table, "table1", "DEC", "mnist", "accuracy_hungarian")
     assert found["verdict"] == v.NOT_COMPARABLE
@@ -226,15 +231,15 @@ def test_failed_runs_are_told(judged):
     assert "timeout: too slow" in found["reason"]
 
 
-def test_one_failed_run_of_several_is_not_all(published, comparison, methods, metrics):
+def test_one_failed_run_of_several_is_not_all(published, rules, methods, metrics):
     runs = pd.DataFrame(
         [("mnist", "vade", s, status, "") for s, status in enumerate(("timeout", "ok", "ok"))],
         columns=RUN_COLUMNS[:5],
     )
-    experiments = {"table1": {"datasets": ["mnist"], "methods": {"vade": [0, 1, 2]}}}
+    experiments = {"table1": Experiment("E", ["mnist"], ["vade"])}
     runs = runs.reindex(columns=RUN_COLUMNS)
     found = v.Results(results({}).scores, runs, {}, experiments, {})
-    table = v.verdicts(published, found, comparison, methods, metrics)
+    table = v.verdicts(published, found, rules, methods, metrics)
     score = row(table, "table1", "VaDE", "mnist", "accuracy_hungarian")["reason"]
     assert score.startswith("Not run yet: snakemake --cores 2 table1.")
     studied = row(table, "text", "VaDE", "mnist", "mmd_generation")["reason"]
@@ -242,19 +247,19 @@ def test_one_failed_run_of_several_is_not_all(published, comparison, methods, me
 
 
 def test_numbers_measured_on_some_runs_do_not_make_others_failed(
-    published, comparison, methods, metrics
+    published, rules, methods, metrics
 ):
     made = results({("mnist", "vade", "mmd_generation", "all"): [350.0]})
     runs = [{"dataset": "mnist", "method": "vade", "seed": s, "status": "ok"} for s in range(5)]
     runs = pd.DataFrame(runs, columns=RUN_COLUMNS)
     found = v.Results(made.scores, runs, {}, {}, {})
-    table = v.verdicts(published, found, comparison, methods, metrics)
+    table = v.verdicts(published, found, rules, methods, metrics)
     one = row(table, "text", "VaDE", "mnist", "mmd_generation")
     assert (one["n"], one["n_planned"], one["verdict"]) == (1, 1, v.REPRODUCED)
     assert "failed" not in one["reason"]
 
 
-def test_clusters_found_are_taken_from_the_runs(published, comparison, methods, metrics):
+def test_clusters_found_are_taken_from_the_runs(published, rules, methods, metrics):
     well = "bodenmiller_gdc_0941_a09"
     run = {"dataset": well, "method": "moe_sim_vae_paper_cytof", "run": "r"}
     runs = [
@@ -263,7 +268,7 @@ def test_clusters_found_are_taken_from_the_runs(published, comparison, methods, 
         run | {"seed": 2, "status": "timeout", "clusters_found": np.nan},
     ]
     found = v.Results(results({}).scores, pd.DataFrame(runs), {}, {}, {})
-    table = v.verdicts(published, found, comparison, methods, metrics)
+    table = v.verdicts(published, found, rules, methods, metrics)
     one = row(table, "text", "MoE-Sim-VAE", well, "experts_selected")
     assert (one["mean"], one["n"], one["n_planned"]) == (6.5, 2, 3)
     assert one["reason"].endswith("1 of 3 runs failed.")
@@ -278,17 +283,17 @@ def test_components_recovered_stand_beside_the_papers_and_are_not_compared(judge
 
 
 def test_what_would_run_it_is_told(judged):
-    experiments = {"table1": {"datasets": ["mnist"], "methods": {"dec": [0]}}}
+    experiments = {"table1": Experiment("E", ["mnist"], ["dec"])}
     table = judged(experiments=experiments)
     found = row(table, "table1", "DEC", "mnist", "accuracy_hungarian")
     assert "snakemake --cores 2 table1" in found["reason"]
     assert "No implementation" in row(table, "table1", "JULE", "mnist", "nmi_unspecified")["reason"]
 
 
-def test_test_cells_and_printed_settings_count_in_table2(judged, comparison):
+def test_test_cells_and_printed_settings_count_in_table2(judged):
     variants = {
-        "gmm_s01": {"title": "GMM 10", "screens": "gmm", "settings": {"n_pca": 10}},
-        "gmm_s02": {"title": "GMM 20", "screens": "gmm", "settings": {"n_pca": 20}},
+        "gmm_s01": Variant("GMM 10", screens="gmm", settings={"n_pca": 10}),
+        "gmm_s02": Variant("GMM 20", screens="gmm", settings={"n_pca": 20}),
     }
     table = judged(
         {
@@ -320,10 +325,10 @@ def test_draws_are_compared_in_one_unit_only(judged):
     assert row(table, "text", "VaDE", "mnist", "generation_draws")["verdict"] == v.REPRODUCED
 
 
-def test_the_same_run_in_two_experiments_counts_once(published, comparison, methods, metrics):
+def test_the_same_run_in_two_experiments_counts_once(published, rules, methods, metrics):
     once = results({("mnist", "dec", "accuracy_hungarian", "all"): [0.84, 0.85, 0.86]})
     twice = v.Results(pd.concat([once.scores] * 2), pd.concat([once.runs] * 2), {}, {}, {})
-    table = v.verdicts(published, twice, comparison, methods, metrics)
+    table = v.verdicts(published, twice, rules, methods, metrics)
     found = row(table, "table1", "DEC", "mnist", "accuracy_hungarian")
     assert (found["n"], found["n_planned"]) == (3, 3)
 
@@ -337,8 +342,8 @@ def test_the_same_run_in_two_experiments_counts_once(published, comparison, meth
         (lambda c: c["methods"]["table1"].update({"X": ["no_such"]}), "no method 'no_such'"),
     ],
 )
-def test_a_wrong_comparison_is_refused(published, comparison, methods, metrics, change, said):
+def test_a_wrong_comparison_is_refused(published, comparison, methods, change, said):
     wrong = copy.deepcopy(comparison)
     change(wrong)
     with pytest.raises(UserError, match=said):
-        v.verdicts(published, results({}), wrong, methods, metrics)
+        v.Rules.of(wrong, published, methods)

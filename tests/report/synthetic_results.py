@@ -16,8 +16,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import scipy.sparse
+import yaml
 
 from moesimvae.evaluation.scores import score_dataset, write_csv
+from moesimvae.nouns import Method, Metric, Plan
 
 METRICS = {
     "nmi_arithmetic": ("NMI", "higher", [0, 1], False),
@@ -104,13 +106,40 @@ PUBLISHED = [
 
 
 @dataclass
-class Results:
-    """Paths of the made-up files, and the blocks the workflow would hand to a script."""
+class Blocks:
+    """What the workflow would hand to a script, and what the script makes of it.
+
+    block: of the experiment; blocks: of the registries, "methods" and "metrics".
+    """
 
     root: Path
-    experiment: dict[str, Any]
-    methods: dict[str, dict]
-    metrics: dict[str, dict]
+    block: dict[str, Any]
+    blocks: dict[str, dict[str, dict]]
+
+    @property
+    def experiment(self) -> Plan:
+        return Plan.of(self.block)
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        return Method.by_name(self.blocks["methods"])
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return Metric.by_name(self.blocks["metrics"])
+
+    def write_registries(self) -> dict[str, Path]:
+        """The files that scripts read: name → path."""
+        paths = {name: self.root / f"{name}.yaml" for name in self.blocks}
+        for name, path in paths.items():
+            path.write_text(yaml.safe_dump(self.blocks[name], sort_keys=False))
+        return paths
+
+
+@dataclass
+class Results(Blocks):
+    """Paths of the made-up files."""
+
     scores: list[Path]
     runs: list[Path]
     datasets: list[Path]
@@ -179,7 +208,8 @@ def build(root: Path, n_cells: int = 400, datasets: list[str] | None = None) -> 
         "published": "table1",
         "showcase": "moe_sim_vae",
     }
-    made = Results(root, experiment, methods, metrics_block(), *([] for _ in range(9)), root)
+    blocks = {"methods": methods, "metrics": metrics_block()}
+    made = Results(root, experiment, blocks, *([] for _ in range(9)), root)
     for name in names:
         _dataset(made, name, n_cells)
     made.published = root / "workflow" / "published" / "table1.csv"
@@ -238,7 +268,7 @@ def _dataset(made: Results, name: str, n_cells: int) -> None:
 
     scores, runs, found = [], [], []
     sizes = pd.Series(populations[truth][scored]).value_counts()
-    for method, seeds in made.experiment["methods"].items():
+    for method, seeds in made.experiment.methods.items():
         for seed in seeds:
             run = f"runs/{name}/{method}/seed{seed}"
             status = _status(name, method, seed, clusters, rng)
@@ -259,7 +289,7 @@ def _dataset(made: Results, name: str, n_cells: int) -> None:
                     for i, (population, size, value) in enumerate(
                         zip(sizes.index, sizes, f1, strict=True))
                 ]  # fmt: skip
-            if method == made.experiment["showcase"]:
+            if method == made.experiment.showcase:
                 made.projections.append(
                     _projection(results, name, method, seed, ids, points, status)
                 )
@@ -416,13 +446,9 @@ SCREENED = {  # variant: settings, share of right cells; 0: the run fails
 
 
 @dataclass
-class Organs:
+class Organs(Blocks):
     """What the workflow hands the report's scripts for an experiment with held-out cells."""
 
-    root: Path
-    experiment: dict[str, Any]
-    methods: dict[str, dict]
-    metrics: dict[str, dict]
     scores: list[Path]
     runs: list[Path]
     populations: list[Path]
@@ -459,7 +485,8 @@ def organs(root: Path, datasets: dict[str, bool] | None = None, n_cells: int = 1
         "seeds": [0, 1], "metrics": ["f_flowcap", "nmi_arithmetic", "ari", "f1_mean_hungarian"],
         "published": "table2", "showcase": "moe_sim_vae", "variants": variants,
     }  # fmt: skip
-    made = Organs(root, experiment, methods, metrics, *([] for _ in range(7)), root)
+    blocks = {"methods": methods, "metrics": metrics}
+    made = Organs(root, experiment, blocks, *([] for _ in range(7)), root)
     for name, mixed in datasets.items():
         _organs(made, name, mixed, n_cells)
     made.published = root / "table2.csv"
@@ -508,7 +535,7 @@ def _organs(made: Organs, name: str, mixed: bool, n_cells: int) -> None:
     points = centres[truth, :2] * 9 + rng.normal(0, 1, (n_cells, 2))
     dirs = []
     for method, seeds in (
-        *made.experiment["methods"].items(), *((other, [0]) for other in ("one_cluster", *SCREENED))
+        *made.experiment.methods.items(), *((other, [0]) for other in ("one_cluster", *SCREENED))
     ):  # fmt: skip
         quality = SCREENED[method][1] if method in SCREENED else ORGAN_METHODS[method][1]
         for seed in seeds:
@@ -516,7 +543,7 @@ def _organs(made: Organs, name: str, mixed: bool, n_cells: int) -> None:
             dirs.append(run)
             _organ_run(run, ids, truth, points, quality, rng)
     frames = score_dataset(
-        dirs, folder / "labels.parquet", [*made.experiment["metrics"], "silhouette"], results,
+        dirs, folder / "labels.parquet", [*made.experiment.metrics, "silhouette"], results,
         folder / "features.h5ad",
     )  # fmt: skip
     made.run_dirs += [run for run in dirs if "one_cluster" not in run.parts]

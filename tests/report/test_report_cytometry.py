@@ -15,6 +15,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.matching import confusion_counts, named_clusters
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.nouns import Facts
 from moesimvae.report import words
 from moesimvae.report.figures import (
     catalogue,
@@ -40,7 +41,7 @@ def made(tmp_path_factory):
 
 
 def compare(made, datasets, published=None):
-    experiment = made.experiment | {"datasets": datasets}
+    experiment = replace(made.experiment, datasets=datasets)
     return comparison.compare(
         comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
         made.metrics, experiment, published,
@@ -108,7 +109,7 @@ def test_spread_sets_published_values_only_where_method_and_metric_are_the_same(
             )
         ]
     ).assign(table="t", citation="", n=np.nan, definition="as printed", source="a", note="")
-    made.methods["flowsom"]["published_as"] = "FlowSOM"
+    made.blocks["methods"]["flowsom"]["published_as"] = "FlowSOM"
     names = ["levine_32dim", "well_a_1"]
     table = compare(made, names, published)
     shown = experiment(made, names, table)
@@ -136,9 +137,9 @@ def test_violins_join_the_means_of_each_group(made):
 
 
 def test_data_sets_without_a_common_group_have_no_violins():
-    alone = {"a": {"group": "x"}, "b": {"group": "y"}, "c": {}}
+    alone = {"a": Facts(group="x"), "b": Facts(group="y"), "c": Facts()}
     assert groups.grouped(alone) == {}
-    assert groups.grouped(alone | {"d": {"group": "y"}}) == {"x": ["a"], "y": ["b", "d"]}
+    assert groups.grouped(alone | {"d": Facts(group="y")}) == {"x": ["a"], "y": ["b", "d"]}
 
 
 # --- populations ------------------------------------------------------------------------------

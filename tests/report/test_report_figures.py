@@ -148,7 +148,7 @@ def test_the_line_of_blind_controls_is_not_the_true_labels(made):
     _, first, *_ = drawn_of(made, table, runs, facts)
     blind = table[table["method"].isin(["random_labels", "one_cluster"])].groupby("metric")["mean"]
     dotted = [line for line in first.figure.axes[0].lines if line.get_linestyle() == ":"]
-    assert dotted[0].get_xdata()[0] == pytest.approx(blind.max()[made.experiment["metrics"][0]])
+    assert dotted[0].get_xdata()[0] == pytest.approx(blind.max()[made.experiment.metrics[0]])
 
 
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
@@ -258,7 +258,7 @@ def test_axes_survive_the_file(tmp_path, made):
 
 def test_methods_keep_their_colours(made):
     colours = style.method_colours(made.methods)
-    contestants = [m for m, block in made.methods.items() if not block.get("control")]
+    contestants = [m for m, block in made.methods.items() if not block.control]
     assert len({colours[m] for m in contestants}) == len(contestants)
     assert {colours[m] for m in made.methods if m not in contestants} == {style.CONTROL}
 

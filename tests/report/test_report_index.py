@@ -110,7 +110,7 @@ def test_verdicts_stand_on_the_index(results, tmp_path):
     columns = [*row, "published_sd", "published_n", "sd", "low", "high", "difference", "ours"]
     text = index_page.pd.DataFrame([row], columns=columns).to_csv(index=False)
     (folder / "verdict" / "verdict.csv").write_text(text)
-    (tmp_path / "metrics.yaml").write_text(yaml.safe_dump(results.metrics))
+    (tmp_path / "metrics.yaml").write_text(yaml.safe_dump(results.blocks["metrics"]))
     job = SimpleNamespace(
         input=Named(metrics=tmp_path / "metrics.yaml"), log=[tmp_path / "log"],
         output=Named(index=folder / "index.html"), params=Named(titles=TITLES),

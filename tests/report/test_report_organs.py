@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results as synthetic
-import yaml
 from test_report_page import run_script
 
 from moesimvae.evaluation import comparison, selection
@@ -74,7 +73,7 @@ def test_each_screened_method_has_a_row_for_each_choice_and_its_settings_have_no
     table = compare(made)
     assert not any("_s0" in method for method in table["method"])
     assert "silhouette" not in set(table["metric"])
-    scores, variants = comparison.read_many(made.scores), made.experiment["variants"]
+    scores, variants = comparison.read_many(made.scores), made.experiment.variants
     chosen = selection.select(scores, variants, made.metrics)
     chosen = chosen.set_index(["method", "choice"])["variant"]
     best = row(table, "kmeans_oracle", "test")
@@ -276,11 +275,8 @@ def report(tmp_path_factory):
     """The scripts in the workflow's order; the folder results/table2."""
     mixed = synthetic.organs(tmp_path_factory.mktemp("work"), {SEMI: True}, n_cells=60)
     root, folder = mixed.root, mixed.root / "results" / "table2"
-    for name, blocks in (("methods", mixed.methods), ("metrics", mixed.metrics)):
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(blocks, sort_keys=False))
-    common = {"methods": root / "methods.yaml", "metrics": root / "metrics.yaml",
-              "runs": mixed.runs, "datasets": mixed.datasets}  # fmt: skip
-    params = {"experiment": mixed.experiment, "showcase": "moe_sim_vae"}
+    common = mixed.write_registries() | {"runs": mixed.runs, "datasets": mixed.datasets}
+    params = {"experiment": mixed.block, "showcase": "moe_sim_vae"}
     text = Path(__file__).parents[2] / "workflow" / "published" / "text.csv"
     run_script(
         "signature", root,
@@ -289,8 +285,8 @@ def report(tmp_path_factory):
         params, features=mixed.features, labels=mixed.labels, datasets=mixed.datasets,
         published=text,
     )  # fmt: skip
-    variants = {"variants": mixed.experiment["variants"],
-                "metrics": [*mixed.experiment["metrics"], "silhouette"]}  # fmt: skip
+    variants = {"variants": mixed.block["variants"],
+                "metrics": [*mixed.experiment.metrics, "silhouette"]}  # fmt: skip
     run_script(
         "screening", root,
         {"screening": folder / "screening.csv", "selection": folder / "selection.csv"},
@@ -311,7 +307,7 @@ def report(tmp_path_factory):
         view.parent.mkdir(parents=True)
         run_script("project", root, {"projection": view}, run=run)
         projections.append(view)
-    for name, features in zip(mixed.experiment["datasets"], mixed.features, strict=True):
+    for name, features in zip(mixed.experiment.datasets, mixed.features, strict=True):
         components.append(root / "projections" / name / "components.parquet")
         run_script("components", root, {"components": components[-1]}, features=features)
         run = next(r for r in spaces if r.parts[-3:-1] == (name, "moe_sim_vae"))
@@ -330,9 +326,9 @@ def report(tmp_path_factory):
         name: [
             "/".join(run.parts[-4:])
             for run in first
-            if name in run.parts and run.parent.name in mixed.experiment["methods"]
+            if name in run.parts and run.parent.name in mixed.experiment.methods
         ]
-        for name in mixed.experiment["datasets"]
+        for name in mixed.experiment.datasets
     }
     run_script(
         "page", root, {"report": folder / "report.html"}, params | {"clustered": clustered},
@@ -427,7 +423,7 @@ def test_the_page_has_the_screening_and_s1_table(report):
 def test_a_summary_counts_each_run_once(made):
     facts = comparison.read_facts(made.datasets)
     said = summary.summary(Comparison(compare(made), made.metrics, facts))
-    planned = sum(len(seeds) for seeds in made.experiment["methods"].values())
+    planned = sum(len(seeds) for seeds in made.experiment.methods.values())
     assert said[0].startswith("8 methods on 1 data set")
     assert f"{planned - 2} of {planned} planned runs finished" in said[0]
 

@@ -1,6 +1,7 @@
 """Tables across data sets: the overview with published numbers beside, and by_dataset."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 import synthetic_results as synthetic
 
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Facts, Method, Metric, Plan
 from moesimvae.report.tables import dataset, html, latex, markdown, overview
 from moesimvae.report.words import Comparison
 
 REMARK = "One column, two metrics & <no> comparison. Read both."
-FACTS = {"n_cells": 10, "n_features": 2, "n_clusters": 3, "note": ""}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ PUBLISHED = quoted(
 
 
 def compare(made, published=None):
-    experiment = made.experiment | {"metrics": ["f_flowcap", "f1_mean_hungarian", "ari"]}
+    experiment = replace(made.experiment, metrics=["f_flowcap", "f1_mean_hungarian", "ari"])
     return comparison.compare(
         comparison.read_many(made.scores), comparison.read_many(made.runs), made.methods,
         made.metrics, experiment, published,
@@ -171,14 +172,14 @@ def many(n):
                                "clusters_found": 3.0, "noise_share": 0.0})  # fmt: skip
             if ok:
                 scores.append(run | {"split": "all", "metric": "f_flowcap", "value": value})
-    experiment = {"datasets": [f"w{i}" for i in range(n)], "metrics": ["f_flowcap"],
-                  "methods": {"kmeans": [0], "gmm": [0]}}  # fmt: skip
-    methods, metrics = synthetic.methods_block(), synthetic.metrics_block()
+    names, seeds = [f"w{i}" for i in range(n)], {"kmeans": [0], "gmm": [0]}
+    experiment = Plan("Wells", names, seeds, metrics=["f_flowcap"])
+    methods = Method.by_name(synthetic.methods_block())
+    metrics = Metric.by_name(synthetic.metrics_block())
     table = comparison.compare(
         pd.DataFrame(scores), pd.DataFrame(runs), methods, metrics, experiment
     )
-    facts = {f"w{i}": FACTS | {"title": f"Well {i}", "simulated": False, "partial": False,
-                               "group": f"drug {i // 5}"} for i in range(n)}  # fmt: skip
+    facts = {f"w{i}": Facts(title=f"Well {i}", group=f"drug {i // 5}") for i in range(n)}
     return table, facts, metrics
 
 

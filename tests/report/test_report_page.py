@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import synthetic_results as synthetic
-import yaml
 
 from moesimvae.evaluation import comparison, ranking, reference
+from moesimvae.nouns import Facts, Metric
 from moesimvae.report.pages import pictures, summary, viewer
 from moesimvae.report.tables import reference as tables
 from moesimvae.report.words import Comparison
@@ -43,15 +43,13 @@ def report(tmp_path_factory):
     """The four scripts in the workflow's order; the folder results/demo."""
     root = tmp_path_factory.mktemp("work")
     made = synthetic.build(root, n_cells=45, datasets=["mnist", "tabula_muris_subset"])
-    made.experiment["title"] = "<script>alert(1)</script> & all"
-    for name, blocks in (("methods", made.methods), ("metrics", made.metrics)):
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(blocks, sort_keys=False))
-    registry = {"methods": root / "methods.yaml", "metrics": root / "metrics.yaml"}
+    made.block["title"] = "<script>alert(1)</script> & all"
+    registry = made.write_registries()
     demo = root / "results" / "demo"
     common = registry | {"runs": made.runs, "datasets": made.datasets}
     run_dirs = [path.parent for path in made.statuses]
     synthetic.say_how_sure(run_dirs[0].parents[2] / "mnist/moe_sim_vae/seed0/status.json")
-    params = {"experiment": made.experiment}
+    params = {"experiment": made.block}
     showcase = [d for d in run_dirs if d.parts[-2:] == ("moe_sim_vae", "seed0")]
     projections, decoded = [], []
     for folder, features in zip(showcase, made.features, strict=True):
@@ -78,7 +76,7 @@ def report(tmp_path_factory):
     (demo / "significance" / "figures.json").write_text("[]")
     (demo / "significance.md").touch()
     clustered = {name: [f"runs/{name}/moe_sim_vae/seed0", f"runs/{name}/gmm/seed0"]
-                 for name in made.experiment["datasets"]}  # fmt: skip
+                 for name in made.experiment.datasets}  # fmt: skip
     run_script(
         "page", root, {"report": demo / "report.html"}, params | {"clustered": clustered},
         table=demo / "table.csv", figures=demo / "figures", significance=demo / "significance",
@@ -131,7 +129,7 @@ def test_it_begins_with_every_method_at_a_glance(report):
     html = without_libraries((report / "report.html").read_text())
     glance = html[html.index('<section id="glance"') : html.index("</section>")]
     table = comparison.read_csv(report / "table.csv")
-    found = ranking.rank(table, synthetic.metrics_block())
+    found = ranking.rank(table, Metric.by_name(synthetic.metrics_block()))
     rows = re.findall(r"<tr><td class=\"rank\".*?</tr>", glance)
     assert len(rows) == len(found.of_methods)
     assert "MoE-Sim-VAE" in rows[0]
@@ -282,8 +280,7 @@ def summary_of(values):
     import test_report_tables as small
 
     table = small.small(values, seeds=sorted({s for v in values.values() for s in v}))
-    facts = {"x": small.FACTS["x"]}
-    return summary.summary(Comparison(table, small.METRICS, facts))
+    return summary.summary(Comparison(table, small.METRICS, small.FACTS))
 
 
 def test_the_summary_claims_no_more_than_the_seeds_show():
@@ -312,8 +309,8 @@ def test_numbers_here_are_set_beside_those_of_docs(report, tmp_path):
     same = len(compared) - moved.sum()
     assert f"{same} are equal here to three digits" in said
     assert said.endswith(f"{moved.sum()} do not: Gaussian mixture.")
-    facts = {d: {"title": d, "simulated": False, "partial": False} for d in set(table["dataset"])}
-    shown = Comparison(table, synthetic.metrics_block(), facts)
+    facts = {d: Facts(title=d) for d in set(table["dataset"])}
+    shown = Comparison(table, Metric.by_name(synthetic.metrics_block()), facts)
     made = tables.by_method(compared, {("mnist", "gmm"): 0.75}, shown)
     row = next(row for row in made.groups[0][1] if row.title == "Gaussian mixture")
     assert [cell.text for cell in row.cells][2:] == [

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from moesimvae.nouns import Facts, Method
 from moesimvae.report.figures import scaling
 from moesimvae.report.figures.inputs import Experiment
 
@@ -11,23 +12,20 @@ SIZES = (1000, 10_000, 100_000)
 
 
 def facts(*sizes):
-    return {
-        f"panel_{n}": {"title": f"Panel, {n}", "n_cells": n, "simulated": True, "partial": False}
-        for n in sizes
-    }
+    return {f"panel_{n}": Facts(title=f"Panel, {n}", n_cells=n, simulated=True) for n in sizes}
 
 
 def table():
     rows = []
     for dataset, about in facts(*SIZES).items():
         for method, power in (("slow", 2.0), ("quick", 1.0)):
-            done = not (method == "slow" and about["n_cells"] == SIZES[-1])
+            done = not (method == "slow" and about.n_cells == SIZES[-1])
             rows.append(
                 {
                     **{"dataset": dataset, "split": "all", "method": method, "title": method},
                     **{"kind": "method", "source": "run", "metric": "ari", "n": int(done)},
-                    "wall_seconds": 0.01 * about["n_cells"] ** power / 100,
-                    "peak_memory_mb": 100 + about["n_cells"] / 100,
+                    "wall_seconds": 0.01 * about.n_cells**power / 100,
+                    "peak_memory_mb": 100 + about.n_cells / 100,
                 }
             )
     return pd.DataFrame(rows)
@@ -35,16 +33,15 @@ def table():
 
 def drawn(rows, about):
     rows = rows.assign(base=rows["method"], choice="")
-    methods = {name: {"title": name} for name in ("slow", "quick")}
+    methods = {name: Method(name) for name in ("slow", "quick")}
     return list(scaling.pictures(Experiment(rows, {}, about, None, methods)))
 
 
 def test_a_curve_needs_sizes_far_enough_apart():
     few = table().replace({"dataset": {f"panel_{SIZES[1]}": f"panel_{SIZES[0]}"}})
     assert drawn(few, facts(SIZES[0], SIZES[2])) == []
-    close = facts(*SIZES)
-    for name, n in zip(close, (1000, 2000, 3000), strict=True):
-        close[name]["n_cells"] = n
+    sizes = dict(zip(facts(*SIZES), (1000, 2000, 3000), strict=True))
+    close = {name: Facts(title=name, n_cells=n) for name, n in sizes.items()}
     assert drawn(table(), close) == []
 
 
@@ -64,6 +61,6 @@ def test_the_caption_tells_the_power_of_what_finished_on_enough_sizes():
 @pytest.mark.parametrize("power", [0.5, 1.3])
 def test_the_power_is_that_of_the_times(power):
     rows = table().assign(n=1)
-    rows["wall_seconds"] = [facts(*SIZES)[d]["n_cells"] ** power for d in rows["dataset"]]
+    rows["wall_seconds"] = [facts(*SIZES)[d].n_cells ** power for d in rows["dataset"]]
     (picture,) = drawn(rows, facts(*SIZES))
     assert f"slow: {power:.2f}; quick: {power:.2f}." in picture.caption

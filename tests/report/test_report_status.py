@@ -1,12 +1,13 @@
 """An experiment whose runs are still being made: what has ended, what is scored, what is not."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import synthetic_results as synthetic
 
 from moesimvae.evaluation.making import Making
-from moesimvae.nouns import Run
+from moesimvae.nouns import Facts, Run
 from moesimvae.report.pages import status
 
 
@@ -16,9 +17,9 @@ def making(tmp_path):
     made = synthetic.build(tmp_path, n_cells=60, datasets=["tabula_muris_subset"])
     results = tmp_path / "results"
     (results / "runs").rename(tmp_path / "aside")
-    experiment = made.experiment | {"methods": {"moe_sim_vae": [0, 1, 2], "gmm": [0, 1, 2]}}
-    runs = [(m, s) for m, seeds in experiment["methods"].items() for s in seeds]
-    datasets = {"tabula_muris_subset": {"title": "Organs"}}
+    experiment = replace(made.experiment, methods={"moe_sim_vae": [0, 1, 2], "gmm": [0, 1, 2]})
+    runs = [(m, s) for m, seeds in experiment.methods.items() for s in seeds]
+    datasets = {"tabula_muris_subset": Facts(title="Organs")}
     return Making(results, experiment, runs, made.methods, made.metrics, datasets)
 
 
@@ -34,7 +35,7 @@ def test_a_run_is_told_of_once_with_its_time_and_what_is_left(making):
     run = end(making, "moe_sim_vae", 0)
     assert making.look() == [run]
     assert making.look() == []
-    seconds = making.ended[run]["wall_seconds"]
+    seconds = making.ended[run].wall_seconds
     said = status.line(making, run)
     assert said.startswith("[demo, 1 of 6] MoE-Sim-VAE, seed 0, on tabula_muris_subset: ")
     assert f"{seconds:.1f}" in said or f"{seconds:.2f}" in said
@@ -59,7 +60,7 @@ def test_the_page_has_what_there_is_and_marks_what_is_missing(making):
         end(making, "moe_sim_vae", seed)
     making.look()
     table = making.comparison().set_index(["method", "metric"])
-    metric = making.experiment["metrics"][0]
+    metric = making.experiment.metrics[0]
     assert table.loc[("moe_sim_vae", metric), "n"] == 3
     assert table.loc[("gmm", metric), "status"] == "missing"
     html = status.page(making, "12:00:00")

@@ -9,6 +9,7 @@ import pytest
 import synthetic_results as synthetic
 
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Facts, Method, Status
 from moesimvae.report.figures import latent_space, sureness
 from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.pages import viewer
@@ -27,17 +28,21 @@ EVIDENCE = {
     ],
 }
 STABILITY = synthetic.STABILITY
-METHODS = {"moe_sim_vae": {"title": "MoE-Sim-VAE"}, "auto": {"title": "Auto"}}
+METHODS = {"moe_sim_vae": Method("MoE-Sim-VAE"), "auto": Method("Auto")}
+X = {"x": Facts(title="X")}
 
 
 def statuses(stability=STABILITY, **others):
-    runs = {f"runs/x/moe_sim_vae/seed{s}": {"facts": {"stability": stability}} for s in (1, 0)}
-    runs["runs/x/moe_sim_vae/seed1"]["facts"]["stability"] = stability | {"clusters": [0.1] * 4}
-    return runs | {f"runs/x/{name}/seed0": {"facts": facts} for name, facts in others.items()}
+    second = stability | {"clusters": [0.1] * 4}
+    runs = {
+        "runs/x/moe_sim_vae/seed1": Status(facts={"stability": second}),
+        "runs/x/moe_sim_vae/seed0": Status(facts={"stability": stability}),
+    }
+    return runs | {f"runs/x/{name}/seed0": Status(facts=facts) for name, facts in others.items()}
 
 
 def test_the_first_seeds_clusters_are_told_of_and_those_below_the_threshold_marked():
-    part = told(statuses(), {"x": {"title": "X"}}, METHODS)["x"]
+    part = told(statuses(), X, METHODS)["x"]
     assert part.sentences == [
         "MoE-Sim-VAE, seed 0: 2 of 3 clusters come out again from half of the cells (stability 0.6 "
         "or more).",
@@ -56,7 +61,7 @@ def test_the_first_seeds_clusters_are_told_of_and_those_below_the_threshold_mark
 
 
 def test_the_estimate_stands_with_its_interval_and_no_structure_in_words():
-    data = {"x": {"title": "X", "n_clusters_evidence": EVIDENCE}}
+    data = {"x": Facts(title="X", n_clusters_evidence=EVIDENCE)}
     part = told(statuses(auto={"evidence": EVIDENCE | {"structure": False}}), data, METHODS)["x"]
     assert part.sentences[0] == (
         "Number of clusters asked for: 4, estimated without labels; 3 to 5 by resampling."
@@ -64,14 +69,14 @@ def test_the_estimate_stands_with_its_interval_and_no_structure_in_words():
     assert part.sentences[-1].startswith("Auto, seed 0: no structure was found")
     assert UNSTRUCTURED not in part.sentences
     # also where the number was the user's own
-    part = told(statuses(STABILITY | {"structure": False}), {"x": {"title": "X"}}, METHODS)["x"]
+    part = told(statuses(STABILITY | {"structure": False}), X, METHODS)["x"]
     assert part.sentences[0] == UNSTRUCTURED
     assert len(part.sentences) == 2  # which clusters are together in one cloud is arbitrary
 
 
 def test_where_nothing_is_known_nothing_is_said():
-    runs = {"runs/x/moe_sim_vae/seed0": {"facts": {}}, "runs/x/auto/seed0": {"facts": None}}
-    assert told(runs, {"x": {"title": "X"}}, METHODS) == {}
+    runs = {"runs/x/moe_sim_vae/seed0": Status(), "runs/x/auto/seed0": Status()}
+    assert told(runs, X, METHODS) == {}
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +105,10 @@ def pictures(made, run, evidence):
         made.metrics, made.experiment,
     )  # fmt: skip
     showcase = views.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])
-    facts = comparison.read_facts(made.datasets)
-    facts["tabula_muris_subset"]["n_clusters_evidence"] = evidence
+    facts = {
+        name: replace(told, n_clusters_evidence=evidence)
+        for name, told in comparison.read_facts(made.datasets).items()
+    }
     experiment = Experiment(
         table, made.metrics, facts, comparison.read_many(made.runs), made.methods,
         showcases=[showcase],

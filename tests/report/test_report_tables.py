@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,26 +14,29 @@ from hypothesis import strategies as st
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
+from moesimvae.nouns import Facts, Method, Metric, Plan, Status
 from moesimvae.report import words
 from moesimvae.report.tables import dataset, html, latex, markdown
 from moesimvae.report.words import Comparison
 
-METRICS = synthetic.metrics_block()
-METHODS = {
-    name: {"title": title, "stochastic": True}
-    for name, title in (("a", "A"), ("b", "B_1 & <b>"), ("c", "C 100 %"), ("d", "D"))
-} | {
-    "once": {"title": "Once", "stochastic": False},
-    "oracle": {"title": "Knows", "stochastic": False, "oracle": True},
-    "true_labels": {"title": "True labels", "stochastic": False, "control": True},
-}
-FACTS = {
-    "x": {"title": "X", "n_cells": 10, "n_features": 2, "n_clusters": 3, "simulated": True,
-          "partial": True, "note": "Every other cell."}
-}  # fmt: skip
-
-
-WHOLE = {"x": FACTS["x"] | {"simulated": False, "partial": False}}
+METRICS = Metric.by_name(synthetic.metrics_block())
+METHODS = Method.by_name(
+    {
+        name: {"title": title, "stochastic": True}
+        for name, title in (("a", "A"), ("b", "B_1 & <b>"), ("c", "C 100 %"), ("d", "D"))
+    }
+    | {
+        "once": {"title": "Once", "stochastic": False},
+        "oracle": {"title": "Knows", "stochastic": False, "oracle": True},
+        "true_labels": {"title": "True labels", "stochastic": False, "control": True},
+    }
+)
+X = Facts(
+    title="X", n_cells=10, n_features=2, n_clusters=3, simulated=True, partial=True,
+    note="Every other cell.",
+)  # fmt: skip
+FACTS = {"x": X}
+WHOLE = {"x": replace(X, simulated=False, partial=False)}
 
 
 def small(results, metrics=("nmi_arithmetic",), published=None, seeds=(0, 1, 2)):
@@ -56,10 +60,9 @@ def small(results, metrics=("nmi_arithmetic",), published=None, seeds=(0, 1, 2))
                      "metric": metric, "value": value, "run": run}
                     for metric in metrics
                 ]  # fmt: skip
-    methods = {m: list(seeds) if METHODS[m]["stochastic"] else [0] for m in results}
+    methods = {m: list(seeds) if METHODS[m].stochastic else [0] for m in results}
     methods = {m: s for m, s in methods.items() if m != "true_labels"}
-    experiment = {"name": "e", "title": "E", "datasets": ["x"], "methods": methods,
-                  "metrics": list(metrics), "seeds": list(seeds)}  # fmt: skip
+    experiment = Plan("E", ["x"], methods, list(seeds), list(metrics), name="e")
     columns = ["dataset", "method", "seed", "split", "metric", "value", "run"]
     scores = pd.DataFrame(scores, columns=columns)
     return comparison.compare(
@@ -198,8 +201,8 @@ def test_a_run_without_a_value_of_the_metric_is_told_and_not_dnf():
 
 
 def test_of_a_metric_that_a_data_set_cannot_have_the_reason_is_told_once(monkeypatch):
-    block = METRICS["nmi_arithmetic"] | {"lacking": "Nothing is rare here."}
-    monkeypatch.setitem(METRICS, "nmi_arithmetic", block)
+    rare = replace(METRICS["nmi_arithmetic"], lacking="Nothing is rare here.")
+    monkeypatch.setitem(METRICS, "nmi_arithmetic", rare)
     nothing = float("nan")
     table = small({"a": {0: nothing, 1: nothing, 2: nothing}, "b": {0: nothing, 1: ("error", "")}})
     assert row(table, "a")["status"] == "not scored"
@@ -243,7 +246,9 @@ def test_what_looks_equal_is_a_tie_without_a_second():
 
 
 def test_lower_is_better_where_the_metric_says_so(monkeypatch):
-    monkeypatch.setitem(METRICS, "nmi_arithmetic", METRICS["nmi_arithmetic"] | {"better": "lower"})
+    monkeypatch.setitem(
+        METRICS, "nmi_arithmetic", replace(METRICS["nmi_arithmetic"], better="lower")
+    )
     table = small({"a": {0: 0.1}, "b": {0: 0.2}}, seeds=[0])
     assert (row(table, "a")["rank"], row(table, "b")["rank"]) == (1, 2)
     assert [r.title for r in view(table).groups[0][1]] == ["A", "B_1 & <b>"]
@@ -263,7 +268,7 @@ def test_one_method_alone_is_not_the_best():
 
 
 def test_published_values_stand_beside_the_method_they_map_to(monkeypatch):
-    monkeypatch.setitem(METHODS, "a", METHODS["a"] | {"published_as": ["Alias", "A of others"]})
+    monkeypatch.setitem(METHODS, "a", replace(METHODS["a"], published_as="A of others"))
     table = small(
         {"a": {0: 0.5}, "b": {0: 0.4}},
         seeds=[0],
@@ -285,7 +290,7 @@ def test_published_values_stand_beside_the_method_they_map_to(monkeypatch):
 @pytest.mark.parametrize("what", ["simulated", "partial"])
 def test_published_numbers_are_never_a_column_beside_a_subset_or_a_simulation(what):
     table = small({"a": {0: 0.5}}, seeds=[0], published=quoted(("A", "nmi_arithmetic", 0.7)))
-    facts = {"x": WHOLE["x"] | {what: True}}
+    facts = {"x": replace(WHOLE["x"], **{what: True})}
     here, apart = dataset.sections(Comparison(table, METRICS, facts))
     assert (here.key, apart.key) == ("x", "x-published")
     assert not heads(here, "published")
@@ -316,7 +321,7 @@ def test_the_caption_says_simulated_subset_n_and_machine():
 
 def test_the_caption_says_how_many_genes_methods_see():
     table = small({"a": {0: 0.5}}, seeds=[0])
-    genes = {"x": FACTS["x"] | {"n_features": 5000, "genes": {"of": 5000, "names": ["G"] * 2000}}}
+    genes = {"x": replace(X, n_features=5000, genes={"of": 5000, "names": ["G"] * 2000})}
     assert "5,000 features (methods see 2,000)," in view(table, genes).caption
     assert "methods see" not in view(table).caption
 
@@ -324,19 +329,18 @@ def test_the_caption_says_how_many_genes_methods_see():
 def test_the_number_of_clusters_is_what_the_runs_asked_for(tmp_path):
     (tmp_path / "dataset.json").write_text('{"name": "x", "n_clusters": 10}')
     paths = [tmp_path / "dataset.json"]
-    assert comparison.read_facts(paths)["x"]["n_clusters"] == 10
-    status = {"dataset": "x", "n_clusters": 15}
-    assert comparison.read_facts(paths, [status])["x"]["n_clusters"] == 15
-    assert comparison.read_facts(paths, [status | {"n_clusters": None}])["x"]["n_clusters"] == 10
-    known = {"dataset": "x", "method": "oracle", "n_clusters": 3}
-    told = comparison.read_facts(paths, [status | {"method": "a"}, known], METHODS)
-    assert told["x"]["n_clusters"] == 15  # and not what an oracle is told
+    assert comparison.read_facts(paths)["x"].n_clusters == 10
+    asked = Status(dataset="x", method="a", n_clusters=15)
+    assert comparison.read_facts(paths, [asked])["x"].n_clusters == 15
+    assert comparison.read_facts(paths, [replace(asked, n_clusters=0)])["x"].n_clusters == 10
+    known = Status(dataset="x", method="oracle", n_clusters=3)
+    told = comparison.read_facts(paths, [asked, known], METHODS)
+    assert told["x"].n_clusters == 15  # and not what an oracle is told
 
 
 @pytest.mark.parametrize("change", ["twice", "unknown run", "failed run", "unknown metric"])
 def test_tables_that_contradict_themselves_are_refused(change):
-    experiment = {"name": "e", "title": "E", "datasets": ["x"], "methods": {"a": [0]},
-                  "metrics": ["nmi_arithmetic"], "seeds": [0]}  # fmt: skip
+    experiment = Plan("E", ["x"], {"a": [0]}, [0], ["nmi_arithmetic"])
     runs = pd.DataFrame([{"dataset": "x", "method": "a", "seed": 0, "status": "ok", "reason": "",
                           "wall_seconds": 1, "peak_memory_mb": 1, "device": "cpu",
                           "clusters_found": 1, "noise_share": 0, "run": "r"}])  # fmt: skip
@@ -350,7 +354,7 @@ def test_tables_that_contradict_themselves_are_refused(change):
     elif change == "failed run":
         runs = runs.assign(status="timeout")
     else:
-        experiment["metrics"] = ["nmi_aritmetic"]
+        experiment = replace(experiment, metrics=["nmi_aritmetic"])
     with pytest.raises(UserError, match=r"twice|not in the runs|ended as timeout|did you mean"):
         comparison.compare(scores, runs, METHODS, METRICS, experiment)
 

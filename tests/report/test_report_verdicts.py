@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from moesimvae.evaluation import finished, quality, statistics, verdicts
+from moesimvae.nouns import Facts, Method, Metric, Plan
 from moesimvae.report import words
 from moesimvae.report.figures import differences, ranks
 from moesimvae.report.pages.verdicts import page
@@ -15,8 +16,8 @@ from moesimvae.report.tables import significance
 from moesimvae.report.tables import verdicts as report
 
 METRICS = {
-    "ari": {"title": "ARI", "better": "higher"},
-    "accuracy_hungarian": {"title": "ACC", "better": "higher"},
+    "ari": Metric("higher", title="ARI"),
+    "accuracy_hungarian": Metric("higher", title="ACC"),
 }
 
 
@@ -137,8 +138,8 @@ def test_results_are_read_from_their_files(tmp_path):
 # --- significance
 
 
-METHODS = {m: {"title": m.title(), "stochastic": True} for m in ("good", "fair", "poor")}
-TITLES = {name: block["title"] for name, block in METHODS.items()}
+METHODS = {m: Method(m.title()) for m in ("good", "fair", "poor")}
+TITLES = {name: method.title for name, method in METHODS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -154,12 +155,12 @@ def compared():
         for m in METHODS
         for k in range(5)
     ]
-    experiment = {"methods": dict.fromkeys(METHODS, range(5)), "metrics": ["ari"]}
+    experiment = Plan("Trial", [], dict.fromkeys(METHODS, range(5)), metrics=["ari"])
     return statistics.significance(pd.DataFrame(rows), METHODS, METRICS, experiment)
 
 
 def test_pictures_of_a_tested_experiment(compared, tmp_path):
-    facts = {f"d{i}": {"title": f"Data {i}"} for i in range(8)}
+    facts = {f"d{i}": Facts(title=f"Data {i}") for i in range(8)}
     drawn = [
         *ranks.pictures(compared, TITLES, METRICS),
         *differences.pictures(compared, TITLES, METRICS, facts),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ import pandas as pd
 from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
-from moesimvae.nouns import Method, Metric
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method, Metric, Plan, Status
 
+Row = dict[str, Any]  # of a table
 DIGITS = 3
 FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table
 CRITERION = "silhouette"  # chooses settings without labels; no column of the comparison
@@ -55,17 +56,15 @@ REAL = [c for c in COLUMNS if c not in (*TEXT, *WHOLE, *YES_NO)]
 def compare(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
-    methods: dict[str, Block],
-    metrics: dict[str, Block],
-    experiment: Block,
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
+    experiment: Plan,
     published: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Everything an experiment's tables and figures show, one row for each number.
 
     scores, runs: contract 4's long tables, several data sets concatenated.
-    methods, metrics: the registry's blocks. experiment: the checked block of config.yaml, with
-    `methods` a mapping from method to its seeds and, where settings are screened, `variants` a
-    mapping from each variant to its block. published: rows of `workflow/published/`.
+    methods, metrics: the registries'. published: rows of `workflow/published/`.
 
     Returns one row for each (dataset, split, method, metric, source) with columns COLUMNS:
     n of n_planned seeds finished, their mean, sample standard deviation (empty for n < 2), min,
@@ -84,26 +83,26 @@ def compare(
     method that the registry does not know.
     """
     # the criterion of a screening is a column only where nothing is screened by it
-    left_out = (*FOUND, CRITERION) if experiment.get("variants") else FOUND
-    names = [*(m for m in experiment["metrics"] if m not in left_out), *FOUND]
-    asked = {name: Metric.of(registry.block(metrics, name, "metric")).lacking for name in names}
+    left_out = (*FOUND, CRITERION) if experiment.variants else FOUND
+    names = [*(m for m in experiment.metrics if m not in left_out), *FOUND]
+    asked = {name: registry.block(metrics, name, "metric").lacking for name in names}
     found = _runs_by_seed(runs)
     values = _values_by_seed(scores, found)
     planned = _planned(experiment, methods, found)
-    splits = _splits(scores, experiment["datasets"])
+    splits = _splits(scores, experiment.datasets)
 
     rows = [
         row
-        for dataset in experiment["datasets"]
+        for dataset in experiment.datasets
         for split in splits[dataset]
         for method, seeds in planned.items()
         for row in _run_rows((dataset, split, method), seeds, methods[method], asked, found, values)
     ]
-    if experiment.get("variants"):
-        selected = selection.select(scores, experiment["variants"], metrics)
+    if experiment.variants:
+        selected = selection.select(scores, experiment.variants, metrics)
         rows += [
             row
-            for dataset in experiment["datasets"]
+            for dataset in experiment.datasets
             for split in splits[dataset]
             for row in _choice_rows(
                 (dataset, split), selected, experiment, methods, asked, found, values
@@ -130,8 +129,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _runs_by_seed(runs: pd.DataFrame) -> dict[tuple[str, str], dict[int, Block]]:
-    by_seed: dict[tuple[str, str], dict[int, Block]] = {}
+def _runs_by_seed(runs: pd.DataFrame) -> dict[tuple[str, str], dict[int, Row]]:
+    by_seed: dict[tuple[str, str], dict[int, Row]] = {}
     for run in runs.to_dict("records"):
         mine = by_seed.setdefault((run["dataset"], run["method"]), {})
         if run["seed"] in mine:
@@ -164,12 +163,12 @@ def _values_by_seed(scores: pd.DataFrame, found: dict) -> dict[tuple, dict[int, 
     return values
 
 
-def _planned(experiment: Block, methods: dict[str, Block], found: dict) -> dict[str, list[int]]:
+def _planned(experiment: Plan, methods: Mapping[str, Method], found: dict) -> dict[str, list[int]]:
     """Method → seeds: the experiment's own, then whatever controls were run beside them."""
-    planned = dict(experiment["methods"])
+    planned = dict(experiment.methods)
     for (dataset, method), by_seed in found.items():
-        control = methods.get(method, {}).get("control")
-        if control and method not in experiment["methods"] and dataset in experiment["datasets"]:
+        control = method in methods and methods[method].control
+        if control and method not in experiment.methods and dataset in experiment.datasets:
             planned[method] = sorted({*planned.get(method, []), *by_seed})
     for method in planned:
         registry.block(methods, method, "method")
@@ -190,36 +189,36 @@ def shown_splits(names: Iterable[str]) -> list[str]:
 def _choice_rows(
     key: tuple[str, str],
     selected: pd.DataFrame,
-    experiment: Block,
-    methods: dict[str, Block],
+    experiment: Plan,
+    methods: Mapping[str, Method],
     metrics: Mapping[str, str],
     found: dict,
     values: dict,
-) -> Iterable[Block]:
+) -> Iterable[Row]:
     """Every screened method with each choice; where none could be made, with what became of its
     first setting.
     """
     dataset, split = key
-    variants = experiment["variants"]
+    variants = experiment.variants
     mine = selected[selected["dataset"] == dataset].to_dict("records")
     made = {(row["method"], row["choice"]): row["variant"] for row in mine}
     first: dict[str, str] = {}
     for name, block in variants.items():
-        first.setdefault(block["screens"], name)
+        first.setdefault(block.screens, name)
     for (method, fallback), choice in product(first.items(), CHOICES):
         variant = made.get((method, choice), "")
         block = variants[variant or fallback]
         told = {
             "method": choice_name(method, choice),
-            "title": f"{methods[method]['title']}, {CHOICES[choice]}",
+            "title": f"{methods[method].title}, {CHOICES[choice]}",
             "base": method,
             "choice": choice,
-            "settings": registry.in_words(block["settings"]) if variant else "",
+            "settings": registry.in_words(block.settings) if variant else "",
         }
         if choice == "oracle":
             told["kind"] = "oracle"
         where = (dataset, split, variant or fallback)
-        for row in _run_rows(where, [block["seed"]], block, metrics, found, values):
+        for row in _run_rows(where, [block.seed], block, metrics, found, values):
             yield row | told
 
 
@@ -231,11 +230,11 @@ def choice_name(method: str, choice: str) -> str:
 def _run_rows(
     key: tuple[str, str, str],
     seeds: Sequence[int],
-    block: Block,
+    block: Method,
     metrics: Mapping[str, str],
     found: dict,
     values: dict,
-) -> Iterable[Block]:
+) -> Iterable[Row]:
     """A row for each metric; metrics: name → why a data set may have none of it."""
     dataset, split, method = key
     missing = dict(zip(("status", "reason"), NOT_RUN, strict=True))
@@ -247,21 +246,17 @@ def _run_rows(
         "dataset": dataset,
         "split": split,
         "method": method,
-        "title": block["title"],
-        "kind": "control"
-        if block.get("control")
-        else "oracle"
-        if block.get("oracle")
-        else "method",
+        "title": block.title,
+        "kind": "control" if block.control else "oracle" if block.oracle else "method",
         "source": "run",
         "n_planned": len(seeds),
         "wall_seconds": _mean(run.get("wall_seconds") for run in costs),
         "peak_memory_mb": _mean(run.get("peak_memory_mb") for run in costs),
         "device": joined(run.get("device") for run in by_seed.values()),
-        "deterministic": not Method.of(block).stochastic,
-        "uses_prior": bool(block.get("uses_prior")) and not block.get("control"),
-        "note": block.get("note", ""),
-        "citation": block.get("reference", ""),
+        "deterministic": not block.stochastic,
+        "uses_prior": block.uses_prior and not block.control,
+        "note": "",
+        "citation": block.reference,
         "quoted_from": "",
         "runs": " ".join(run["run"] for run in by_seed.values() if "run" in run),
         "base": method,
@@ -280,7 +275,7 @@ def _run_rows(
         yield shared | told | _numbers(mine)
 
 
-def _numbers(values: dict[int, float]) -> Block:
+def _numbers(values: dict[int, float]) -> Row:
     """n, mean, sample standard deviation (divisor n - 1), min, max of the values by seed."""
     array = np.array(list(values.values()))
     n = len(array)
@@ -319,7 +314,7 @@ def failure(status: str) -> str:
     return status if status == NOT_SCORED else f"DNF: {short(status)}"
 
 
-def _reasons(failed: dict[int, Block]) -> str:
+def _reasons(failed: dict[int, Row]) -> str:
     """Why runs failed, seeds with the same reason together."""
     seeds: dict[str, list[int]] = {}
     for seed, run in failed.items():
@@ -330,17 +325,16 @@ def _reasons(failed: dict[int, Block]) -> str:
 
 
 def _published_rows(
-    published: pd.DataFrame, experiment: Block, methods: dict[str, Block], splits: dict
-) -> Iterable[Block]:
+    published: pd.DataFrame, experiment: Plan, methods: Mapping[str, Method], splits: dict
+) -> Iterable[Row]:
     """Published numbers under our method's name where the registry maps one to the other.
 
     Those of a screened method are of settings chosen with the true labels, as our oracle's are.
     """
-    screened = {block["screens"] for block in experiment.get("variants", {}).values()}
+    screened = {block.screens for block in experiment.variants.values()}
     ours: dict[str, str] = {}
-    for method in experiment["methods"]:
-        names = methods[method].get("published_as", [])  # tables call a method differently
-        for name in [names] if isinstance(names, str) else names:
+    for method in experiment.methods:
+        if name := methods[method].published_as:  # tables call a method differently
             ours.setdefault(name, choice_name(method, "oracle") if method in screened else method)
     for row in published.to_dict("records"):
         given = _given(row["value"])
@@ -372,14 +366,14 @@ def _published_rows(
         }
 
 
-def _ranks(table: pd.DataFrame, metrics: dict[str, Block]) -> pd.Series:
+def _ranks(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Series:
     ranks = pd.Series(pd.NA, index=table.index, dtype="Int64")
     comparable = table[
         (table["kind"] == "method") & (table["source"] == "run") & (table["status"] == "ok")
         & ~table["uses_prior"]
     ]  # fmt: skip
     for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
-        sign = Metric.of(metrics[metric]).sign
+        sign = metrics[metric].sign
         if sign and len(rows) > 1:
             shown = -sign * rows["mean"].round(DIGITS)  # what looks equal is equal
             ranks[rows.index] = shown.rank(method="min").astype(int)
@@ -422,18 +416,18 @@ def values(row: pd.Series) -> dict[int, float]:
     return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}
 
 
-def best_first(table: pd.DataFrame, metric: str, metrics: Mapping[str, Block]) -> list[str]:
+def best_first(table: pd.DataFrame, metric: str, metrics: Mapping[str, Metric]) -> list[str]:
     """Methods by their mean of `metric` (over data sets), best first, those without one last."""
     rows = table[table["metric"] == metric]
     means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
     values = means.sort_values("title").set_index("method")["mean"]
-    ranked = Metric.of(metrics[metric]).best_first(values.dropna().to_dict())
+    ranked = metrics[metric].best_first(values.dropna().to_dict())
     return [*ranked, *values[values.isna()].index]
 
 
-def ranked_metrics(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[str]:
+def ranked_metrics(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[str]:
     """Those of a table's metrics that have a better end, in its order."""
-    return [m for m in dict.fromkeys(table["metric"]) if metrics[m]["better"] != "none"]
+    return [m for m in dict.fromkeys(table["metric"]) if metrics[m].sign]
 
 
 def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 2) -> list[str]:
@@ -446,12 +440,12 @@ def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 
     return ours + [m for m in rows["method"] if m != method][:others]
 
 
-def lacking(own: pd.DataFrame, metrics: Mapping[str, Block]) -> set[tuple[str, str]]:
+def lacking(own: pd.DataFrame, metrics: Mapping[str, Metric]) -> set[tuple[str, str]]:
     """(split, metric) of what one data set cannot have; own: its rows of what was run here."""
     return {
         (split, metric)
         for (split, metric), rows in own.groupby(["split", "metric"])
-        if Metric.of(metrics[metric]).lacking
+        if metrics[metric].lacking
         and (rows["n"] == 0).all()
         and (rows["status"] == NOT_SCORED).any()
     }
@@ -479,18 +473,16 @@ def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
 
 def read_facts(
     paths: Iterable[str | Path],
-    statuses: Iterable[Block] = (),
-    methods: Mapping[str, Block] | None = None,
-) -> dict[str, Block]:
+    statuses: Iterable[Status] = (),
+    methods: Mapping[str, Method] | None = None,
+) -> dict[str, Facts]:
     """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for, but
     for those of oracles among the `methods`.
     """
-    oracles = {name for name, block in (methods or {}).items() if block.get("oracle")}
-    facts = {fact["name"]: fact for fact in map(files.read_json, paths)}
-    for status in statuses:
-        if status.get("n_clusters") and status.get("method") not in oracles:
-            facts[status["dataset"]]["n_clusters"] = status["n_clusters"]
-    return facts
+    oracles = {name for name, block in (methods or {}).items() if block.oracle}
+    asked = {s.dataset: s.n_clusters for s in statuses if s.n_clusters and s.method not in oracles}
+    facts = [Facts.of(files.read_json(path)) for path in paths]
+    return {f.name: replace(f, n_clusters=asked.get(f.name, f.n_clusters)) for f in facts}
 
 
 def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -529,7 +521,7 @@ def joined(values: Iterable[Any]) -> str:
     return "; ".join(dict.fromkeys(str(v) for v in values if _given(v)))
 
 
-def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFrame:
+def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Facts]) -> pd.DataFrame:
     """Every data set by every method run here, one row each, at full precision.
 
     Columns: group, dataset, title, simulated, partial, split, method, method_title, kind, n,
@@ -544,8 +536,8 @@ def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Block]) -> pd.DataFra
         facts, by_metric = datasets[dataset], mine.set_index("metric")
         found = by_metric.loc[FOUND[0]]
         row = {
-            "group": facts.get("group", ""), "dataset": dataset, "title": facts["title"],
-            "simulated": facts["simulated"], "partial": facts["partial"], "split": split,
+            "group": facts.group, "dataset": dataset, "title": facts.title,
+            "simulated": facts.simulated, "partial": facts.partial, "split": split,
             "method": method, "method_title": found["title"], "kind": found["kind"],
             "n": found["n"], "n_planned": found["n_planned"], "status": found["status"],
             "reason": found["reason"], "wall_seconds": found["wall_seconds"],

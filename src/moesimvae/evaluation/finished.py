@@ -9,12 +9,12 @@ import pandas as pd
 
 from moesimvae.evaluation import comparison, quality
 from moesimvae.evaluation.scores import RUN_COLUMNS, SCORE_COLUMNS
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts
 
 
 def read_results(
     paths: Iterable[Path],
-) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Block], dict[str, pd.DataFrame]]:
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Facts], dict[str, pd.DataFrame]]:
     """Scores, runs, data sets and checks by experiment, from files of the results folder.
 
     paths: <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv (the columns

@@ -1,6 +1,7 @@
 """An experiment in the making: which of its runs have ended, and what they come to so far."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,40 +9,39 @@ import pandas as pd
 from moesimvae import files
 from moesimvae.evaluation import comparison, scores
 from moesimvae.evaluation.metrics import LABEL_FREE
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
 
 
 class Making:
     """One experiment while its runs are made.
 
-    results: folder; experiment: the checked block; runs: its (method, seed) on each data set;
-    methods, metrics, datasets: the registry's blocks.
+    results: folder; runs: its (method, seed) on each data set; datasets: what is known of them
+    before they are prepared.
     """
 
     def __init__(
         self,
         results: str | Path,
-        experiment: Block,
+        experiment: Plan,
         runs: Sequence[tuple[str, int]],
-        methods: Mapping[str, Block],
-        metrics: Mapping[str, Block],
-        datasets: Mapping[str, Block],
+        methods: Mapping[str, Method],
+        metrics: Mapping[str, Metric],
+        datasets: Mapping[str, Facts],
     ):
-        told = [m for m in experiment["metrics"] if m not in LABEL_FREE]
+        told = [m for m in experiment.metrics if m not in LABEL_FREE]
         # those of the label-free ones that compare runs with each other are told at the end
-        wanted = told or [m for m in experiment["metrics"] if m == "silhouette"]
+        wanted = told or [m for m in experiment.metrics if m == "silhouette"]
         self.results = Path(results)
-        self.experiment = {**experiment, "metrics": wanted, "variants": {}}
-        self.methods, self.metrics, self.datasets = dict(methods), dict(metrics), datasets
-        self.planned = [Run(d, m, s) for d in experiment["datasets"] for m, s in runs]
-        self.ended: dict[Run, Block] = {}  # status.json
+        self.experiment = replace(experiment, metrics=wanted, variants={})
+        self.methods, self.metrics, self.datasets = methods, metrics, datasets
+        self.planned = [Run(d, m, s) for d in experiment.datasets for m, s in runs]
+        self.ended: dict[Run, Status] = {}
         self._written: dict[Run, int] = {}
         self._scored: dict[Run, tuple[pd.DataFrame, pd.DataFrame]] = {}
 
     @property
     def name(self) -> str:
-        return str(self.experiment["name"])
+        return self.experiment.name
 
     @property
     def left(self) -> int:
@@ -65,7 +65,7 @@ class Making:
             try:
                 written = path.stat().st_mtime_ns
                 if self._written.get(run) != written:
-                    self.ended[run] = files.read_json(path)
+                    self.ended[run] = Status.of(files.read_json(path))
                     self._scored.pop(run, None)
                     self._written[run] = written
                     new.append(run)
@@ -76,14 +76,14 @@ class Making:
 
     def comparison(self) -> pd.DataFrame:
         """`comparison.compare` of what there is; a run that is not has the status "missing"."""
-        for dataset in self.experiment["datasets"]:
+        for dataset in self.experiment.datasets:
             folder = self.results / "data" / dataset
             new = [r for r in self.ended if r.dataset == dataset and r not in self._scored]
             if new and (folder / "labels.parquet").exists():
                 found, _, runs = scores.score_dataset(
                     [self.results / run.path for run in new],
                     folder / "labels.parquet",
-                    self.experiment["metrics"],
+                    self.experiment.metrics,
                     self.results,
                     folder / "features.h5ad",
                 )

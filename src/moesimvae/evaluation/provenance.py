@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from moesimvae.registry import Block
+from moesimvae.nouns import Status
 
 
 @dataclass
@@ -20,15 +20,14 @@ class Environment:
     packages: dict[str, str]
     runs: int = 0
 
-    def holds(self, status: Block) -> bool:
+    def holds(self, status: Status) -> bool:
         """Whether a run is of this environment: nothing that it tells contradicts it."""
-        return (self.machine, self.version) == (status["machine"], status["version"]) and all(
-            self.packages.get(name, version) == version
-            for name, version in status["packages"].items()
+        return (self.machine, self.version) == (status.machine, status.version) and all(
+            self.packages.get(name, version) == version for name, version in status.packages.items()
         )
 
 
-def environments(statuses: Mapping[str, Block]) -> tuple[list[Environment], dict[str, int]]:
+def environments(statuses: Mapping[str, Status]) -> tuple[list[Environment], dict[str, int]]:
     """The different environments, and run → which of them.
 
     A run tells the packages that it imported; runs on one machine whose versions do not
@@ -37,13 +36,13 @@ def environments(statuses: Mapping[str, Block]) -> tuple[list[Environment], dict
     found: list[Environment] = []
     of_run = {}
     for path, status in statuses.items():
-        if not status.get("machine"):
+        if not status.machine:
             continue  # controls are written, not run
         where = next((some for some in found if some.holds(status)), None)
         if where is None:
-            where = Environment(len(found) + 1, status["machine"], status["version"], {})
+            where = Environment(len(found) + 1, status.machine, status.version, {})
             found.append(where)
-        where.packages |= status["packages"]
+        where.packages |= status.packages
         where.runs += 1
         of_run[path] = where.number
     return found, of_run
@@ -54,7 +53,9 @@ def tally(values: Iterable[str]) -> list[tuple[str, int]]:
     return list(Counter(values).items())
 
 
-def parameters(given: list[Block]) -> tuple[Block, dict[str, list[tuple[str, int]]]]:
+def parameters(
+    given: list[dict[str, Any]],
+) -> tuple[dict[str, Any], dict[str, list[tuple[str, int]]]]:
     """What runs were given: what is the same in all of them, and the different values of the rest,
     each with how many runs had it.
     """

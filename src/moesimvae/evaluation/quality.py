@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,9 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.files import read_json
-from moesimvae.nouns import Method, Metric, Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
 
+Row = dict[str, Any]  # of the table
 GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
 LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # the worst first
 MANY_FAILED = 0.1
@@ -65,32 +66,31 @@ def check(
     scores: pd.DataFrame,
     populations: pd.DataFrame,
     runs: pd.DataFrame,
-    experiment: Block,
-    datasets: Mapping[str, Block],
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    statuses: Iterable[Block] = (),
+    experiment: Plan,
+    datasets: Mapping[str, Facts],
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
+    statuses: Iterable[Status] = (),
     codes: Mapping[str, str] | None = None,
     repeats: Iterable[tuple[Path, Path]] = (),
 ) -> pd.DataFrame:
     """The checks of one experiment, columns COLUMNS, the worst first.
 
-    scores, populations, runs: contract 4's long tables, data sets concatenated; experiment: its
-    checked block with `datasets` and `methods` (method → seeds); datasets: name → dataset.json;
-    statuses: the status.json of its runs and controls; codes: method → hash of the code that it
+    scores, populations, runs: contract 4's long tables, data sets concatenated; statuses: those
+    of its runs and controls; codes: method → hash of the code that it
     has now (not checked without); repeats: pairs of run folders made with the same seed.
     """
-    controls = {name for name, block in methods.items() if block.get("control")}
+    controls = {name for name, block in methods.items() if block.control}
     own = runs[~runs["method"].isin(controls)]
     found = [
         *_failed(own),
         *_seeds(own, experiment, methods),
-        *_controls(scores, populations, experiment["datasets"], metrics),
-        *_range(scores, [*experiment["methods"], *controls], metrics),
+        *_controls(scores, populations, experiment.datasets, metrics),
+        *_range(scores, [*experiment.methods, *controls], metrics),
         *_provenance(list(statuses), datasets),
         *_current(list(statuses), codes, experiment),
         *_repeated(repeats),
-        *_data(experiment["datasets"], datasets),
+        *_data(experiment.datasets, datasets),
     ]
     done = {row["check"] for row in found}
     found += [_row(name, GREEN) for name in RULES if name not in done]
@@ -105,7 +105,7 @@ def overall(table: pd.DataFrame) -> str:
     return next((level for level in LEVELS[:3] if level in levels), GREEN)
 
 
-def _row(name: str, level: str, found: str = "", dataset: str = "", method: str = "") -> Block:
+def _row(name: str, level: str, found: str = "", dataset: str = "", method: str = "") -> Row:
     if name not in RULES:
         raise KeyError(name)
     return {
@@ -114,7 +114,7 @@ def _row(name: str, level: str, found: str = "", dataset: str = "", method: str 
     }
 
 
-def _failed(runs: pd.DataFrame) -> list[Block]:
+def _failed(runs: pd.DataFrame) -> list[Row]:
     failed = runs[runs["status"] != "ok"]
     if not len(failed):
         return [_row("runs that failed", GREEN, f"0 of {len(runs)}")]
@@ -129,11 +129,11 @@ def _failed(runs: pd.DataFrame) -> list[Block]:
     return rows
 
 
-def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) -> list[Block]:
+def _seeds(runs: pd.DataFrame, experiment: Plan, methods: Mapping[str, Method]) -> list[Row]:
     there = set(runs[["dataset", "method", "seed"]].itertuples(index=False, name=None))
     rows = []
-    for dataset in experiment["datasets"]:
-        for method, seeds in experiment["methods"].items():
+    for dataset in experiment.datasets:
+        for method, seeds in experiment.methods.items():
             missing = [s for s in seeds if (dataset, method, s) not in there]
             if missing:
                 level = RED if len(missing) == len(seeds) else AMBER
@@ -141,8 +141,8 @@ def _seeds(runs: pd.DataFrame, experiment: Block, methods: Mapping[str, Block]) 
                 rows.append(_row("seeds missing", level, found, dataset, method))
     alone = [
         method
-        for method, seeds in experiment["methods"].items()
-        if Method.of(methods[method]).stochastic and len(seeds) == 1
+        for method, seeds in experiment.methods.items()
+        if methods[method].stochastic and len(seeds) == 1
     ]
     if alone:
         found = f"a single seed, so nothing is known of the spread: {', '.join(alone)}"
@@ -154,8 +154,8 @@ def _controls(
     scores: pd.DataFrame,
     populations: pd.DataFrame,
     datasets: Iterable[str],
-    metrics: Mapping[str, Block],
-) -> list[Block]:
+    metrics: Mapping[str, Metric],
+) -> list[Row]:
     rows = []
     for dataset in datasets:
         try:
@@ -165,14 +165,14 @@ def _controls(
     return rows
 
 
-def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Block]) -> list[Block]:
+def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Metric]) -> list[Row]:
     """Methods above the truth, or no better than what knows nothing; metrics of agreement only."""
     fired: dict[tuple[str, str, str], list[str]] = {}
     scores = scores[scores["method"].isin(list(names))]
     means = scores.groupby(["dataset", "split", "metric", "method"])["value"].mean()
     for (dataset, split, metric), part in means.groupby(level=[0, 1, 2], sort=False):
-        noun = Metric.of(metrics.get(metric, {}))
-        if not noun.sign or noun.label_free:
+        noun = metrics.get(metric)
+        if noun is None or not noun.sign or noun.label_free:
             continue
         by_method = part.droplevel([0, 1, 2])
         blind = noun.best_first({c: by_method[c] for c in KNOW_NOTHING if c in by_method})[:1]
@@ -195,19 +195,19 @@ def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Blo
     ]
 
 
-def _provenance(statuses: list[Block], datasets: Mapping[str, Block]) -> list[Block]:
+def _provenance(statuses: list[Status], datasets: Mapping[str, Facts]) -> list[Row]:
     if not statuses:
         return [_row("same data", UNCHECKED), _row("same code", UNCHECKED)]
     rows = []
-    codes: dict[tuple[str, str], set[str]] = {}
+    codes: dict[tuple[str, str], set[str | None]] = {}
     other: dict[tuple[str, str], list[int]] = {}
     for status in statuses:
-        key = (status["dataset"], status["method"])
-        codes.setdefault(key, set()).add(status["code_sha256"])
-        expected = datasets.get(key[0], {}).get("features_sha256")
-        seen = status["features_sha256"]  # none by controls
+        key = (status.dataset, status.method)
+        codes.setdefault(key, set()).add(status.code_sha256)
+        expected = datasets[key[0]].features_sha256 if key[0] in datasets else None
+        seen = status.features_sha256  # none by controls
         if None not in (expected, seen) and seen != expected:
-            other.setdefault(key, []).append(status["seed"])
+            other.setdefault(key, []).append(status.seed)
     for (dataset, method), seeds in other.items():
         found = f"seed {', '.join(map(str, sorted(seeds)))} saw other features than lie there now"
         rows.append(_row("same data", RED, found, dataset, method))
@@ -219,17 +219,16 @@ def _provenance(statuses: list[Block], datasets: Mapping[str, Block]) -> list[Bl
 
 
 def _current(
-    statuses: list[Block], codes: Mapping[str, str] | None, experiment: Block
-) -> list[Block]:
+    statuses: list[Status], codes: Mapping[str, str] | None, experiment: Plan
+) -> list[Row]:
     """Runs of other code than there is now, with the command that makes them anew."""
     if codes is None or not statuses:
         return [_row("code as it is now", UNCHECKED)]
     stale: dict[tuple[str, str], list[int]] = {}
     for status in statuses:
-        dataset, method = status["dataset"], status["method"]
-        if status["code_sha256"] != codes.get(method, status["code_sha256"]):
-            stale.setdefault((dataset, method), []).append(status["seed"])
-    mend = f"snakemake --cores all {experiment.get('name', '')} --config rerun_stale=true"
+        if status.code_sha256 != codes.get(status.method, status.code_sha256):
+            stale.setdefault((status.dataset, status.method), []).append(status.seed)
+    mend = f"snakemake --cores all {experiment.name} --config rerun_stale=true"
     return [
         _row(
             "code as it is now",
@@ -243,7 +242,7 @@ def _current(
     ]
 
 
-def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Block]:
+def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Row]:
     compared = [(Run.of(one), *_repeat(one, other)) for one, other in repeats]
     if not compared:
         return [_row("same seed", UNCHECKED, "no run was repeated")]
@@ -272,14 +271,14 @@ def _repeat(one: Path, other: Path) -> tuple[str, str]:
     return AMBER, f"{name}: {share:.2%} of the labels differ when repeated"
 
 
-def _data(names: Iterable[str], datasets: Mapping[str, Block]) -> list[Block]:
+def _data(names: Iterable[str], datasets: Mapping[str, Facts]) -> list[Row]:
     rows = []
     for name in names:
         fact = datasets[name]
-        what = [kind for kind in ("simulated", "partial") if fact.get(kind)]
+        what = [kind for kind in ("simulated", "partial") if getattr(fact, kind)]
         if what:
-            rows.append(_row("the data", AMBER, f"{' and '.join(what)}: {fact['title']}", name))
-        if 0 < fact.get("n_scored", 0) < ENOUGH_CELLS:
-            few = f"{fact['n_scored']} scored cells: chance alone makes large differences"
+            rows.append(_row("the data", AMBER, f"{' and '.join(what)}: {fact.title}", name))
+        if 0 < (fact.n_scored or 0) < ENOUGH_CELLS:
+            few = f"{fact.n_scored} scored cells: chance alone makes large differences"
             rows.append(_row("the data", AMBER, few, name))
     return rows

@@ -9,7 +9,6 @@ from scipy.stats import rankdata
 
 from moesimvae.evaluation import comparison
 from moesimvae.nouns import Metric
-from moesimvae.registry import Block
 
 WEIGHTINGS = 10_000  # of the metrics, drawn uniformly from all there are
 WITHIN = 0.9  # share of the weightings that a range of ranks covers
@@ -34,7 +33,7 @@ class Ranking:
         return list(self.of_methods.index[self.of_methods["rank"] == 1])
 
 
-def rank(table: pd.DataFrame, metrics: Mapping[str, Block]) -> Ranking:
+def rank(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> Ranking:
     """Methods by the mean of their metrics, each of which counts as much as any other.
 
     table: from `comparison.compare`, of which the first split of each data set is looked at and
@@ -47,14 +46,14 @@ def rank(table: pd.DataFrame, metrics: Mapping[str, Block]) -> Ranking:
     own = comparison.of_first_split(table[table["source"] == "run"])
     own = own[own["kind"] != "control"]
     # what a data set cannot have, no method lacks
-    may_lack = own["metric"].map(lambda metric: bool(Metric.of(metrics[metric]).lacking))
+    may_lack = own["metric"].map(lambda metric: bool(metrics[metric].lacking))
     own = own[~(may_lack & (own["status"] == comparison.NOT_SCORED))]
     shown = comparison.ranked_metrics(own, metrics)
     own = own[own["metric"].isin(shown)]
-    told = [m for m in shown if not Metric.of(metrics[m]).label_free]
+    told = [m for m in shown if not metrics[m].label_free]
     counted = told or shown
     parts = [
-        rows.assign(score=share(rows["mean"], Metric.of(metrics[str(metric)])))
+        rows.assign(score=share(rows["mean"], metrics[str(metric)]))
         for (_, metric), rows in own.groupby(["dataset", "metric"], sort=False)
     ]
     every = pd.concat(parts) if parts else own.assign(score=np.nan)

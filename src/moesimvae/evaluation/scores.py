@@ -278,11 +278,11 @@ def _runs_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def check_controls(
-    scores: pd.DataFrame, blocks: Mapping[str, dict[str, Any]], populations: pd.DataFrame
+    scores: pd.DataFrame, metrics: Mapping[str, Metric], populations: pd.DataFrame
 ) -> None:
     """Refuse scores in which the controls misbehave.
 
-    scores, populations: long tables, as from `score_dataset`; blocks: the metrics' registry. For
+    scores, populations: long tables, as from `score_dataset`; metrics: the registry's. For
     each data set and split: the true labels must reach the best value of every metric of agreement
     that has one; on every chance-corrected metric one cluster for all cells must be 0 (or the
     best value on all, where there is one true group) and random labels within RANDOM_TOLERANCE of
@@ -296,25 +296,25 @@ def check_controls(
         raise UserError("there are no scores, not even of the controls; run the controls first.")
     expected: dict[str, dict[str, tuple[float, float]]] = {control: {} for control in CONTROLS}
     for metric in scores["metric"].unique():
-        if metric not in blocks:
+        if metric not in metrics:
             raise UserError(f"metric '{metric}' has no block in the registry of metrics; add it.")
-        block = blocks[metric]
-        if block.get("label_free"):
-            if block["chance_corrected"]:
+        noun = metrics[metric]
+        if noun.label_free:
+            if noun.chance_corrected:
                 expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
             else:
-                expected["one_cluster"][metric] = (Metric.of(block).worst, EXACT_TOLERANCE)
+                expected["one_cluster"][metric] = (noun.worst, EXACT_TOLERANCE)
             continue
-        if Metric.of(block).sign:
-            expected["true_labels"][metric] = (Metric.of(block).best, EXACT_TOLERANCE)
-        if block["chance_corrected"]:
+        if noun.sign:
+            expected["true_labels"][metric] = (noun.best, EXACT_TOLERANCE)
+        if noun.chance_corrected:
             expected["one_cluster"][metric] = (0, EXACT_TOLERANCE)
             expected["random_labels"][metric] = (0, RANDOM_TOLERANCE)
     of = populations.drop_duplicates(["dataset", "split", "population"])
     cells = of.groupby(["dataset", "split"])["n_cells"].sum().to_dict()
     for (dataset, split), group in scores.groupby(["dataset", "split"], sort=False):
         few = max(1.0, ENOUGH_CELLS / cells.get((dataset, split), ENOUGH_CELLS))
-        blind = all(blocks[metric].get("label_free") for metric in group["metric"].unique())
+        blind = all(metrics[metric].label_free for metric in group["metric"].unique())
         one = group[group["method"] == "one_cluster"]
         one_group = _reaches(one, expected["true_labels"])
         for control, values in expected.items():

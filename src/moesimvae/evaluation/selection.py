@@ -10,12 +10,11 @@ with which `settings`. A variant whose run failed has no score and is never chos
 import json
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
 
 import pandas as pd
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import Metric
+from moesimvae.nouns import Metric, Variant
 from moesimvae.registry import CRITERIA
 
 SELECTION_COLUMNS = [
@@ -30,14 +29,13 @@ SCREENING_COLUMNS = ["dataset", "method", "variant", "settings", "chosen", *RUN_
 
 def select(
     scores: pd.DataFrame,
-    blocks: Mapping[str, dict[str, Any]],
-    metrics: Mapping[str, dict[str, Any]],
+    variants: Mapping[str, Variant],
+    metrics: Mapping[str, Metric],
 ) -> pd.DataFrame:
     """The variants chosen, one row for each data set, screened method and choice.
 
     scores: the long table of scores, of one or more data sets; other methods' rows do no harm.
-    blocks: name → block; those without the key `screens` are no variants. metrics: name → block,
-    which says what is best.
+    metrics: the registry's, which say what is best.
 
     Returns SELECTION_COLUMNS: the variant, its settings (JSON), the metric it was chosen by and its
     mean there: of the test cells for the oracle and of the training cells for the label-free
@@ -45,8 +43,7 @@ def select(
     Where no variant has a value, variant and settings are "", value is NaN, and `reason` says why
     in one sentence.
     """
-    variants = {name: block for name, block in blocks.items() if "screens" in block}
-    screened = list(dict.fromkeys(block["screens"] for block in variants.values()))
+    screened = list(dict.fromkeys(block.screens for block in variants.values()))
     rows = []
     for dataset, of_dataset in scores.groupby("dataset", sort=False):
         means = {
@@ -54,10 +51,10 @@ def select(
             for choice, criterion in CRITERIA.items()
         }
         for method, (choice, criterion) in product(screened, CRITERIA.items()):
-            of_method = [name for name, b in variants.items() if b["screens"] == method]
+            of_method = [name for name, b in variants.items() if b.screens == method]
             value = means[choice]
             finished = {name: value[name] for name in of_method if pd.notna(value.get(name))}
-            ranked = Metric.of(metrics[criterion]).best_first(finished)
+            ranked = metrics[criterion].best_first(finished)
             best = ranked[0] if ranked else ""
             rows.append(
                 {
@@ -65,7 +62,7 @@ def select(
                     "method": method,
                     "choice": choice,
                     "variant": best,
-                    "settings": json.dumps(variants[best]["settings"]) if best else "",
+                    "settings": json.dumps(variants[best].settings) if best else "",
                     "criterion": criterion,
                     "value": value[best] if best else float("nan"),
                     "reason": "" if best else _none_left(dataset, method, of_method, criterion),
@@ -77,17 +74,17 @@ def select(
 def screening(
     scores: pd.DataFrame,
     runs: pd.DataFrame,
-    blocks: Mapping[str, dict[str, Any]],
-    metrics: Mapping[str, dict[str, Any]],
+    variants: Mapping[str, Variant],
+    metrics: Mapping[str, Metric],
     shown: Sequence[str],
 ) -> pd.DataFrame:
     """Every variant of every grid, failed ones too: one row for each data set and variant.
 
-    scores, runs: the long tables; blocks, metrics: as `select` takes them. Returns
+    scores, runs: the long tables; variants, metrics: as `select` takes them. Returns
     SCREENING_COLUMNS and, for each metric `shown` and each split that has scores, a column
     `<metric>_<split>`; `chosen` names the choices that fell on the variant.
     """
-    selected = select(scores, blocks, metrics)
+    selected = select(scores, variants, metrics)
     chosen = selected.groupby(["dataset", "variant"])["choice"].agg("; ".join)
     key = ["dataset", "method", "seed", "metric", "split"]
     values = scores.set_index(key)["value"].to_dict()
@@ -99,16 +96,16 @@ def screening(
     rows = []
     for run in runs.to_dict("records"):
         dataset, variant = run["dataset"], run["method"]
-        block = blocks.get(variant, {})
-        if "screens" not in block:
+        if variant not in variants:
             continue
+        block = variants[variant]
         at = (dataset, variant, run["seed"])
         rows.append(
             {
                 "dataset": dataset,
-                "method": block["screens"],
+                "method": block.screens,
                 "variant": variant,
-                "settings": json.dumps(block["settings"]),
+                "settings": json.dumps(block.settings),
                 "chosen": chosen.get((dataset, variant), ""),
                 **{column: run[column] for column in RUN_COLUMNS},
                 **{f"{m}_{s}": values.get((*at, m, s)) for m, s in columns},

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import Method, Metric
-from moesimvae.registry import Block
+from moesimvae.nouns import Method, Metric, Plan
 
 ALPHA = 0.05
 # The smallest p of a two-sided signed-rank test on n data sets is 2^(1-n): 0.0625 for 5, 0.031
@@ -254,14 +254,14 @@ def growth(rows: pd.DataFrame, sizes: int) -> dict[str, float]:
 
 def significance(
     scores: pd.DataFrame,
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    experiment: Block,
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
+    experiment: Plan,
 ) -> pd.DataFrame:
     """All comparisons of an experiment, one row each, columns COLUMNS.
 
-    scores: contract 4's long table, data sets concatenated; experiment: its checked block, of which
-    `methods` (method → seeds) and `metrics` count; metrics without a direction are left out, and so
+    scores: contract 4's long table, data sets concatenated; of the experiment its
+    methods and metrics count; metrics without a direction are left out, and so
     are oracles and controls. Of a data set with a split its test cells count.
 
     Level "across data sets": first a row for Friedman's test (method_a and method_b empty, n data
@@ -276,14 +276,14 @@ def significance(
     scores = _counted(scores)
     names = [
         m
-        for m in experiment["methods"]
-        if m in methods and not methods[m].get("control") and not methods[m].get("oracle")
+        for m in experiment.methods
+        if m in methods and not methods[m].control and not methods[m].oracle
     ]
-    compared = [m for m in experiment["metrics"] if Metric.of(metrics[m]).sign]
-    rows: list[Block] = []
+    compared = [m for m in experiment.metrics if metrics[m].sign]
+    rows: list[dict[str, Any]] = []
     for metric in compared:
         of_metric = scores[(scores["metric"] == metric) & scores["method"].isin(names)]
-        better = metrics[metric]["better"]
+        better = metrics[metric].better
         common = {"metric": metric, "better": better}
         rows += [common | row for row in _across(of_metric, names, better)]
         for (dataset, split), part in of_metric.groupby(["dataset", "split"], sort=False):
@@ -309,7 +309,7 @@ def means(scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return table[[m for m in names if m in table and table[m].notna().all()]]
 
 
-def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Block]:
+def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[dict[str, Any]]:
     """Friedman's test and, where it is made, one row for each pair of methods."""
     table = means(scores, names)
     n, k = table.shape
@@ -330,7 +330,7 @@ def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[Blo
     return [here | row for row in [of_all, *_of_pairs(table, test)]]
 
 
-def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[Block]:
+def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[dict[str, Any]]:
     """Wilcoxon's test for each pair of the methods that Friedman's test was made of.
 
     table: data sets × methods, as `means` gives it.
@@ -369,8 +369,8 @@ def _hopeless(n_datasets: int, n_pairs: int) -> str:
 
 
 def _within(
-    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Block], better: str
-) -> list[Block]:
+    scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Method], better: str
+) -> list[dict[str, Any]]:
     """One row for each pair of methods, the one with the better mean first."""
     values = {m: g.set_index("seed")["value"] for m, g in scores.groupby("method", sort=False)}
     order = Metric(better).best_first({m: values[m].mean() for m in names if m in values})
@@ -380,8 +380,8 @@ def _within(
     ]
 
 
-def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
-    fixed_a, fixed_b = (not Method.of(block).stochastic for block in (block_a, block_b))
+def _pair(a: pd.Series, b: pd.Series, method_a: Method, method_b: Method) -> dict[str, Any]:
+    fixed_a, fixed_b = not method_a.stochastic, not method_b.stochastic
     if fixed_a and fixed_b:
         one, other = a.iloc[:1].to_numpy(), b.iloc[:1].to_numpy()
         note = "both are deterministic: the difference has no spread"
@@ -393,7 +393,7 @@ def _pair(a: pd.Series, b: pd.Series, block_a: Block, block_b: Block) -> Block:
     else:
         seeds = a.index.intersection(b.index)
         one, other, note = a.loc[seeds].to_numpy(), b.loc[seeds].to_numpy(), ""
-    found: Block = {"n": len(one), "note": note}
+    found: dict[str, Any] = {"n": len(one), "note": note}
     if not len(one):
         return found | {"note": "no seed in common"}
     differences = one - other

@@ -24,17 +24,18 @@ one is not a reproduction of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from moesimvae.errors import UserError
-from moesimvae.nouns import Metric
-from moesimvae.registry import Block
+from moesimvae.nouns import Experiment, Facts, Method, Metric, Variant
 
+Row = dict[str, Any]  # of the table
 MIN_SEEDS = 3  # fewer give an interval so wide that everything lies within it
 CONFIDENCE = 0.95
 ROUNDING = 1e-9
@@ -52,10 +53,6 @@ COLUMNS = [
     *("ours", "mean", "sd", "low", "high", "n", "n_planned", "difference", "tolerance"),
     *("tolerance_reason", "verdict", "direction", "reason", "runs"),
 ]
-RULES = (
-    *("ours", "better", "tolerance", "relative", "reason", "from", "derive", "table", "of"),
-    *("setting", "not_comparable", "other_unit", "skip", "target"),
-)
 
 
 @dataclass(frozen=True)
@@ -136,16 +133,15 @@ def _direction(difference: float, better: str) -> str:
 class Results:
     """What was run: long tables of contract 4 from any number of experiments, and what they are of.
 
-    scores, runs: a run that stands in several experiments counts once. datasets: name →
-    dataset.json. experiments: name → {"datasets": […], "methods": {…}}, to say what would run a
-    missing number. variants: method → block with `screens` and `settings`, for printed settings.
+    scores, runs: a run that stands in several experiments counts once. experiments: to say what
+    would run a missing number. variants: for printed settings.
     """
 
     scores: pd.DataFrame
     runs: pd.DataFrame
-    datasets: Mapping[str, Block]
-    experiments: Mapping[str, Block]
-    variants: Mapping[str, Block]
+    datasets: Mapping[str, Facts]
+    experiments: Mapping[str, Experiment]
+    variants: Mapping[str, Variant]
 
     @cached_property
     def _scores(self) -> dict[tuple, pd.DataFrame]:
@@ -179,70 +175,105 @@ class Results:
         return found.drop_duplicates("seed", keep="last").sort_values("seed")
 
 
-def check_comparison(comparison: Block, published: pd.DataFrame, methods: Mapping) -> None:
-    """Raises UserError for a metric without a rule, an unknown key or an unknown method."""
-    rules = comparison["metrics"]
-    for metric in published["metric"].unique():
-        if metric not in rules:
-            raise UserError(
-                f"comparison.yaml says nothing of the published metric '{metric}'; add it under "
-                "metrics, with a tolerance and its reason."
-            )
-    for metric, rule in rules.items():
-        unknown = sorted(set(rule) - set(RULES))
-        whole = {"setting", "not_comparable", "skip"} & set(rule)
-        if unknown:
-            raise UserError(
-                f"comparison.yaml, metrics.{metric}: unknown key '{unknown[0]}'; allowed are "
-                f"{', '.join(RULES)}."
-            )
-        if not whole and not ({"tolerance", "relative"} & set(rule) and rule.get("reason")):
-            raise UserError(
-                f"comparison.yaml, metrics.{metric} needs a tolerance (or relative) and a reason."
-            )
-    for part in ("methods", "beyond"):
-        for table, by_name in comparison[part].items():
-            for name, ours in by_name.items():
-                for method in ours:
-                    if method not in methods and method != name:
+@dataclass(frozen=True)
+class Rule:
+    """How one published metric is compared; the comments of comparison.yaml say what keys mean."""
+
+    ours: str = ""
+    better: str = ""
+    tolerance: float = np.nan
+    relative: float | None = None
+    reason: str = ""
+    out_of: float | None = None
+    derive: str = ""
+    table: str = ""
+    of: str = ""
+    setting: bool = False
+    not_comparable: str = ""
+    other_unit: Mapping[str, str] = field(default_factory=dict)
+    skip: str = ""
+    target: str = ""
+
+    def within(self, value: float) -> float:
+        """The tolerance at a published value."""
+        return self.tolerance if self.relative is None else self.relative * abs(value)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """comparison.yaml. methods, beyond: table → published name → ours, with settings or without."""
+
+    metrics: Mapping[str, Rule]
+    methods: Mapping[str, Mapping[str, Any]]
+    beyond: Mapping[str, Mapping[str, list[str]]]
+    stand_ins: Mapping[str, list[str]]
+    notes: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(
+        cls, blocks: Mapping[str, Any], published: pd.DataFrame, methods: Mapping[str, Method]
+    ) -> Rules:
+        """UserError for a published metric without a rule, an unknown key or an unknown method."""
+        allowed = [f.name for f in fields(Rule)]
+        for metric in published["metric"].unique():
+            if metric not in blocks["metrics"]:
+                raise UserError(
+                    f"comparison.yaml says nothing of the published metric '{metric}'; add it "
+                    "under metrics, with a tolerance and its reason."
+                )
+        for metric, rule in blocks["metrics"].items():
+            if unknown := sorted(set(rule) - set(allowed)):
+                raise UserError(
+                    f"comparison.yaml, metrics.{metric}: unknown key '{unknown[0]}'; allowed are "
+                    f"{', '.join(allowed)}."
+                )
+            whole = {"setting", "not_comparable", "skip"} & set(rule)
+            if not whole and not ({"tolerance", "relative"} & set(rule) and rule.get("reason")):
+                raise UserError(
+                    f"comparison.yaml, metrics.{metric} needs a tolerance (or relative) and a "
+                    "reason."
+                )
+        for part in ("methods", "beyond"):
+            for table, by_name in blocks[part].items():
+                for name, ours in by_name.items():
+                    if unknown := [m for m in ours if m not in methods and m != name]:
                         raise UserError(
                             f"comparison.yaml, {part}.{table}.{name}: there is no method "
-                            f"'{method}' in the registry."
+                            f"'{unknown[0]}' in the registry."
                         )
+        return cls(**{**blocks, "metrics": {m: Rule(**r) for m, r in blocks["metrics"].items()}})
 
 
 def verdicts(
     published: pd.DataFrame,
     results: Results,
-    comparison: Block,
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
+    rules: Rules,
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
 ) -> pd.DataFrame:
     """One row for each published number and each method here that stands for it, columns COLUMNS.
 
     published: the csv files of workflow/published/ as one table; a number that the paper does not
-    report has no row. comparison: comparison.yaml. `role` is "the paper's", or "a setting of the
+    report has no row. `role` is "the paper's", or "a setting of the
     paper's", or, for what goes beyond the paper and stands there for comparison, "beyond the
-    paper". `difference` is ours less published, `tolerance` absolute. Raises UserError as
-    `check_comparison` does.
+    paper". `difference` is ours less published, `tolerance` absolute.
     """
-    check_comparison(comparison, published, methods)
-    rows: list[Block] = []
-    derived: list[tuple[Block, Block]] = []
+    rows: list[Row] = []
+    derived: list[tuple[Row, Rule]] = []
     for number in published.to_dict("records"):
-        rule = comparison["metrics"][number["metric"]]
-        if pd.isna(number["value"]) or "skip" in rule:
+        rule = rules.metrics[number["metric"]]
+        if pd.isna(number["value"]) or rule.skip:
             continue
-        row = _quoted(number) | _tolerance(rule, float(number["value"]))
-        if "derive" in rule:
+        row = _quoted(number, rule)
+        if rule.derive:
             derived.append((row, rule))
             rows.append(row)
         else:
-            rows += _of_number(row, rule, results, comparison, methods, metrics)
+            rows += _of_number(row, rule, results, rules, methods, metrics)
     for row, rule in derived:
-        row.update(_derived(row, rule, rows, _metric(rule["of"], comparison, metrics)))
+        row.update(_derived(row, rule, rows, _metric(rule.of, rules, metrics)))
     for row in rows:
-        notes = [n["note"] for n in comparison["notes"].values() if _about(n, row)]
+        notes = [n["note"] for n in rules.notes.values() if _about(n, row)]
         row["reason"] = " ".join(_sentence(part) for part in [row["reason"], *notes])
     table = pd.DataFrame(rows, columns=COLUMNS)
     whole = dict.fromkeys(["published_n", "n", "n_planned"], "Int64")
@@ -264,25 +295,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return counts
 
 
-def _quoted(number: Block) -> Block:
+def _quoted(number: Row, rule: Rule) -> Row:
+    value = float(number["value"])
     return {
         **{"table": number["table"], "published_method": number["method"]},
         **{"dataset": number["dataset"], "metric": number["metric"]},
-        **{"definition": number["definition"], "published": float(number["value"])},
+        **{"definition": number["definition"], "published": value},
         **{"published_sd": number["sd"], "published_n": number["n"], "source": number["source"]},
         **{"role": PAPER, "method": "", "title": "", "ran_on": "", "split": "", "n": 0, "runs": ""},
         **{"direction": "", "reason": ""},
+        **{"tolerance": float(rule.within(value)), "tolerance_reason": rule.reason},
     }
 
 
-def _tolerance(rule: Block, value: float) -> Block:
-    tolerance = rule.get("tolerance", np.nan)
-    if "relative" in rule:
-        tolerance = rule["relative"] * abs(value)
-    return {"tolerance": float(tolerance), "tolerance_reason": rule.get("reason", "")}
-
-
-def _about(note: Block, row: Block) -> bool:
+def _about(note: Mapping[str, str], row: Row) -> bool:
     keys = {"table": "table", "method": "published_method", "metric": "metric"}
     return row["role"] == PAPER and all(
         row[column] == note[key] for key, column in keys.items() if key in note
@@ -290,31 +316,27 @@ def _about(note: Block, row: Block) -> bool:
 
 
 def _of_number(
-    row: Block,
-    rule: Block,
+    row: Row,
+    rule: Rule,
     results: Results,
-    comparison: Block,
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-) -> list[Block]:
-    if "setting" in rule:
+    rules: Rules,
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
+) -> list[Row]:
+    if rule.setting:
         told = {"verdict": NOT_COMPARABLE, "reason": "the paper's choice, not a result"}
         return [row | told | {"role": SETTING}]
-    if "not_comparable" in rule:
-        return [row | {"verdict": NOT_COMPARABLE, "reason": rule["not_comparable"]}]
-    other_unit = rule.get("other_unit", {}).get(row["published_method"])
-    if other_unit:
-        return [row | {"verdict": NOT_COMPARABLE, "reason": other_unit}]
-    ours = str(rule.get("ours", row["metric"]))
-    better = _metric(row["metric"], comparison, metrics).better
-    row = row | {"ours": ours}
-    candidates = _methods_of(row, comparison, methods, results)
+    if why := rule.not_comparable or rule.other_unit.get(row["published_method"]):
+        return [row | {"verdict": NOT_COMPARABLE, "reason": why}]
+    better = _metric(row["metric"], rules, metrics).better
+    row = row | {"ours": rule.ours or row["metric"]}
+    candidates = _methods_of(row, rules, methods, results)
     if not candidates:
         return [row | {"verdict": NOT_RUN, "reason": "no implementation of this method here"}]
     found = []
     for method, title, role in candidates:
         mine = row | {"method": method, "title": title, "role": role}
-        found.append(_of_method(mine, rule, better, results, comparison))
+        found.append(_of_method(mine, rule, better, results, rules))
     # Of several that could stand for it, those that did; if none did, one row says so.
     ran = [r for r in found if r["verdict"] != NOT_RUN]
     if any(r["role"] == PAPER for r in ran):
@@ -324,50 +346,46 @@ def _of_number(
     return [(known or missing)[0], *ran]
 
 
-def _metric(name: str, comparison: Block, metrics: Mapping[str, Block]) -> Metric:
+def _metric(name: str, rules: Rules, metrics: Mapping[str, Metric]) -> Metric:
     """A published metric as comparison.yaml says which values are better, or as ours says it."""
-    rule = comparison["metrics"][name]
-    ours = metrics.get(rule.get("ours", name), {})
-    return Metric(rule.get("better", ours.get("better", "none")))
+    rule = rules.metrics[name]
+    ours = metrics.get(rule.ours or name, Metric())
+    return Metric(rule.better or ours.better)
 
 
 def _methods_of(
-    row: Block, comparison: Block, methods: Mapping[str, Block], results: Results
+    row: Row, rules: Rules, methods: Mapping[str, Method], results: Results
 ) -> list[tuple[str, str, str]]:
     """(method, title, role) of what stands for a published name: the paper's, then ours."""
     name, table = row["published_method"], row["table"]
-    said = comparison["methods"].get(table, {}).get(name)
+    said = rules.methods.get(table, {}).get(name)
     if said is None:
-        said = [m for m, b in methods.items() if name in _names(b)]
+        said = [m for m, block in methods.items() if block.published_as == name]
     settings = said if isinstance(said, Mapping) else dict.fromkeys(said)
     found = []
     for method, wanted in settings.items():
         runs = [method] if wanted is None else _with_settings(method, wanted, results.variants)
         found += [(m, _title(m, methods, results), PAPER) for m in runs or [method]]
-    beyond = comparison["beyond"].get(table, {}).get(name, [])
+    beyond = rules.beyond.get(table, {}).get(name, [])
     return found + [(m, _title(m, methods, results), BEYOND) for m in beyond]
 
 
-def _with_settings(method: str, wanted: Block, variants: Mapping[str, Block]) -> list[str]:
+def _with_settings(method: str, wanted: Row, variants: Mapping[str, Variant]) -> list[str]:
     return [
         name
         for name, block in variants.items()
-        if block["screens"] == method and dict(block["settings"]) == wanted
+        if block.screens == method and block.settings == wanted
     ][:1]
 
 
-def _names(block: Block) -> list[str]:
-    names = block.get("published_as", [])
-    return [names] if isinstance(names, str) else list(names)
+def _title(method: str, methods: Mapping[str, Method], results: Results) -> str:
+    known = {**methods, **results.variants}
+    return known[method].title if method in known else method
 
 
-def _title(method: str, methods: Mapping[str, Block], results: Results) -> str:
-    return {**methods, **results.variants}.get(method, {}).get("title", method)
-
-
-def _of_method(row: Block, rule: Block, better: str, results: Results, comparison: Block) -> Block:
+def _of_method(row: Row, rule: Rule, better: str, results: Results, rules: Rules) -> Row:
     dataset, method = row["dataset"], row["method"]
-    places = [dataset, *comparison["stand_ins"].get(dataset, [])]
+    places = [dataset, *rules.stand_ins.get(dataset, [])]
     for place in places:
         split, found = results.values(place, method, row["ours"])
         if len(found):
@@ -375,10 +393,10 @@ def _of_method(row: Block, rule: Block, better: str, results: Results, compariso
     else:
         return row | {"verdict": NOT_RUN, "reason": _why_not(row, rule, places, results)}
     values = found["value"].to_numpy()
-    if "from" in rule:
-        values = rule["from"] - values
+    if rule.out_of is not None:
+        values = rule.out_of - values
     # A number with a target of its own is measured on finished runs, and not on every one.
-    planned = 0 if "target" in rule else len(results.planned(place, method))
+    planned = 0 if rule.target else len(results.planned(place, method))
     runs = list(dict.fromkeys(r for r in found["run"] if isinstance(r, str) and r))
     row = row | {
         **{"ran_on": place, "split": split, "n": len(values), "mean": float(values.mean())},
@@ -406,19 +424,18 @@ def _of_method(row: Block, rule: Block, better: str, results: Results, compariso
     }
 
 
-def _other_data(place: str, dataset: str, facts: Mapping[str, Block]) -> str:
+def _other_data(place: str, dataset: str, datasets: Mapping[str, Facts]) -> str:
     """Why what was run is not the published data; "" when it is."""
-    fact = facts.get(place, {})
-    title = fact.get("title", place)
-    if fact.get("simulated"):
-        return f"run on simulated cells: {title}"
-    if fact.get("partial") or place != dataset:
-        return f"run on other cells: {title}"
+    facts = datasets.get(place, Facts(title=place))
+    if facts.simulated:
+        return f"run on simulated cells: {facts.title}"
+    if facts.partial or place != dataset:
+        return f"run on other cells: {facts.title}"
     return ""
 
 
-def _why_not(row: Block, rule: Block, places: list[str], results: Results) -> str:
-    for place in places if "target" not in rule else []:
+def _why_not(row: Row, rule: Rule, places: list[str], results: Results) -> str:
+    for place in () if rule.target else places:
         runs = results.planned(place, row["method"])
         if len(runs) and (runs["status"] != "ok").all():
             first = runs.iloc[0]
@@ -426,9 +443,9 @@ def _why_not(row: Block, rule: Block, places: list[str], results: Results) -> st
     targets = [
         name
         for name, experiment in results.experiments.items()
-        if row["dataset"] in experiment["datasets"] and row["method"] in experiment["methods"]
+        if row["dataset"] in experiment.datasets and row["method"] in experiment.methods
     ]
-    targets = [rule["target"]] if "target" in rule else targets
+    targets = [rule.target] if rule.target else targets
     if targets:
         return f"not run yet: snakemake --cores 2 {targets[0]}"
     return f"{NOBODY} runs {row['title']} on {row['dataset']}"
@@ -438,12 +455,12 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _derived(row: Block, rule: Block, rows: list[Block], metric: Metric) -> Block:
+def _derived(row: Row, rule: Rule, rows: list[Row], metric: Metric) -> Row:
     """A number that follows from the others of one table: a lead over the second, a rank.
 
     metric: what the others are of.
     """
-    of = [r for r in rows if r["table"] == rule["table"] and r["metric"] == rule["of"]]
+    of = [r for r in rows if r["table"] == rule.table and r["metric"] == rule.of]
     judged = [r for r in of if r["role"] == PAPER and r.get("verdict") in VERDICTS[:3]]
     name = row["published_method"]
     signed = metric.sign or 1  # values times this are the better the larger they are
@@ -451,19 +468,19 @@ def _derived(row: Block, rule: Block, rows: list[Block], metric: Metric) -> Bloc
     others = {
         "margin": [signed * r["mean"] for r in judged if r["published_method"] != name],
         "rank": [signed * r["published"] for r in of if r["published_method"] != name],
-    }[rule["derive"]]
+    }[rule.derive]
     if not mine or not others:
         return {
             "verdict": NOT_RUN,
-            "reason": f"follows from {rule['table']}, which is not run here",
+            "reason": f"follows from {rule.table}, which is not run here",
         }
-    best, ranked = max(mine), rule["derive"] == "rank"
+    best, ranked = max(mine), rule.derive == "rank"
     value = 1 + sum(other > best for other in others) if ranked else best - max(others)
-    judged_here = judge(row["published"], [value], row["tolerance"], rule["better"])
+    judged_here = judge(row["published"], [value], row["tolerance"], rule.better)
     place = "the published values" if ranked else "what was run here"
     return {
-        **{"ours": rule["of"], "mean": float(value), "n": 1, "n_planned": 1},
+        **{"ours": rule.of, "mean": float(value), "n": 1, "n_planned": 1},
         **{"difference": float(value - row["published"]), "verdict": judged_here.verdict},
-        **{"direction": judged_here.direction, "title": f"{rule['derive']} among {place}"},
-        "reason": f"follows from {rule['table']}, compared with {place}",
+        **{"direction": judged_here.direction, "title": f"{rule.derive} among {place}"},
+        "reason": f"follows from {rule.table}, compared with {place}",
     }

@@ -9,7 +9,6 @@ import pandas as pd
 
 from moesimvae.evaluation import comparison, ranking
 from moesimvae.evaluation.ranking import WEIGHTINGS, WITHIN, Ranking
-from moesimvae.nouns import Metric
 from moesimvae.report import IN_DETAIL, records, words
 from moesimvae.report.tables.dataset import marks, marks_legend
 from moesimvae.report.words import Comparison, counted, fixed, joined
@@ -157,7 +156,7 @@ def _circles(shown: Comparison, own: pd.DataFrame, found: Ranking) -> list[Colum
                     _glyph(given.loc[(dataset, metric, method)], value, scores[dataset, metric])
                     for method, value in scores[dataset, metric].items()
                 ],
-                Metric.of(shown.metrics[metric]).sign < 0,
+                shown.metrics[metric].sign < 0,
                 shown.metric(metric),
             )
             for dataset, metric in scores.columns
@@ -225,7 +224,7 @@ def _legend(own: pd.DataFrame, found: Ranking, shown: Comparison) -> list[str]:
         "methods that lack a run or a number (their means are of what there is), that use prior "
         "knowledge, or whose settings or number of clusters come from the true labels."
     ]
-    if all(shown.metrics[m].get("label_free") for m in found.metrics):
+    if all(shown.metrics[m].label_free for m in found.metrics):
         said.append("Without labels, none of these is a measure of truth.")
     if found.of_methods["leads"].notna().any():
         said.append(

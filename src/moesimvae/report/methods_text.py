@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from moesimvae.evaluation import provenance
+from moesimvae.nouns import Facts, Method, Metric, Status
 from moesimvae.paragraph import bibtex, listed_with_values
-from moesimvae.registry import Block
 from moesimvae.report.words import counted, joined, machine_of, sentence
 
+Step = dict[str, Any]
 
-def steps_of(features: Iterable[str | Path]) -> dict[str, list[Block]]:
+
+def steps_of(features: Iterable[str | Path]) -> dict[str, list[Step]]:
     """Data set → its steps of preprocessing, as its features.h5ad tell."""
     found = {}
     for path in features:
@@ -27,22 +30,22 @@ def steps_of(features: Iterable[str | Path]) -> dict[str, list[Block]]:
 
 def document(
     title: str,
-    datasets: Mapping[str, Block],
-    steps: Mapping[str, Sequence[Block]],
-    methods: Mapping[str, Block],
-    metrics: Mapping[str, Block],
-    statuses: Mapping[str, Block],
+    datasets: Mapping[str, Facts],
+    steps: Mapping[str, Sequence[Step]],
+    methods: Mapping[str, Method],
+    metrics: Mapping[str, Metric],
+    statuses: Mapping[str, Status],
 ) -> str:
     """Markdown, with BibTeX at its end.
 
-    datasets: name → dataset.json; steps: from `steps_of`; methods, metrics: the registry's blocks
-    of what the experiment has; statuses: path of each run → its status.json.
+    steps: from `steps_of`; methods, metrics: what the experiment has; statuses: by the path of the
+    run.
     """
     environments = provenance.environments(statuses)[0]
     cited = [
-        *(methods[name]["reference"] for name in methods),
-        *(facts["citation"] for facts in datasets.values()),
-        *(block["reference"] for block in metrics.values()),
+        *(method.reference for method in methods.values()),
+        *(facts.citation for facts in datasets.values()),
+        *(metric.reference for metric in metrics.values()),
     ]
     software = [
         f"{counted(e.runs, 'run')} of moesimvae {e.version} on {machine_of([e.machine])}: "
@@ -56,11 +59,9 @@ def document(
         "## Data",
         *(_data(facts, steps.get(name, ()), statuses) for name, facts in datasets.items()),
         "## Clustering",
-        *(text for name, block in methods.items() for text in _method(name, block, statuses)),
+        *(text for name, method in methods.items() for text in _method(name, method, statuses)),
         "## Scores",
-        " ".join(
-            f"{block['title']}: {sentence(block['definition'])}" for block in metrics.values()
-        ),
+        " ".join(f"{metric.title}: {sentence(metric.definition)}" for metric in metrics.values()),
         "## Software",
         *software,
         "## References",
@@ -69,40 +70,38 @@ def document(
     return "\n\n".join(" ".join(p.split()) if not p.startswith("```") else p for p in parts) + "\n"
 
 
-def _data(facts: Block, steps: Sequence[Block], statuses: Mapping[str, Block]) -> str:
-    mine = [s for s in statuses.values() if s["dataset"] == facts["name"]]
-    asked = sorted({s["n_clusters"] for s in mine if "existing" not in s["facts"]})
-    how = (
-        "estimated from the cells, without labels" if facts.get("n_clusters_estimated") else "given"
-    )
+def _data(facts: Facts, steps: Sequence[Step], statuses: Mapping[str, Status]) -> str:
+    mine = [s for s in statuses.values() if s.dataset == facts.name]
+    asked = sorted({s.n_clusters for s in mine if "existing" not in s.facts})
+    how = "estimated from the cells, without labels" if facts.n_clusters_estimated else "given"
     done = "; ".join(
         " ".join(filter(None, [name, listed_with_values(rest)]))
         for name, rest in ((s["step"], {k: v for k, v in s.items() if k != "step"}) for s in steps)
     )
     numbers = joined([str(number) for number in asked])
-    text = f"{facts['title']}: {facts['n_cells']:,} cells with {facts['n_features']:,} features."
+    text = f"{facts.title}: {facts.n_cells:,} cells with {facts.n_features:,} features."
     if done:
         text += f" Preprocessing, in this order: {done}."
     if numbers:
         text += f" Number of clusters asked for: K = {numbers} ({how})."
-    text += f" Scored: {facts['scored']}."
+    text += f" Scored: {facts.scored}."
     for name in ("simulated", "partial"):
-        text += f" The data are {name}." * facts[name]
-    files = [f"{s['file']} (SHA-256 {s['sha256']})" for s in facts["sources"] if s.get("sha256")]
+        text += f" The data are {name}." * getattr(facts, name)
+    files = [f"{s['file']} (SHA-256 {s['sha256']})" for s in facts.sources if s.get("sha256")]
     return f"{text} Files: {', '.join(files)}." if files else text
 
 
-def _method(name: str, block: Block, statuses: Mapping[str, Block]) -> Iterator[str]:
-    mine = [s for s in statuses.values() if s["method"] == name]
+def _method(name: str, method: Method, statuses: Mapping[str, Status]) -> Iterator[str]:
+    mine = [s for s in statuses.values() if s.method == name]
     if not mine:
         return
-    if block.get("existing"):
-        yield f"{block['title']}. {sentence(block['reference'])}"
+    if method.existing:
+        yield f"{method.title}. {sentence(method.reference)}"
         return
-    seeds = sorted({s["seed"] for s in mine})
-    finished = sum(s["status"] == "ok" for s in mine)
-    same, varying = provenance.parameters([s["params"] for s in mine])
-    text = f"{block['title']} (module {block['module']}): {sentence(block['reference'])}"
+    seeds = sorted({s.seed for s in mine})
+    finished = sum(s.status == "ok" for s in mine)
+    same, varying = provenance.parameters([s.params for s in mine])
+    text = f"{method.title} (module {method.module}): {sentence(method.reference)}"
     text += f" {'Seed' if len(seeds) == 1 else 'Seeds'} {joined([str(seed) for seed in seeds])};"
     text += f" {finished} of {counted(len(mine), 'run')} finished."
     if same:

@@ -1,9 +1,10 @@
 """How a number leads to the runs that made it, and how these are told in words."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from moesimvae.nouns import Run
-from moesimvae.registry import Block
 
 
 def anchor(run: str) -> str:
@@ -27,6 +28,6 @@ def href(runs: str, where: str, detailed: bool) -> str:
     )
 
 
-def in_words(params: Block) -> str:
+def in_words(params: Mapping[str, Any]) -> str:
     """Parameters as the page prints them: `n_init = 10; n_pca = none`."""
     return "; ".join(f"{k} = {'none' if v is None else v}" for k, v in params.items()) or "none"

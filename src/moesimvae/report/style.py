@@ -22,7 +22,7 @@ from PIL import Image
 
 from moesimvae import files
 from moesimvae.colours import PALETTE, colours_of
-from moesimvae.registry import Block
+from moesimvae.nouns import Method
 
 VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a marker of a legend has some 60 pixels
 WIDTH = 7.2  # inches: an A4 page within its margins
@@ -191,9 +191,9 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(wrap(text, width))
 
 
-def method_colours(methods: Mapping[str, Block]) -> dict[str, str]:
+def method_colours(methods: Mapping[str, Method]) -> dict[str, str]:
     """A colour for each of the methods, in every figure the same; controls are grey."""
-    colours = colours_of((n for n, block in methods.items() if not block.get("control")), DARK)
+    colours = colours_of((n for n, block in methods.items() if not block.control), DARK)
     return {name: colours.get(name, CONTROL) for name in methods}
 
 

@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation.comparison import DIGITS
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Metric
 from moesimvae.report import IN_DETAIL
 
-Blocks = Mapping[str, Block]
 BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
 # what the Gaussian of a cluster is, in tables and captions
 GAUSSIANS = {
@@ -33,14 +33,11 @@ SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
 
 @dataclass
 class Comparison:
-    """An experiment's table (from `comparison.compare`), and how what stands in it is called.
-
-    metrics: the registry's blocks; datasets: name → dataset.json.
-    """
+    """An experiment's table (from `comparison.compare`), and how what stands in it is called."""
 
     table: pd.DataFrame
-    metrics: Mapping[str, Block]
-    datasets: Mapping[str, Block]
+    metrics: Mapping[str, Metric]
+    datasets: Mapping[str, Facts]
 
     @cached_property
     def own(self) -> pd.DataFrame:
@@ -73,13 +70,13 @@ class Comparison:
         return caveats(self.datasets[name] for name in dict.fromkeys(names))
 
 
-def metric_title(name: str, metrics: Mapping[str, Block]) -> str:
+def metric_title(name: str, metrics: Mapping[str, Metric]) -> str:
     """The registry's title; a published number's own metric has but its name."""
     if name in metrics:
-        return metrics[name]["title"]
+        return metrics[name].title
     bounded = name.removesuffix(BOUND)
     if bounded != name and bounded in metrics:
-        return f"{metrics[bounded]['title']}, lower bound"
+        return f"{metrics[bounded].title}, lower bound"
     return " ".join(SHORT.get(word, word) for word in name.split("_"))
 
 
@@ -90,14 +87,14 @@ def short_titles(titles: Mapping[str, str]) -> dict[str, str]:
     return {name: cut[name] if every.count(cut[name]) == 1 else titles[name] for name in titles}
 
 
-def title_of(dataset: str, split: str, facts: Block | None) -> str:
+def title_of(dataset: str, split: str, facts: Facts | None) -> str:
     """A data set's title, with what must be said of it and of the cells that are meant."""
-    title = str(facts["title"]) if facts else dataset
+    title = facts.title if facts else dataset
     said = title.lower()
     what = []
-    if facts and facts["simulated"] and not _says(said, "simulated", "synthetic"):
+    if facts and facts.simulated and not _says(said, "simulated", "synthetic"):
         what.append("simulated")
-    if facts and facts["partial"] and not _says(said, "subset", "sample"):
+    if facts and facts.partial and not _says(said, "subset", "sample"):
         what.append("subset")
     if split != "all":
         what.append(f"{named(split)} cells")
@@ -117,23 +114,20 @@ def cells_of(split: str) -> str:
     return f"{named(split).capitalize()} cells"
 
 
-def caveats(datasets: Iterable[Block]) -> str:
-    """What a caption must say of data sets that are simulated or not whole; "" for others.
-
-    datasets: their dataset.json.
-    """
+def caveats(datasets: Iterable[Facts]) -> str:
+    """What a caption must say of data sets that are simulated or not whole; "" for others."""
     facts = list(datasets)
-    made_up = [f for f in facts if f["simulated"]]
-    mixed = [f for f in made_up if "semi-synthetic" in f["title"].lower()]
+    made_up = [f for f in facts if f.simulated]
+    mixed = [f for f in made_up if "semi-synthetic" in f.title.lower()]
     said = ""
     for word, means, some in (
         ("Simulated", "no evidence about real cells", [f for f in made_up if f not in mixed]),
         ("Semi-synthetic", "no evidence about the real data set", mixed),
         ("Subsets", "not comparable with numbers of the whole data sets",
-         [f for f in facts if f["partial"]]),
+         [f for f in facts if f.partial]),
     ):  # fmt: skip
         if some:
-            titles = [f["title"] for f in some]
+            titles = [f.title for f in some]
             listed = ", ".join(titles) if len(some) <= IN_DETAIL else f"{len(some)} data sets"
             said += f" {word}, so {means}: {listed}."
     return said
@@ -144,7 +138,7 @@ def prior_sign(rows: pd.DataFrame) -> str:
     return " ‡ uses prior knowledge about the cells." if rows["uses_prior"].any() else ""
 
 
-def machine_of(machines: Iterable[Block]) -> str:
+def machine_of(machines: Iterable[Mapping[str, Any]]) -> str:
     """What runs ran on, in words, from the `machine` of status.json; each different one once."""
     return "; ".join(
         dict.fromkeys(
@@ -160,7 +154,7 @@ def slug(text: str, joint: str = "-") -> str:
     return re.sub(r"[^A-Za-z0-9]+", joint, text)
 
 
-def judge_of(facts: Block) -> str:
+def judge_of(facts: Mapping[str, Any]) -> str:
     """One clause on the classifier that judges what is generated, from its judge.json."""
     return (
         f"a convolutional network trained on {facts['train_images']:,} real images, right on "

@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import statistics
-from moesimvae.nouns import Metric
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Metric
 from moesimvae.report import IN_DETAIL, style
 from moesimvae.report.style import Picture
 
@@ -16,8 +15,8 @@ from moesimvae.report.style import Picture
 def pictures(
     table: pd.DataFrame,
     titles: Mapping[str, str],
-    metrics: Mapping[str, Block],
-    datasets: Mapping[str, Block],
+    metrics: Mapping[str, Metric],
+    datasets: Mapping[str, Facts],
 ) -> Iterator[Picture]:
     """By the experiment's first metric, on the first IN_DETAIL data sets.
 
@@ -27,10 +26,10 @@ def pictures(
     within = within[within["metric"] == within["metric"].iloc[0]] if len(within) else within
     parts = list(within.groupby(["dataset", "split"], sort=False))
     for (dataset, split), part in parts[:IN_DETAIL]:
-        metric, first = Metric.of(metrics[part["metric"].iloc[0]]), statistics.best_of(part)
+        metric, first = metrics[part["metric"].iloc[0]], statistics.best_of(part)
         mine = statistics.against(part, first)
         mine = mine.sort_values("difference", ascending=metric.sign < 0)
-        where = datasets[dataset]["title"] + ("" if split == "all" else f", {split} cells")
+        where = datasets[dataset].title + ("" if split == "all" else f", {split} cells")
         title = f"{where}: {metric.title}, difference to {titles.get(first, first)}"
         bars = f"No intervals: they take {statistics.MIN_SEEDS} common seeds. "
         if mine["low"].notna().any():

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation.matching import match
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method
 from moesimvae.report import OWN_SPACE, style, words
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import DARK, NOISE, PALETTE, QUIET, UNSCORED, Picture, cut, key
@@ -28,8 +28,8 @@ def pictures(part: Part) -> Iterator[Picture]:
             yield picture(shown, part.experiment.methods, part.facts)
 
 
-def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Picture:
-    """The picture with its caption; methods: the registry's blocks; facts: dataset.json."""
+def picture(shown: Figure3, methods: Mapping[str, Method], facts: Facts) -> Picture:
+    """The picture with its caption."""
     title = words.title_of(shown.dataset, "all", facts)
     heading = f"Figure 3 on {title}"
     name = f"figure3_{shown.dataset}"
@@ -47,7 +47,7 @@ def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Pictu
     panels = {letter: _title(methods, run.method)
               for letter, run in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
     listed = "; ".join(f"{letter}) {said}" for letter, said in panels.items() if letter < "J")
-    prior = any(methods.get(run.method, {}).get("uses_prior") for run in shown.labellings)
+    prior = any(r.method in methods and methods[r.method].uses_prior for r in shown.labellings)
     lost = [f"{_title(methods, f.method)} ({f.missing})" for f in shown.labellings if f.missing]
     fs = [f"{_title(methods, run.method)} {run.f:.3f}" for run in shown.labellings
           if run.clusters is not None]  # fmt: skip
@@ -80,9 +80,9 @@ def picture(shown: Figure3, methods: Mapping[str, Block], facts: Block) -> Pictu
     )
 
 
-def _title(methods: Mapping[str, Block], method: str) -> str:
-    block = methods.get(method, {})
-    return f"{block.get('title', method)}{' ‡' if block.get('uses_prior') else ''}"
+def _title(methods: Mapping[str, Method], method: str) -> str:
+    known = methods.get(method, Method(method))
+    return f"{known.title}{' ‡' if known.uses_prior else ''}"
 
 
 @style.styled

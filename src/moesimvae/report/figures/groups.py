@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts
 from moesimvae.report import style
 from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.figures.runs import about, shown_metrics, titles_of
@@ -46,12 +46,12 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         )
 
 
-def grouped(datasets: Mapping[str, Block]) -> dict[str, list[str]]:
+def grouped(datasets: Mapping[str, Facts]) -> dict[str, list[str]]:
     """Group → its data sets, from the key `group` of their facts; {} unless some group has two."""
     groups: dict[str, list[str]] = {}
     for name, facts in datasets.items():
-        if facts.get("group"):
-            groups.setdefault(str(facts["group"]), []).append(name)
+        if facts.group:
+            groups.setdefault(facts.group, []).append(name)
     return groups if any(len(members) > 1 for members in groups.values()) else {}
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import comparison
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method, Run
 from moesimvae.report import words
 from moesimvae.report.style import Picture, cut, method_colours
 from moesimvae.report.words import Comparison
@@ -18,13 +17,13 @@ from moesimvae.studies.views import Figure3, History, Showcase, View
 
 @dataclass
 class Experiment(Comparison):
-    """runs: contract 4's table; methods: the registry's blocks; views: latent spaces to draw;
-    populations: the score rule's tables of populations; showcases: runs whose clusters are drawn;
-    figures3: data sets that have a Figure 3.
+    """runs: contract 4's table; views: latent spaces to draw; populations: the score rule's tables
+    of populations; showcases: runs whose clusters are drawn; figures3: data sets that have a
+    Figure 3.
     """
 
     runs: pd.DataFrame
-    methods: Mapping[str, Block]
+    methods: Mapping[str, Method]
     views: Sequence[View] = ()
     histories: Mapping[Run, History] = field(default_factory=dict)
     populations: pd.DataFrame | None = None
@@ -61,7 +60,7 @@ class Part:
     every: pd.DataFrame
 
     @property
-    def facts(self) -> Block:
+    def facts(self) -> Facts:
         return self.experiment.datasets[self.dataset]
 
     @property
@@ -78,7 +77,7 @@ class Part:
     @cached_property
     def quoted(self) -> pd.DataFrame:
         """Published numbers of the same cells: these are of real, whole data sets."""
-        whole = not (self.facts["simulated"] or self.facts["partial"])
+        whole = not (self.facts.simulated or self.facts.partial)
         return self.every[(self.every["source"] == "published") & whole]
 
     @cached_property
@@ -91,7 +90,7 @@ class Part:
 
     def of_run(self, shown: Showcase) -> str:
         """Whose clusters are shown."""
-        method = self.experiment.methods[shown.run.method]["title"]
+        method = self.experiment.methods[shown.run.method].title
         return f"{method} on {self.whole}, seed {shown.run.seed}"
 
     @property

@@ -20,7 +20,7 @@ def pictures(part: Part) -> Iterator[Picture]:
     for view in part.experiment.views:
         if view.run.dataset != part.dataset:
             continue
-        method = part.experiment.methods[view.run.method]["title"]
+        method = part.experiment.methods[view.run.method].title
         title = f"Latent space of {method} on {part.whole} (seed {view.run.seed})"
         name = f"latent_{words.slug(view.run.name, '_')}"
         if view.missing:

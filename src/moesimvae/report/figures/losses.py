@@ -19,7 +19,7 @@ def pictures(part: Part) -> Iterator[Picture]:
         if run.dataset == part.dataset:
             by_method.setdefault(run.method, {})[f"seed {run.seed}"] = history
     for method, histories in by_method.items():
-        title = f"Training of {part.experiment.methods[method]['title']} on {part.whole}"
+        title = f"Training of {part.experiment.methods[method].title} on {part.whole}"
         end = ", ".join(
             f"{term} {np.mean([h[term][-1] for h in histories.values() if term in h]):.3g}"
             for term in next(iter(histories.values()))

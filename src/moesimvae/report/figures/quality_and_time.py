@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation.statistics import on_front
+from moesimvae.nouns import Metric
 from moesimvae.report import style
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import QUIET, Picture
@@ -22,8 +23,8 @@ def pictures(part: Part) -> Iterator[Picture]:
     if shown.empty:
         return
     metric = part.experiment.metrics[part.metric]
-    what, lost = metric["title"], part.did_not_finish
-    front = on_front(shown, metric["better"])
+    what, lost = metric.title, part.did_not_finish
+    front = on_front(shown, metric.better)
     best = ", ".join(shown[front].sort_values("wall_seconds")["title"])
     yield part.picture(
         "quality_vs_time",
@@ -44,7 +45,7 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 
 @style.styled
-def draw(shown: pd.DataFrame, metric: Mapping, colours: Mapping[str, str], title: str) -> Figure:
+def draw(shown: pd.DataFrame, metric: Metric, colours: Mapping[str, str], title: str) -> Figure:
     """Mean and range, names beside the picture; a line of steps is the Pareto front.
 
     shown: rows of one metric, one for each method.
@@ -57,12 +58,12 @@ def draw(shown: pd.DataFrame, metric: Mapping, colours: Mapping[str, str], title
         panel.plot([x, x], [row["min"], row["max"]], color=colour, linewidth=1.2, alpha=0.7)
         face = "none" if row["kind"] == "oracle" else colour
         panel.plot(x, row["mean"], "o", color=colour, markerfacecolor=face, markersize=6)
-    front = shown[on_front(shown, metric["better"])].sort_values("wall_seconds")
+    front = shown[on_front(shown, metric.better)].sort_values("wall_seconds")
     panel.step(front["wall_seconds"], front["mean"], where="post", color=QUIET, linewidth=1,
                linestyle="--", zorder=1)  # fmt: skip
     low = min(0.0, float(shown["min"].min()))
     panel.set_ylim(low, max(1.02, float(shown["max"].max()) + 0.02))
-    panel.set(xlabel="Wall-clock time (seconds, mean over seeds)", ylabel=metric["title"])
+    panel.set(xlabel="Wall-clock time (seconds, mean over seeds)", ylabel=metric.title)
     panel.grid()
     style.log_axis(panel)
     _names_at_the_side(panel, shown, colours)

@@ -7,13 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from moesimvae.evaluation import statistics
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric
 from moesimvae.report import style
 from moesimvae.report.style import Picture
 
 
 def pictures(
-    table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Block]
+    table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Metric]
 ) -> Iterator[Picture]:
     """One for each metric that was tested. table: from `statistics.significance`."""
     across = table[table["level"] == statistics.ACROSS]
@@ -31,7 +31,7 @@ def pictures(
             }
         )
         bars = statistics.groups(list(ranks.values()), pairs)
-        title = f"Average ranks by {metrics[str(metric)]['title']}"
+        title = f"Average ranks by {metrics[str(metric)].title}"
         yield Picture(
             f"ranks_{metric}",
             "",

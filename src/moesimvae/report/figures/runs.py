@@ -72,7 +72,7 @@ def _quoted(experiment: Experiment, names: Sequence[str], own: pd.DataFrame) -> 
     these are real and whole.
     """
     facts = experiment.datasets.items()
-    whole = [d for d, fact in facts if not (fact["simulated"] or fact["partial"])]
+    whole = [d for d, fact in facts if not (fact.simulated or fact.partial)]
     quoted = experiment.quoted[experiment.quoted["mean"].notna()]
     quoted = quoted.assign(
         bound=quoted["metric"].str.endswith(BOUND),

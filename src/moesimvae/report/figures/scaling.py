@@ -19,7 +19,7 @@ PANELS = {"wall_seconds": "wall-clock seconds", "peak_memory_mb": "peak memory, 
 
 def pictures(experiment: Experiment) -> Iterator[Picture]:
     """Where the data sets are of enough sizes, far enough apart, to draw a curve through."""
-    cells = {d: experiment.datasets[d]["n_cells"] for d in experiment.run_here}
+    cells = {d: experiment.datasets[d].n_cells for d in experiment.run_here}
     sizes = sorted(set(cells.values()))
     if len(cells) > IN_DETAIL or len(sizes) < SIZES or sizes[-1] < TIMES * sizes[0]:
         return

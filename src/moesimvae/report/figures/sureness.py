@@ -7,20 +7,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from moesimvae.registry import Block
 from moesimvae.report import style
 from moesimvae.report.figures import merges
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import DARK, QUIET, Picture
 from moesimvae.studies.views import unstable
 
+Bin = Mapping[str, float]
 PREFIX = "sure_"  # of the pictures' files, by which a page finds them
 
 
 def pictures(part: Part) -> Iterator[Picture]:
     """Of the number of clusters, where it was estimated, and of the showcase run's clusters."""
     runs = part.showcases
-    told = [part.facts.get("n_clusters_evidence"), *(run.facts.get("evidence") for run in runs)]
+    told = [part.facts.n_clusters_evidence, *(run.facts.get("evidence") for run in runs)]
     for evidence in [one for one in told if one and one["curve"]][:1]:
         yield _how_many(f"{PREFIX}number_{part.name}", part, evidence)
     for run in runs:
@@ -30,7 +30,7 @@ def pictures(part: Part) -> Iterator[Picture]:
             yield _reliability(f"{PREFIX}reliability_{name}", part, part.of_run(run), stability)
 
 
-def _how_many(name: str, part: Part, evidence: Block) -> Picture:
+def _how_many(name: str, part: Part, evidence: Mapping[str, Any]) -> Picture:
     title = f"How many clusters: {part.whole}"
     chosen, (low, high) = evidence["n_clusters"], evidence["interval"]
     return Picture(
@@ -47,7 +47,7 @@ def _how_many(name: str, part: Part, evidence: Block) -> Picture:
     )
 
 
-def _merges(name: str, part: Part, of: str, stability: Block) -> Picture:
+def _merges(name: str, part: Part, of: str, stability: Mapping[str, Any]) -> Picture:
     title = f"What the clusters would merge into: {of}"
     return Picture(
         name,
@@ -62,7 +62,7 @@ def _merges(name: str, part: Part, of: str, stability: Block) -> Picture:
     )
 
 
-def _reliability(name: str, part: Part, of: str, stability: Block) -> Picture:
+def _reliability(name: str, part: Part, of: str, stability: Mapping[str, Any]) -> Picture:
     title = f"Do probabilities hold: {of}"
     return Picture(
         name,
@@ -104,7 +104,7 @@ def draw_curve(evidence: Mapping[str, Any], title: str) -> Figure:
 
 
 @style.styled
-def draw_reliability(before: Sequence[Block], after: Sequence[Block], title: str) -> Figure:
+def draw_reliability(before: Sequence[Bin], after: Sequence[Bin], title: str) -> Figure:
     """before, after: bins of `model.calibration.reliability`."""
     figure = style.sheet(3.2, title)
     panel = figure.subplots()

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from moesimvae import closure, paragraph
 from moesimvae.evaluation import provenance
-from moesimvae.registry import Block
+from moesimvae.nouns import Method, Metric, Plan, Status
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.figures.sureness import PREFIX
 from moesimvae.report.glance import glance
@@ -36,11 +37,11 @@ CITE = (paragraph.MODEL, "https://doi.org/10.1371/journal.pcbi.1009086")
 def page(
     shown: Comparison,
     all_runs: pd.DataFrame,
-    statuses: Mapping[str, Block],
-    experiment: Block,
-    methods: dict[str, Block],
+    statuses: Mapping[str, Status],
+    experiment: Plan,
+    methods: Mapping[str, Method],
     figures: Sequence[str | Path],
-    views: Sequence[Block] = (),
+    views: Sequence[Mapping[str, Any]] = (),
     remark: str = "",
     signature: pd.DataFrame | None = None,
     screened: pd.DataFrame | None = None,
@@ -49,19 +50,18 @@ def page(
 ) -> str:
     """The report of one experiment as HTML.
 
-    all_runs: contract 4's table; statuses: path of each run, relative to the results folder → its
-    status.json; figures: folders written by `style.write`; views: from `viewer.viewed`;
-    remark: on the published numbers, as for `overview.overviews`; signature: from
-    `signature.table`; screened: from `selection.screening`, whose variants stand in
-    experiment["variants"]; checks: from `quality.check`; kept: the folder of docs/ with numbers of
+    all_runs: contract 4's table; statuses: by the path of each run in the results folder; figures:
+    folders written by `style.write`; views: from `viewer.viewed`; remark: on the published
+    numbers, as for `overview.overviews`; signature: from `signature.table`; screened: from
+    `selection.screening`; checks: from `quality.check`; kept: the folder of docs/ with numbers of
     this experiment, then from `reference` how those here stand `against` them, and the labels'
     `agreement`. Of many data sets only the first IN_DETAIL have a section and their runs listed, of
     the others those that did not finish. Links to run folders and to the table's other formats are
     relative to results/<experiment>/.
     """
-    machine = words.machine_of(s["machine"] for s in statuses.values() if s.get("machine"))
-    own, variants = shown.own, experiment.get("variants", {})
-    methods = methods | variants
+    machine = words.machine_of(s.machine for s in statuses.values() if s.machine)
+    own, variants = shown.own, experiment.variants
+    methods = {**methods, **variants}
     paths = {run for listed in own["runs"] for run in listed.split()}
     mine = all_runs[all_runs["run"].isin(paths) | all_runs["method"].isin(variants)]
     used = [m for m in methods if m in set(own["method"])]
@@ -103,7 +103,7 @@ def page(
         n_runs=len(mine),
         environments=provenance.environments(statuses)[0],
         machine_of=words.machine_of,
-        checks=None if checks is None else checked(experiment["name"], checks),
+        checks=None if checks is None else checked(experiment.name, checks),
         marks=MARKS,
         here=None
         if kept is None
@@ -115,6 +115,6 @@ def page(
     )
 
 
-def range_of(metric: Block) -> str:
-    low, high = metric["range"]
+def range_of(metric: Metric) -> str:
+    low, high = metric.range
     return f"{low} to {'no limit' if high is None or high == float('inf') else high}"

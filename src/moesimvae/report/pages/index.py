@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from moesimvae.evaluation import comparison, finished, quality
+from moesimvae.nouns import Metric
 from moesimvae.report.pages import verdicts
 from moesimvae.report.pages.experiment import CITE
 from moesimvae.report.pages.leaderboard import leaderboard
@@ -15,7 +16,7 @@ from moesimvae.report.pages.widgets import widgets
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS
-from moesimvae.report.words import Blocks, Comparison
+from moesimvae.report.words import Comparison
 
 FEW = 4  # data sets of an experiment whose best method is named
 # Folders with pictures and numbers of their own, which no experiment's page shows.
@@ -36,7 +37,9 @@ class Experiment:
     checks: pd.DataFrame | None
 
 
-def read(results: Path, titles: Mapping[str, str], metrics: Blocks) -> list[Experiment]:
+def read(
+    results: Path, titles: Mapping[str, str], metrics: Mapping[str, Metric]
+) -> list[Experiment]:
     """The experiments among `titles` (name → title) whose pages lie in the results folder."""
     experiments = []
     for name, title in titles.items():
@@ -53,7 +56,7 @@ def read(results: Path, titles: Mapping[str, str], metrics: Blocks) -> list[Expe
     return experiments
 
 
-def index(results: str | Path, titles: Mapping[str, str], metrics: Blocks) -> str:
+def index(results: str | Path, titles: Mapping[str, str], metrics: Mapping[str, Metric]) -> str:
     """The index as HTML; links are relative to the results folder.
 
     titles: experiment → its title, of the whole configuration; one without a page gets a sentence

@@ -3,21 +3,24 @@
 The page sorts and filters them in the browser with DataTables, which itables brings along.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric
 from moesimvae.report import records, words
 from moesimvae.report.tables import dataset as tables
-from moesimvae.report.words import BOUND, Blocks, Comparison
+from moesimvae.report.words import BOUND, Comparison
 
 SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
 
 
-def leaderboard(comparisons: Iterable[tuple[str, str, Comparison]], metrics: Blocks) -> Block:
+def leaderboard(
+    comparisons: Iterable[tuple[str, str, Comparison]], metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
     comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
@@ -42,7 +45,7 @@ def leaderboard(comparisons: Iterable[tuple[str, str, Comparison]], metrics: Blo
                 "name": name,
                 "title": title,
                 "head": heads[name],
-                "better": metrics.get(name, {}).get("better", "higher"),
+                "better": metrics[name].better if name in metrics else "higher",
                 "digits": 1 if name == "clusters_found" else comparison.DIGITS,
                 "published": name not in own,
             }
@@ -55,7 +58,7 @@ def leaderboard(comparisons: Iterable[tuple[str, str, Comparison]], metrics: Blo
     }
 
 
-def _rows(where: str, experiment: str, shown: Comparison) -> Iterable[Block]:
+def _rows(where: str, experiment: str, shown: Comparison) -> Iterable[dict[str, Any]]:
     keys = ["dataset", "split", "method", "source"]
     for (dataset, split, _, source), rows in shown.table.groupby(keys, sort=False):
         first = rows.iloc[0]

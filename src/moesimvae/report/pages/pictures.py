@@ -4,16 +4,18 @@ import base64
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from moesimvae import files
-from moesimvae.registry import Block
 
 MOST_BYTES = 3_000_000  # of all pictures of a page together
 
 
-def pictures_of(folders: Iterable[str | Path], where: str | Path) -> dict[str, list[Block]]:
+def pictures_of(
+    folders: Iterable[str | Path], where: str | Path
+) -> dict[str, list[dict[str, Any]]]:
     """Data set → its pictures, each with its bytes as a data URI and its size in pixels.
 
     They are as sharp as on disk where all of them together stay below MOST_BYTES, and smaller by
@@ -24,7 +26,7 @@ def pictures_of(folders: Iterable[str | Path], where: str | Path) -> dict[str, l
     whole = sum(len(data) for data, _ in drawn)
     if whole > MOST_BYTES:
         drawn = [_webp(folder / p["file"], MOST_BYTES / whole) for folder, p in said]
-    by_dataset: dict[str, list[Block]] = {}
+    by_dataset: dict[str, list[dict[str, Any]]] = {}
     for (folder, picture), (data, size) in zip(said, drawn, strict=True):
         by_dataset.setdefault(picture["dataset"], []).append(
             {

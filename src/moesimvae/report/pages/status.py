@@ -13,12 +13,12 @@ from moesimvae.report.words import Comparison
 def line(making: Making, run: Run) -> str:
     """What is said when a run has ended: how long it took, and what is left."""
     status = making.ended[run]
-    seconds = words.seconds(float(status.get("wall_seconds") or "nan"))
+    seconds = words.seconds(float(status.wall_seconds or "nan"))
     took = f"{seconds} s" if seconds else "taken as it was"
-    if status["status"] != "ok":
-        took = f"{comparison.failure(status['status'])} after {took}"
+    if status.status != "ok":
+        took = f"{comparison.failure(status.status)} after {took}"
     done = f"{making.name}, {len(making.ended)} of {len(making.planned)}"
-    what = f"{making.methods[run.method]['title']}, seed {run.seed}, on {run.dataset}"
+    what = f"{making.methods[run.method].title}, seed {run.seed}, on {run.dataset}"
     left = f"{words.counted(making.left, 'run')} left, then" if making.left else "now"
     return f"[{done}] {what}: {took}; {left} {making.report}"
 
@@ -29,25 +29,21 @@ def page(making: Making, now: str, over: bool = False) -> str:
     now: the time, as it is to be read; over: whether the workflow has ended. It then leads to the
     report, where there is one.
     """
-    facts = {
-        name: {"title": name, "simulated": False, "partial": False} | block
-        for name, block in making.datasets.items()
-    }
     rows = []
     for method in dict.fromkeys(run.method for run in making.planned):
         mine = [run for run in making.planned if run.method == method]
         ended = {run: making.ended[run] for run in mine if run in making.ended}
         lost = [
-            f"seed {run.seed} on {run.dataset}: {status['reason']}"
+            f"seed {run.seed} on {run.dataset}: {status.reason}"
             for run, status in ended.items()
-            if status["status"] != "ok"
+            if status.status != "ok"
         ]
         left = str(len(mine) - len(ended) or "")
-        rows.append((making.methods[method]["title"], str(len(ended)), left, "; ".join(lost)))
+        rows.append((making.methods[method].title, str(len(ended)), left, "; ".join(lost)))
     return render(
         "status.html.j2",
-        title=making.experiment["title"],
-        glance=glance(Comparison(making.comparison(), making.metrics, facts)),
+        title=making.experiment.title,
+        glance=glance(Comparison(making.comparison(), making.metrics, making.datasets)),
         runs=plain("runs", ("Method", "Ended", "Not yet", "Did not finish"), rows, (1, 2)),
         ended=len(making.ended),
         planned=len(making.planned),

@@ -24,7 +24,7 @@ def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str
     ]
     lost = finished[finished["n"] < finished["n_planned"]]
     if 0 < len(lost) <= 8:
-        said += [_lost(row, shown.datasets[row.dataset]["title"]) for row in lost.itertuples()]
+        said += [_lost(row, shown.datasets[row.dataset].title) for row in lost.itertuples()]
     elif len(lost):
         said.append("Which did not finish, and why, stands below each table and under Runs.")
     contests = own[own["kind"] == "method"].groupby(["dataset", "split"], sort=False)

@@ -1,16 +1,17 @@
 """The verdicts as one page that needs no network."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from moesimvae.evaluation import verdicts
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric
 from moesimvae.report.tables import verdicts as tables
 from moesimvae.report.tables.html import render
 
 
-def shown(table: pd.DataFrame | None, metrics: Mapping[str, Block]) -> Block:
+def shown(table: pd.DataFrame | None, metrics: Mapping[str, Metric]) -> dict[str, Any]:
     """Values for verdict_parts.html.j2; table: from `verdicts.verdicts`, if there is one."""
     given = table is not None
     return {
@@ -26,7 +27,7 @@ def shown(table: pd.DataFrame | None, metrics: Mapping[str, Block]) -> Block:
 
 
 def page(
-    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
+    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metric]
 ) -> str:
     """One self-contained page. table: from `verdicts.verdicts`; checks: experiment → table of
     `quality.check`. Links to run folders are relative to results/verdict/."""

@@ -5,6 +5,7 @@ Bokeh draws them in the browser.
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,7 @@ from bokeh.models import ColumnDataSource, HoverTool, Range1d, WheelZoomTool
 from bokeh.plotting import figure
 
 from moesimvae.evaluation.matching import match
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Method, Run
 from moesimvae.report import style
 from moesimvae.report.style import NOISE, UNSCORED
 from moesimvae.report.tables.sureness import mark
@@ -25,8 +25,8 @@ FINEST = 32_767  # 16 bits for each coordinate: finer than any screen
 
 
 def viewed(
-    spaces: Spaces, methods: Mapping[str, Block], title: str, ranked: Sequence[str] = ()
-) -> Block:
+    spaces: Spaces, methods: Mapping[str, Method], title: str, ranked: Sequence[str] = ()
+) -> dict[str, Any]:
     """A data set's cells in each latent space, with the colours of each labelling.
 
     ranked: methods in the order in which they are to be offered, the best one first.
@@ -47,7 +47,7 @@ def viewed(
         "spaces": [
             {
                 "method": run.method,
-                "title": f"{methods[run.method]['title']}, seed {run.seed}",
+                "title": f"{methods[run.method].title}, seed {run.seed}",
                 "axes": spaces.points[run][1],
                 "xy": _packed(_fine(spaces.points[run][0])),
             }
@@ -57,16 +57,14 @@ def viewed(
             _by_truth(shown, colours),
             *(
                 {"method": run.method}
-                | _by_cluster(
-                    run, methods[run.method]["title"], spaces.clusters[run], spaces, colours
-                )
+                | _by_cluster(run, methods[run.method].title, spaces.clusters[run], spaces, colours)
                 for run in best_first(spaces.clusters)
             ),
         ],
     }
 
 
-def _by_truth(truth: np.ndarray, colours: Mapping[str, str]) -> Block:
+def _by_truth(truth: np.ndarray, colours: Mapping[str, str]) -> dict[str, Any]:
     entries = list(colours.items())
     codes = pd.Categorical(truth, list(colours)).codes.astype(int)
     if (codes < 0).any():
@@ -77,7 +75,7 @@ def _by_truth(truth: np.ndarray, colours: Mapping[str, str]) -> Block:
 
 def _by_cluster(
     run: Run, method: str, clusters: np.ndarray, spaces: Spaces, colours: Mapping[str, str]
-) -> Block:
+) -> dict[str, Any]:
     """A cluster has the colour of the population it is matched to, a further one of mostly the
     same population that colour, lighter; where nobody knows the populations, one of its own.
     """
@@ -97,7 +95,7 @@ def _by_cluster(
     return _colouring(f"{method} ({len(numbers)} clusters, seed {run.seed})", codes, entries)
 
 
-def _colouring(title: str, codes: np.ndarray, entries: Iterable[tuple[str, str]]) -> Block:
+def _colouring(title: str, codes: np.ndarray, entries: Iterable[tuple[str, str]]) -> dict[str, Any]:
     names, colours = zip(*entries, strict=True)
     width = 1 if len(names) <= 256 else 2  # bytes
     return {
@@ -119,7 +117,7 @@ def _packed(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode()
 
 
-def plots() -> Block:
+def plots() -> dict[str, Any]:
     """Two empty plots of the same cells, which the page's script fills; for `Bokeh.embed`.
 
     Pan and zoom move both; hovering tells what a cell is in each.

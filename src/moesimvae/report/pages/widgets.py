@@ -5,16 +5,15 @@ page whole, so that it opens without a network.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files as package
 from typing import Any
 
-from moesimvae.registry import Block
 from moesimvae.report.pages import viewer
 from moesimvae.studies.views import MOST_CELLS
 
 
-def widgets(board: Block, views: Sequence[Block]) -> Block:
+def widgets(board: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Values for the template: data as JSON and the libraries as text, safe within a <script>.
 
     board: from `leaderboard.leaderboard`; views: from `viewer.viewed`. Bokeh comes along only
@@ -26,7 +25,7 @@ def widgets(board: Block, views: Sequence[Block]) -> Block:
         "board": as_json(board),
         "datatables": inside_script(datatables.read_text("utf-8")),
         "script": package("moesimvae.report").joinpath("templates", "page.js").read_text("utf-8"),
-        "views": [view | {"json": as_json(view)} for view in views],
+        "views": [{**view, "json": as_json(view)} for view in views],
         "plot": as_json(viewer.plots()) if views else "",
         "bokeh": inside_script(bokeh.read_text("utf-8")) if views else "",
         "most_cells": MOST_CELLS,

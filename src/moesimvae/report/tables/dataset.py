@@ -1,5 +1,6 @@
 """The comparison as one table for each data set, with caption and footnotes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,10 @@ import pandas as pd
 from moesimvae.errors import UserError
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.comparison import best_first
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Metric
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table, note
-from moesimvae.report.words import Blocks, Comparison
+from moesimvae.report.words import Comparison
 
 KINDS = (
     ("method", "Run here"),
@@ -46,7 +47,7 @@ def sections(shown: Comparison, machine: str = "", remark: str = "") -> list[Tab
     some = shown.table[shown.table["dataset"].isin(names)]
     for dataset, rows in some.groupby("dataset", sort=False):
         facts, quoted = shown.datasets.get(str(dataset)), rows["source"] == "published"
-        if facts and (facts["simulated"] or facts["partial"]) and quoted.any():
+        if facts and (facts.simulated or facts.partial) and quoted.any():
             apart = _section(str(dataset), rows[quoted], shown.metrics, None, machine)
             apart.key += "-published"
             made += [_section(str(dataset), rows[~quoted], shown.metrics, facts, machine), apart]
@@ -97,7 +98,11 @@ def in_print(table: Table) -> list[Table]:
 
 
 def _section(
-    dataset: str, table: pd.DataFrame, metrics: Blocks, facts: Block | None, machine: str
+    dataset: str,
+    table: pd.DataFrame,
+    metrics: Mapping[str, Metric],
+    facts: Facts | None,
+    machine: str,
 ) -> Table:
     notes: list[str] = []
     own, quoted = table[table["source"] == "run"], table[table["source"] == "published"]
@@ -154,7 +159,7 @@ def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _score_columns(
-    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: Blocks
+    own: pd.DataFrame, columns: list[tuple[str, str]], metrics: Mapping[str, Metric]
 ) -> list[Column]:
     splits = list(dict.fromkeys(own["split"]))
     of_all = (own["definition"] == comparison.OF_ALL_CELLS).any()
@@ -261,31 +266,31 @@ def quoted_cell(row: pd.Series, notes: list[str], sign: str = "") -> Cell:
     return Cell(text, notes=said)
 
 
-def _caption(title: str, own: pd.DataFrame, facts: Block | None) -> str:
+def _caption(title: str, own: pd.DataFrame, facts: Facts | None) -> str:
     if facts is None:
         return f"{title}: published numbers only; this data set was not run in this experiment."
     seeds = sorted(set(own[own["kind"] != "control"]["n_planned"]))
     n = f"n = {int(seeds[0])}" if len(seeds) == 1 else f"n = {int(seeds[0])} to {int(seeds[-1])}"
-    said = f" {words.sentence(facts['note'])}" if facts["note"] else ""
+    said = f" {words.sentence(facts.note)}" if facts.note else ""
     held_out = ""
     if own["split"].nunique() > 1:
-        test, train = (f"{facts[k]:,} " if k in facts else "" for k in ("n_test", "n_train"))
+        test, train = ("" if n is None else f"{n:,} " for n in (facts.n_test, facts.n_train))
         held_out = (
             f" Scores of the {test}test cells, to which nothing was fitted, then of the "
             f"{train}training cells."
         )
-    genes = len(facts.get("genes", {}).get("names", ()))
-    seen = f" (methods see {genes:,})" if 0 < genes < facts["n_features"] else ""
+    genes = len(facts.genes["names"]) if facts.genes else 0
+    seen = f" (methods see {genes:,})" if 0 < genes < facts.n_features else ""
     return (
-        f"{title}. {facts['n_cells']:,} cells, {facts['n_features']:,} features{seen}, "
-        f"{facts['n_clusters']} clusters asked for; {n} seeds.{held_out}{said}"
+        f"{title}. {facts.n_cells:,} cells, {facts.n_features:,} features{seen}, "
+        f"{facts.n_clusters} clusters asked for; {n} seeds.{held_out}{said}"
     )
 
 
-def _left_out(lacking: set[tuple[str, str]], metrics: Blocks) -> str:
+def _left_out(lacking: set[tuple[str, str]], metrics: Mapping[str, Metric]) -> str:
     """Why there is no column of metrics that a data set cannot have."""
     told = [metrics[name] for name in dict.fromkeys(name for _, name in sorted(lacking))]
-    return "".join(f" Without {block['title']}: {block['lacking']}" for block in told)
+    return "".join(f" Without {metric.title}: {metric.lacking}" for metric in told)
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, str]:

@@ -2,26 +2,26 @@
 
 from collections.abc import Mapping
 
-from moesimvae.registry import Block
+from moesimvae.nouns import Method
 from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.words import Comparison
 
 
-def methods_table(methods: Mapping[str, Block]) -> Table:
-    """methods: the registry's blocks."""
+def methods_table(methods: Mapping[str, Method]) -> Table:
+    """What the registry says of each."""
     heads = ("Method", "Is told K", "Prior knowledge", "Random", "Default parameters", "Reference")
     rows = []
     for name, method in methods.items():
-        signs = "".join(f", {sign}" for sign in ("control", "oracle") if method.get(sign))
+        signs = "".join(f", {sign}" for sign in ("control", "oracle") if getattr(method, sign))
         rows.append(
             (
-                Cell(method["title"], signs, code=name),
-                "yes" if method["uses_n_clusters"] else "no",
-                "yes" if method["uses_prior"] else "no",
-                "yes, one run a seed" if method["stochastic"] else "no, one run",
-                Cell(records.in_words(method.get("params") or {}), kind="text"),
-                Cell(method["reference"], kind="text"),
+                Cell(method.title, signs, code=name),
+                "yes" if method.uses_n_clusters else "no",
+                "yes" if method.uses_prior else "no",
+                "yes, one run a seed" if method.stochastic else "no, one run",
+                Cell(records.in_words(method.params), kind="text"),
+                Cell(method.reference, kind="text"),
             )
         )
     return plain("methods", heads, rows)

@@ -1,13 +1,14 @@
 """The comparison across data sets: methods by data sets, and every data set by every method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.comparison import best_first
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric
 from moesimvae.report import IN_DETAIL, words
 from moesimvae.report.tables import Cell, Column, Row, Table, latex
 from moesimvae.report.tables.dataset import (
@@ -18,7 +19,7 @@ from moesimvae.report.tables.dataset import (
     quoted_cell,
     score_cell,
 )
-from moesimvae.report.words import BOUND, Blocks, Comparison, fixed, joined
+from moesimvae.report.words import BOUND, Comparison, fixed, joined
 
 Groups = list[tuple[str, list[Row]]]
 Keys = list[tuple[str, str, str]]  # data set, split, metric
@@ -79,7 +80,7 @@ def _side_by_side(
     quoted: pd.DataFrame,
     keys: Keys,
     first: str,
-    metrics: Blocks,
+    metrics: Mapping[str, Metric],
     notes: list[str],
 ) -> Groups:
     """A cell for each metric and data set."""
@@ -135,7 +136,9 @@ def _base(key: tuple[str, str, str]) -> tuple[str, str, str]:
     return (key[0], key[1], key[2].removesuffix(BOUND))
 
 
-def _pooled(own: pd.DataFrame, many: int, names: list[str], first: str, metrics: Blocks) -> Groups:
+def _pooled(
+    own: pd.DataFrame, many: int, names: list[str], first: str, metrics: Mapping[str, Metric]
+) -> Groups:
     """A cell for each metric: mean and spread over data sets."""
     groups = []
     for kind, heading in KINDS:
@@ -195,7 +198,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     return " ".join(said)
 
 
-def by_dataset_latex(frame: pd.DataFrame, metrics: Blocks, name: str) -> str:
+def by_dataset_latex(frame: pd.DataFrame, metrics: Mapping[str, Metric], name: str) -> str:
     r"""`by_dataset` as a `longtable`: every data set, every method, mean ± sd.
 
     Needs `\usepackage{booktabs,longtable}`; label `tab:<name>-by-dataset`. Controls are left out.
@@ -213,7 +216,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: Blocks, name: str) -> str:
     )
     if frame["uses_prior"].any():
         caption += f" {PRIOR}"
-    heads = [Column(Cell(metrics[m]["title"]), kind="score") for m in names]
+    heads = [Column(Cell(metrics[m].title), kind="score") for m in names]
     named = [(heading, rows) for (_, heading), rows in groups.items()]
     table = Table("", "", caption, [Column(Cell("n")), *heads], named)
     longest = max((len(row.title) for rows in groups.values() for row in rows), default=0)
@@ -222,7 +225,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: Blocks, name: str) -> str:
     return f"% \\usepackage{{booktabs,longtable}}\n{long}"
 
 
-def _line(row: Block, names: Sequence[str]) -> Row:
+def _line(row: dict[str, Any], names: Sequence[str]) -> Row:
     signs = " (oracle)" if row["kind"] == "oracle" and not row["settings"] else ""
     signs += " ‡" if row["uses_prior"] else ""
     settings = f": {row['settings']}" if row["settings"] else ""

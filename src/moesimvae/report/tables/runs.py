@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from moesimvae.evaluation import comparison, provenance
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Method, Run, Status
 from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Row, Table, plain
 from moesimvae.report.words import Comparison
@@ -38,11 +38,11 @@ class OfDataSet:
 
 
 def run_tables(
-    shown: Comparison, runs: pd.DataFrame, statuses: Mapping[str, Block]
+    shown: Comparison, runs: pd.DataFrame, statuses: Mapping[str, Status]
 ) -> list[OfDataSet]:
     """For each of the first IN_DETAIL data sets, each method with its runs.
 
-    runs: contract 4's; statuses: path of the run → status.json.
+    runs: contract 4's; statuses: by the path of the run.
     """
     machines = provenance.environments(statuses)[1]
     by_run = runs.set_index("run")
@@ -77,9 +77,9 @@ def run_tables(
                 paths,
                 int((by_run.loc[paths, "status"] == "ok").sum()),
                 plain(f"runs of {name} on {title}", heads, seeds, range(2, len(heads) - 3)),
-                parameters([status.get("params") or {} for status in of_group]),
-                _hashes(of_group, "features_sha256"),
-                _hashes(of_group, "code_sha256"),
+                parameters([status.params for status in of_group]),
+                provenance.tally(s.features_sha256 for s in of_group if s.features_sha256),
+                provenance.tally(s.code_sha256 for s in of_group if s.code_sha256),
                 "snakemake --cores 1 -- results/"
                 + (Run.controls(dataset) if first.control else first.path),
             )
@@ -124,14 +124,10 @@ def _score(value: float | None, metric: str) -> str:
     return f"{value:.0f}" if metric == comparison.FOUND[0] else words.fixed(value)
 
 
-def _hashes(statuses: Iterable[Block], key: str) -> list[tuple[str, int]]:
-    return provenance.tally(status[key] for status in statuses if status.get(key))
-
-
 def unfinished(
     runs: pd.DataFrame,
     listed: Iterable[OfDataSet],
-    methods: Mapping[str, Block],
+    methods: Mapping[str, Method],
     datasets: Sequence[str],
 ) -> Table:
     """Runs that did not finish and that no method's list holds: of settings that were tried and
@@ -147,14 +143,14 @@ def unfinished(
         texts = (run["dataset"], str(run["seed"]), status, seconds,
                  words.whole(run["peak_memory_mb"]))  # fmt: skip
         reason = Cell(run["reason"] if isinstance(run["reason"], str) else "", kind="text")
-        title = methods[run["method"]]["title"]
+        title = methods[run["method"]].title
         head = Cell(title, href=f"../{quote(run['run'])}/status.json")
         rows.append(Row(title, (*map(Cell, texts), reason), kind="failed", head=head))
     heads = ("Run", "Data set", "Seed", "Status", "Seconds", "Peak MB", "Reason")
     return plain("further runs that did not finish", heads, rows, (2, 4, 5))
 
 
-def parameters(given: list[Block]) -> str:
+def parameters(given: list[dict[str, Any]]) -> str:
     """What runs were given, in words: what is the same in all of them, then what is not."""
     same, others = provenance.parameters(given)
     differ = [

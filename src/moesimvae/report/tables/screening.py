@@ -7,7 +7,7 @@ import pandas as pd
 
 from moesimvae import registry
 from moesimvae.evaluation import comparison
-from moesimvae.registry import Block
+from moesimvae.nouns import Method, Metric
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Row, Table, plain
 from moesimvae.report.words import Comparison
@@ -16,7 +16,7 @@ METRICS = (*registry.CRITERIA.values(), "nmi_arithmetic")
 
 
 def screening_tables(
-    screened: pd.DataFrame, methods: Mapping[str, Block], shown: Comparison
+    screened: pd.DataFrame, methods: Mapping[str, Method], shown: Comparison
 ) -> list[Table]:
     """The settings of each data set by method, the best by the oracle's criterion first.
 
@@ -50,18 +50,18 @@ def _columns(rows: pd.DataFrame) -> list[str]:
     return [f"{m}_{s}" for m in METRICS for s in splits if f"{m}_{s}" in scored]
 
 
-def _heading(column: str, metrics: Mapping[str, Block]) -> str:
+def _heading(column: str, metrics: Mapping[str, Metric]) -> str:
     metric, _, split = column.rpartition("_")
     of = "" if split == "all" else f", {words.cells_of(split).lower()}"
-    return f"{metrics[metric]['title']}{of}"
+    return f"{metrics[metric].title}{of}"
 
 
-def _row(row: pd.Series, columns: list[str], methods: Mapping[str, Block]) -> Row:
+def _row(row: pd.Series, columns: list[str], methods: Mapping[str, Method]) -> Row:
     numbers = ["–" if pd.isna(row[c]) else words.fixed(row[c]) for c in columns]
     settings = registry.in_words(json.loads(row["settings"]))
     chosen = row["chosen"] if isinstance(row["chosen"], str) else ""
     lost = row["status"] != "ok"
     last = Cell(comparison.failure(row["status"]), kind="dnf") if lost else Cell(chosen)
-    title = methods[row["method"]]["title"]
+    title = methods[row["method"]].title
     kind = "chosen" if chosen and not lost else ""
     return Row(title, (*map(Cell, (settings, *numbers)), last), kind=kind, head=Cell(title))

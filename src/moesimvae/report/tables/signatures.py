@@ -6,7 +6,7 @@ import pandas as pd
 
 from moesimvae.data import signature
 from moesimvae.evaluation import comparison
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table
 
@@ -26,10 +26,10 @@ PAPER = (
 NOT_THE_PAPERS = " These cells are not the paper's, so the two are not compared one to one."
 
 
-def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Block]) -> list[Table]:
+def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Facts]) -> list[Table]:
     """A table for each data set: the groups, then their mean and the paper's.
 
-    frame: from `studies.signatures.table`; datasets: name → dataset.json.
+    frame: from `studies.signatures.table`.
     """
     return [
         _section(str(dataset), rows, datasets[str(dataset)])
@@ -37,7 +37,7 @@ def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Block]) -> li
     ]
 
 
-def _section(dataset: str, rows: pd.DataFrame, facts: Block) -> Table:
+def _section(dataset: str, rows: pd.DataFrame, facts: Facts) -> Table:
     splits = comparison.shown_splits(rows["split"])
     by_group = rows.set_index(["group", "split"])
     groups = [
@@ -52,7 +52,7 @@ def _section(dataset: str, rows: pd.DataFrame, facts: Block) -> Table:
         paper = f"{value.iloc[0]:.2f}"
         texts = ["", *["", f"{paper}?", f"{paper}?"] * len(splits)]
         last.append(Row("Paper, mean", tuple(map(Cell, texts))))
-        own = not (facts["simulated"] or facts["partial"])
+        own = not (facts.simulated or facts.partial)
         said.append(PAPER.format(value=paper) + ("" if own else NOT_THE_PAPERS))
     said.append(words.caveats([facts]).strip())
     columns = [

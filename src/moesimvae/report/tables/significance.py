@@ -1,18 +1,19 @@
 """Differences between methods in sentences and small tables."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from moesimvae.evaluation import statistics
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric
 from moesimvae.report import IN_DETAIL
 from moesimvae.report.tables import markdown, plain
 
 
 def to_markdown(
-    table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Block], title: str
+    table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Metric], title: str
 ) -> str:
     """What the tests say, metric by metric, and the differences to the best on each data set."""
     lines = [f"# Significance: {title}", "", "## Across data sets", ""]
@@ -22,7 +23,7 @@ def to_markdown(
     ]
     said: dict[str, list[str]] = {}
     for metric, part in table[table["level"] == statistics.ACROSS].groupby("metric", sort=False):
-        said.setdefault(_said(part, titles), []).append(metrics[metric]["title"])
+        said.setdefault(_said(part, titles), []).append(metrics[metric].title)
     lines += [f"- {', '.join(names)}: {text}" for text, names in said.items()]
     lines += [
         *("", "## Within one data set", ""),
@@ -37,7 +38,7 @@ def to_markdown(
     ):
         first = statistics.best_of(part)
         cells = "" if split == "all" else f", {split} cells"
-        lines += ["", f"### {dataset}{cells}: {metrics[metric]['title']}", ""]
+        lines += ["", f"### {dataset}{cells}: {metrics[metric].title}", ""]
         lines += [f"Best mean: {titles.get(first, first)}.", ""]
         rows = [
             _difference(row, titles) for row in statistics.against(part, first).to_dict("records")
@@ -47,7 +48,7 @@ def to_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _difference(row: Block, titles: Mapping[str, str]) -> tuple[str, ...]:
+def _difference(row: dict[str, Any], titles: Mapping[str, str]) -> tuple[str, ...]:
     ends = "" if np.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}"
     differs = row["different"] if isinstance(row["different"], str) else ""
     name = titles.get(row["other"], row["other"])

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Facts, Method, Run, Status
 from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.words import counted
 from moesimvae.studies.views import unstable
@@ -27,29 +27,28 @@ class Sureness:
 
 
 def sureness(
-    statuses: Mapping[str, Block], datasets: Mapping[str, Block], methods: Mapping[str, Block]
+    statuses: Mapping[str, Status], datasets: Mapping[str, Facts], methods: Mapping[str, Method]
 ) -> dict[str, Sureness]:
     """Data set → how sure its clusters are, where that is known.
 
-    statuses: path of each run → its status.json; datasets: dataset.json by name. Of each method
-    the run with the least seed is told of.
+    statuses: by the path of the run. Of each method the run with the least seed is told of.
     """
-    first: dict[tuple[str, str], tuple[Run, Block]] = {}
+    first: dict[tuple[str, str], tuple[Run, Status]] = {}
     for path, status in statuses.items():
         run = Run.of(path)
         known = first.get((run.dataset, run.method))
         if known is None or int(run.seed) < int(known[0].seed):
-            first[run.dataset, run.method] = run, status.get("facts") or {}
+            first[run.dataset, run.method] = run, status
     found = {}
-    for name, block in datasets.items():
-        part = Sureness(block["title"])
-        if evidence := block.get("n_clusters_evidence"):
+    for name, prepared in datasets.items():
+        part = Sureness(prepared.title)
+        if evidence := prepared.n_clusters_evidence:
             part.sentences.append(f"Number of clusters asked for: {how_many(evidence)}.")
-        for run, facts in (told for told in first.values() if told[0].dataset == name):
-            title = f"{methods[run.method]['title']}, seed {run.seed}"
-            if evidence := facts.get("evidence"):
+        for run, status in (told for told in first.values() if told[0].dataset == name):
+            title = f"{methods[run.method].title}, seed {run.seed}"
+            if evidence := status.facts.get("evidence"):
                 part.sentences.append(f"{title}: {how_many(evidence)}.")
-            if stability := facts.get("stability"):
+            if stability := status.facts.get("stability"):
                 part.sentences += _said(title, stability)
                 part.tables.append(_table(title, stability))
         if part.sentences:
@@ -57,7 +56,7 @@ def sureness(
     return found
 
 
-def how_many(evidence: Block) -> str:
+def how_many(evidence: Mapping[str, Any]) -> str:
     """The number of clusters that was estimated, with its interval."""
     if not evidence["structure"]:
         return "no structure was found that would tell how many clusters there are"
@@ -71,7 +70,7 @@ def mark(cluster: int, unstable: frozenset[int]) -> str:
     return f"{cluster}{HARDLY if cluster in unstable else ''}"
 
 
-def _said(title: str, stability: Block) -> Iterator[str]:
+def _said(title: str, stability: Mapping[str, Any]) -> Iterator[str]:
     if not stability["structure"]:
         yield UNSTRUCTURED
     n = sum(value is not None for value in stability["clusters"])
@@ -87,7 +86,7 @@ def _said(title: str, stability: Block) -> Iterator[str]:
         yield f"{counted(more, 'further pair')}, less often: see the table."
 
 
-def _table(title: str, stability: Block) -> Table:
+def _table(title: str, stability: Mapping[str, Any]) -> Table:
     total = sum(stability["cells"])
     with_others: dict[int, list[str]] = {}
     for a, b, share in stability["together"]:

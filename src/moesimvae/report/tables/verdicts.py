@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
 from moesimvae.evaluation import quality, verdicts
-from moesimvae.nouns import Run
-from moesimvae.registry import Block
+from moesimvae.nouns import Metric, Run
 from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table, latex, markdown, plain
 
@@ -38,10 +38,11 @@ INTERVALS = (
     "Intervals are Student's 95 % intervals of our mean over seeds; where the published value is "
     "known to be a single run, noise is judged by the wider interval of one further run."
 )
+Said = dict[str, Any]  # a row of verdicts or of checks
 MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
 
 
-def _row(row: Block, metrics: Mapping[str, Block]) -> Block:
+def _row(row: Said, metrics: Mapping[str, Metric]) -> Said:
     """A verdict as it is printed: every field a string, and the runs a list."""
     published = words.large(row["published"])
     if row["published_sd"] > 0:  # not for NaN
@@ -73,14 +74,14 @@ def _tolerance(value: float) -> str:
     return f"± {words.large(value)}" if value else "exact"
 
 
-def _here(row: Block) -> str:
+def _here(row: Said) -> str:
     """What stands for the published method, where its name does not say it."""
     if row["role"] == verdicts.BEYOND:
         return f"{row['title']}, beyond the paper"
     return row["title"] if row["title"] != row["published_method"] else ""
 
 
-def ours(value: float, row: Block) -> str:
+def ours(value: float, row: Said) -> str:
     """A value of ours: three digits where the published one is a share, else as that is printed."""
     if pd.isna(value):
         return ""
@@ -89,7 +90,7 @@ def ours(value: float, row: Block) -> str:
     return words.large(value, 2)
 
 
-def _count(row: Block) -> str:
+def _count(row: Said) -> str:
     n, planned = int(row["n"]), row["n_planned"]
     return words.of_planned(n, n if pd.isna(planned) else planned) if n else ""
 
@@ -100,8 +101,8 @@ class Group:
 
     key: str
     heading: str
-    shown: list[Block]
-    missing: list[Block]
+    shown: list[Said]
+    missing: list[Said]
 
     def table(self, up: str = "../") -> Table:
         """One row for each number beside ours; up: from the page to the results folder."""
@@ -121,7 +122,7 @@ class Group:
         return plain(f"not run here, {self.heading}", heads, rows, (3,))
 
 
-def _web_row(row: Block, up: str) -> Row:
+def _web_row(row: Said, up: str) -> Row:
     ran_on = f"run on {row['ran_on']}" if row["ran_on"] not in ("", row["dataset"]) else ""
     cells = f"{row['split']} cells" if row["split"] not in ("", "all") else ""
     runs = [
@@ -147,7 +148,7 @@ def _web_row(row: Block, up: str) -> Row:
     )  # fmt: skip
 
 
-def groups(table: pd.DataFrame, metrics: Mapping[str, Block]) -> list[Group]:
+def groups(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[Group]:
     """For each table of the paper its numbers; table: from `verdicts.verdicts`."""
     made = []
     for name, part in table.groupby("table", sort=False):
@@ -183,7 +184,7 @@ class Checked:
 
     experiment: str
     level: str
-    wrong: list[Block]
+    wrong: list[Said]
     right: list[str]
     unchecked: list[str]
 
@@ -219,7 +220,7 @@ def _level(level: str) -> str:
 
 
 def to_markdown(
-    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Block]
+    table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metric]
 ) -> str:
     """Tables with one row for each number, what decided, and a link to the folder of its runs.
 
@@ -245,7 +246,7 @@ def to_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(row: Block) -> Row:
+def _markdown_row(row: Said) -> Row:
     runs = [Run.of(run) for run in row["runs"]]
     folder = runs[0].path.removesuffix(f"/seed{runs[0].seed}") if runs else ""
     other = row["ran_on"] not in ("", row["dataset"])
@@ -259,7 +260,7 @@ def _markdown_row(row: Block) -> Row:
     return Row(_name(row), (*map(Cell, texts), link), kind="beyond" if row["beyond"] else "")
 
 
-def _missing(rows: list[Block]) -> list[str]:
+def _missing(rows: list[Said]) -> list[str]:
     """Numbers that are not run here, those with the same reason together."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
@@ -283,7 +284,7 @@ def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(table: pd.DataFrame, metrics: Mapping[str, Block]) -> str:
+def to_latex(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
     r"""One `longtable` for each table of the paper that was run, what was not in its caption.
 
     Needs `\usepackage{array,booktabs,longtable}`; labels are `tab:verdict-<table>`.
@@ -314,5 +315,5 @@ def _in_print(part: Group) -> Table:
     return Table("", "", caption, [Column(Cell(h)) for h in heads], list(by_dataset.items()))
 
 
-def _name(row: Block) -> str:
+def _name(row: Said) -> str:
     return f"{row['name']}; here {row['here']}" if row["here"] else row["name"]
