@@ -120,16 +120,16 @@ def test_a_method_that_is_a_users_own_may_extend_one(tmp_path):
     assert blocks["other"] == blocks["mine"] | {"title": "other", "params": {"a": 2}}
 
 
-ERROR = {"better": "lower", "range": [0, 1], "chance_corrected": False}  # a share of wrong cells
+ERROR = Metric("lower", (0, 1))  # a share of wrong cells
 
 
 def test_a_metric_knows_which_of_its_values_are_better():
-    error, score = Metric.of(ERROR), Metric.of(ERROR | {"better": "higher"})
+    error, score = ERROR, Metric.of({"better": "higher", "range": [0, 1]})
     assert (error.best, error.worst, score.best, score.worst) == (0, 1, 1, 0)
     values = {"a": 0.5, "b": 0.1, "c": 0.5}
     assert error.best_first(values) == ["b", "a", "c"]
     assert score.best_first(values) == ["a", "c", "b"]
-    assert Metric.of({"better": "none"}).sign == 0
+    assert Metric("none").sign == 0
 
 
 def errors(**values):
@@ -179,6 +179,8 @@ WRONG = [
     ("datasets", "mnist", {"files": {"images": {"name": "i", "hash": {"sha1": "0"}}}}),
     ("datasets", "mnist", {"split": {"test": 2, "seed": 0}}),
     ("datasets", "mnist", {"partial": "no"}),
+    ("datasets", "levine_32dim", {"cytometry": {"instrument": "mass", "marker": ["CD4"]}}),
+    ("datasets", "pbmc_facs", {"counts": {"label": "subpop", "empty_cells": "left out"}}),
     ("metrics", "ari", {"better": "high"}),
     ("metrics", "ari", {"range": [0]}),
 ]

@@ -273,6 +273,41 @@ class Split(Keys):
 
 
 @dataclass(frozen=True)
+class Panel(Keys):
+    """What a block says of cytometry. markers: those clustered, in this order, by marker ($PnS) or
+    channel ($PnN); without them all but `not_markers` and the label. label: the column that tells
+    populations. populations: their names, all of them; or number in the column → name. samples:
+    parts of the names of the FCS files to take from an archive; all without them.
+    """
+
+    INSTRUMENTS = ("mass", "fluorescence")
+
+    instrument: str = key(one_of(*INSTRUMENTS))
+    markers: list[str] = key(several(TEXT), [])
+    not_markers: list[str] = key(several(TEXT), [])
+    label: str = key(TEXT, "label")
+    populations: list[str] | dict[int | str, str] = key(
+        Kind({"anyOf": [several(TEXT).schema, named(TEXT).schema]}), []
+    )
+    samples: list[str] = key(several(TEXT), [])
+
+
+@dataclass(frozen=True)
+class Counts(Keys):
+    """What a block says of counts. In an archive of tables: `populations` in the wanted order, and
+    `member`, a table's path with {population} in it. In an h5ad: the column `label` of obs, and
+    `symbols`, that of var with the genes' symbols. spike_ins: how the names of spike-in RNA begin.
+    """
+
+    populations: list[str] = key(several(TEXT), [])
+    member: str = key(TEXT, "")
+    label: str = key(TEXT, "")
+    symbols: str | None = key(TEXT, None)
+    spike_ins: str | None = key(TEXT, None)
+    empty_cells: str = key(one_of("refused", "kept"), "refused")
+
+
+@dataclass(frozen=True)
 class DataSet(Keys):
     """What the block of a data set says; the comments of datasets.yaml say what each key means.
 
@@ -290,8 +325,8 @@ class DataSet(Keys):
     note: str = key(TEXT, "")
     cells: int | str | None = key(_WHOLE_OR_PARAMETER, None)
     simulate: dict[str, Any] | None = key(MAPPING, None)
-    cytometry: dict[str, Any] | None = key(MAPPING, None)
-    counts: dict[str, Any] | None = key(MAPPING, None)
+    cytometry: dict[str, Any] | None = key(part(Panel), None)
+    counts: dict[str, Any] | None = key(part(Counts), None)
     split: dict[str, Any] | None = key(part(Split), None)
     signature: dict[str, str] | None = key(named(TEXT), None)
     paper: dict[str, str] | None = key(named(TEXT), None)

@@ -37,6 +37,10 @@ PREPROCESSING = [
 ]
 
 
+def read(block, raw_files):
+    return readers.read(DataSet.of(block), raw_files)
+
+
 def table(cells, rows, genes=GENES):
     lines = [("", *cells), *((gene, *row) for gene, row in zip(genes, rows, strict=True))]
     return "".join(",".join(map(str, line)) + "\n" for line in lines)
@@ -67,7 +71,7 @@ def block(**settings):
 @pytest.mark.parametrize("rows", [1, 2, 256])
 def test_tables_are_read_in_the_wanted_order_without_spike_ins(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(counts, "ROWS", rows)
-    cells, labels = readers.read(block(), archive(tmp_path / "FACS.zip"))
+    cells, labels = read(block(), archive(tmp_path / "FACS.zip"))
     assert sp.isspmatrix_csr(cells.X)
     assert cells.X.dtype == np.float32
     np.testing.assert_array_equal(
@@ -95,20 +99,20 @@ def test_any_counts_come_back(tmp_path_factory, rows):
     genes = [f"g{i}" for i in range(len(rows))]
     raw = archive(path, {"A": (["a", "b", "c"], rows, genes)})
     wanted = block(populations=["A"], empty_cells="kept")
-    cells, _ = readers.read(wanted, raw)
+    cells, _ = read(wanted, raw)
     np.testing.assert_array_equal(cells.X.toarray().T, rows)
 
 
 def test_names_in_quotes_and_line_ends_of_windows(tmp_path):
     quoted = '"","T1","T2"\r\n' + "".join(f'"{gene}",1,2\r\n' for gene in GENES)
-    cells, _ = readers.read(block(), archive(tmp_path / "FACS.zip", Thymus=quoted))
+    cells, _ = read(block(), archive(tmp_path / "FACS.zip", Thymus=quoted))
     assert list(cells.obs_names[:2]) == ["T1", "T2"]
     np.testing.assert_array_equal(cells.X[:2].toarray(), [[1] * 4, [2] * 4])
 
 
 def test_whole_numbers_of_any_form_and_lines_without_anything(tmp_path):
     text = ",T1,T2\n\nHpx,1.0,2e1\nDntt,007,0\nERCC-00002,0,0\nErcc1,16777216,-0\nActb,0, 3\n\n"
-    cells, _ = readers.read(block(), archive(tmp_path / "FACS.zip", Thymus=text))
+    cells, _ = read(block(), archive(tmp_path / "FACS.zip", Thymus=text))
     np.testing.assert_array_equal(cells.X[:2].toarray(), [[1, 7, 2**24, 0], [20, 0, 0, 3]])
 
 
@@ -152,13 +156,13 @@ def rows_with(value):
 )
 def test_what_is_wrong_with_a_table_is_told(tmp_path, texts, told):
     raw = archive(tmp_path / "FACS.zip", **texts)
-    sentence = error(readers.read, block(), raw)
+    sentence = error(read, block(), raw)
     assert re.search(told, sentence), sentence
 
 
 def test_a_table_that_is_missing_is_told_with_the_nearest(tmp_path):
     raw = archive(tmp_path / "FACS.zip", Thymos="x")
-    sentence = error(readers.read, block(populations=["Liver", "Thymuz"]), raw)
+    sentence = error(read, block(populations=["Liver", "Thymuz"]), raw)
     assert "holds no FACS/Thymuz-counts.csv" in sentence
     assert "FACS/Thymus-counts.csv" in sentence
 
@@ -168,17 +172,17 @@ def test_a_damaged_archive_is_told(tmp_path):
     content = raw["counts"].read_bytes()
     for spoilt in (content[: len(content) // 2], b"", b"\0" * 50 + content[50:]):
         raw["counts"].write_bytes(spoilt)
-        assert "not a readable zip archive" in error(readers.read, block(), raw)
+        assert "not a readable zip archive" in error(read, block(), raw)
     middle = bytearray(content)
     middle[55:75] = bytes(20)
     raw["counts"].write_bytes(middle)
-    assert "FACS.zip" in error(readers.read, block(), raw)
+    assert "FACS.zip" in error(read, block(), raw)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
     raw = archive(tmp_path / "FACS.zip")
     monkeypatch.setattr(counts, "UNPACKED", 50)
-    assert "more than the 50 that are read" in error(readers.read, block(), raw)
+    assert "more than the 50 that are read" in error(read, block(), raw)
 
 
 def test_an_encrypted_table_is_told(tmp_path):
@@ -187,13 +191,13 @@ def test_an_encrypted_table_is_told(tmp_path):
     place = content.index(b"PK\1\2")  # the first entry of the directory: Liver's
     content[place + 8] |= 1
     raw["counts"].write_bytes(content)
-    assert "Liver-counts.csv is encrypted" in error(readers.read, block(), raw)
+    assert "Liver-counts.csv is encrypted" in error(read, block(), raw)
 
 
 def test_empty_cells_are_kept_when_the_block_says_so(tmp_path):
     empty = table(["T1", "T2"], [[0, 0], [7, 0], [5, 9], [0, 0], [3, 0]])
     raw = archive(tmp_path / "FACS.zip", Thymus=empty)
-    cells, _ = readers.read(block(empty_cells="kept"), raw)
+    cells, _ = read(block(empty_cells="kept"), raw)
     assert json.loads(cells.uns["counts"])["empty_cells"] == 1
 
 
@@ -203,7 +207,7 @@ def test_empty_cells_are_kept_when_the_block_says_so(tmp_path):
 )
 def test_wrong_settings_are_told(tmp_path, settings, told):
     wanted = block(**settings) if settings else block() | {"counts": {}}
-    assert told in error(readers.read, wanted, archive(tmp_path / "FACS.zip"))
+    assert told in error(read, wanted, archive(tmp_path / "FACS.zip"))
 
 
 # ---------------------------------------------------------------------- h5ad
@@ -226,7 +230,7 @@ def h5ad_block(**settings):
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_an_h5ad_keeps_counts_and_symbols_and_nothing_else(tmp_path, dense):
-    cells, labels = readers.read(h5ad_block(), h5ad(tmp_path / "a.h5ad", dense=dense))
+    cells, labels = read(h5ad_block(), h5ad(tmp_path / "a.h5ad", dense=dense))
     np.testing.assert_array_equal(cells.X.toarray(), [[1, 0, 3], [0, 2, 0]])
     assert list(cells.var["symbol"]) == ["CD19", "CD3D", "CD14"]
     assert list(labels["label"]) == ["B", "T"]
@@ -237,7 +241,7 @@ def test_an_h5ad_keeps_counts_and_symbols_and_nothing_else(tmp_path, dense):
 
 def test_cells_without_a_label_are_not_scored(tmp_path):
     raw = h5ad(tmp_path / "a.h5ad", subpop=pd.Categorical(["B", None]))
-    _, labels = readers.read(h5ad_block(), raw)
+    _, labels = read(h5ad_block(), raw)
     assert list(labels["label"]) == ["B", ""]
     assert list(labels["scored"]) == [True, False]
 
@@ -254,7 +258,7 @@ def test_cells_without_a_label_are_not_scored(tmp_path):
     ],
 )
 def test_what_is_wrong_with_an_h5ad_is_told(tmp_path, values, settings, told):
-    sentence = error(readers.read, h5ad_block(**settings), h5ad(tmp_path / "a.h5ad", values))
+    sentence = error(read, h5ad_block(**settings), h5ad(tmp_path / "a.h5ad", values))
     assert told in sentence
 
 
@@ -263,7 +267,7 @@ def test_an_h5ad_without_values_is_told(tmp_path):
     anndata.AnnData(obs=names).write_h5ad(tmp_path / "a.h5ad")
     wanted = h5ad_block()
     del wanted["counts"]["symbols"]
-    sentence = error(readers.read, wanted, {"counts": tmp_path / "a.h5ad"})
+    sentence = error(read, wanted, {"counts": tmp_path / "a.h5ad"})
     assert "has no values in X" in sentence
 
 
@@ -512,7 +516,7 @@ def test_real_counts(root, shared_data, tmp_path, name):
     wanted = blocks[name]
     raw = {role: shared_data / name / f["name"] for role, f in wanted["files"].items()}
     # what is written is tested above: here the time goes into reading
-    cells, labels = readers.read(wanted, raw)
+    cells, labels = read(wanted, raw)
     assert (cells.n_obs, cells.n_vars) == (wanted["cells"], wanted["expects"]["genes"])
     labels["split"] = split(cells.n_obs, **wanted["split"])
     cells.obs["split"] = labels["split"].to_numpy()

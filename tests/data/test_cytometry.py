@@ -25,6 +25,10 @@ FORMATS = {"F": "f4", "D": "f8", "I": "u2"}
 VALUES = np.array([[1, 20, 0], [3, 40, 1], [5, 60, 2], [7, 80, 2]])
 
 
+def read(block, raw_files):
+    return readers.read(DataSet.of(block), raw_files)
+
+
 def fcs(values, channels, markers=None, version="3.1", kind="F", order="<", **text):
     """An FCS file's bytes, written from the standard and not with the library that reads them."""
     values = np.asarray(values)
@@ -61,6 +65,10 @@ def write(path, *arguments, **more):
 
 def block(**settings):
     return {"title": "T", "reader": "cytometry", "cytometry": {"instrument": "mass"} | settings}
+
+
+def wanted(**settings):
+    return DataSet.of(block(**settings))
 
 
 # ---------------------------------------------------------------------- FCS
@@ -144,7 +152,7 @@ def labelled(tmp_path):
 
 def test_markers_and_populations_by_name(labelled):
     wanted = block(markers=["CD4", "X1"], populations={1: "B cells", 2: "T cells"})
-    cells, labels = readers.read(wanted, {"cells": labelled})
+    cells, labels = read(wanted, {"cells": labelled})
     assert list(cells.var_names) == ["CD4", "CD3"]
     assert list(cells.var["channel"]) == ["X2", "X1"]
     np.testing.assert_array_equal(cells.X, [[10, 1], [20, 2], [30, 3], [40, 4], [50, 5]])
@@ -156,7 +164,7 @@ def test_markers_and_populations_by_name(labelled):
 
 
 def test_all_markers_but_the_named_channels_and_the_label(labelled):
-    cells, labels = readers.read(block(not_markers=["Time"]), {"cells": labelled})
+    cells, labels = read(block(not_markers=["Time"]), {"cells": labelled})
     assert list(cells.var_names) == ["CD3", "CD4"]
     assert labels["label"].tolist() == ["1", "2", "", "2", ""]
 
@@ -168,7 +176,7 @@ def test_a_table_with_names_of_populations(tmp_path):
     )
     for populations in ((), ["B cells", "T cells"]):
         wanted = block(label="gate", populations=populations)
-        cells, labels = readers.read(wanted, {"cells": path})
+        cells, labels = read(wanted, {"cells": path})
         np.testing.assert_array_equal(cells.X, [[1, 2], [3, 4], [5, 6], [7, 8]])
         assert labels["label"].tolist() == ["T cells", "", "B cells", ""]
 
@@ -176,7 +184,7 @@ def test_a_table_with_names_of_populations(tmp_path):
 def test_several_files_of_one_panel_in_another_order(tmp_path):
     first = write(tmp_path / "a.fcs", VALUES, ["CD3", "CD4", "label"])
     second = write(tmp_path / "b.fcs", VALUES[:2, ::-1], ["label", "CD4", "CD3"])
-    cells, labels = readers.read(block(), {"a": first, "b": second})
+    cells, labels = read(block(), {"a": first, "b": second})
     np.testing.assert_array_equal(cells.X, np.vstack([VALUES[:, :2], VALUES[:2, :2]]))
     assert labels["label"].tolist() == ["", "1", "2", "2", "", "1"]
 
@@ -184,7 +192,7 @@ def test_several_files_of_one_panel_in_another_order(tmp_path):
 def test_two_files_with_different_panels_are_told(tmp_path):
     first = write(tmp_path / "a.fcs", VALUES, ["CD3", "CD4", "label"])
     second = write(tmp_path / "b.fcs", VALUES, ["CD3", "CD8", "label"])
-    sentence = error(readers.read, block(), {"a": first, "b": second})
+    sentence = error(read, block(), {"a": first, "b": second})
     assert "b.fcs has another panel than" in sentence
     assert "it lacks CD4 and also has CD8" in sentence
 
@@ -204,7 +212,7 @@ def test_two_files_with_different_panels_are_told(tmp_path):
     ],
 )
 def test_a_block_that_does_not_fit_its_file(labelled, settings, told):
-    assert told in error(readers.read, block(**settings), {"cells": labelled})
+    assert told in error(read, block(**settings), {"cells": labelled})
 
 
 @pytest.mark.parametrize(
@@ -218,13 +226,13 @@ def test_missing_values_of_a_marker_are_told(tmp_path, column, told):
     values = VALUES.astype(float)
     values[:, 1] = column
     path = write(tmp_path / "a.fcs", values, ["CD3", "CD4", "label"])
-    assert told in error(readers.read, block(), {"cells": path})
-    assert readers.read(block(markers=["CD3"]), {"cells": path})[0].shape == (4, 1)
+    assert told in error(read, block(), {"cells": path})
+    assert read(block(markers=["CD3"]), {"cells": path})[0].shape == (4, 1)
 
 
 def test_a_file_without_cells_is_told(tmp_path):
     path = write(tmp_path / "a.fcs", np.zeros((0, 2)), ["CD3", "label"])
-    assert "has no cells" in error(readers.read, block(), {"cells": path})
+    assert "has no cells" in error(read, block(), {"cells": path})
 
 
 # ---------------------------------------------------------------------- a file for each population
@@ -236,25 +244,25 @@ def test_populations_from_the_files_in_mixed_order(tmp_path):
         "none": write(tmp_path / "2.fcs", np.zeros((0, 2)), ["CD3", "CD4"]),
         "cd4+": write(tmp_path / "3.fcs", np.full((20, 2), 2), ["CD3", "CD4"]),
     }
-    cells, labels = cytometry.populations(block(), raw)
+    cells, labels = cytometry.populations(wanted(), raw)
     expected = np.where(labels["label"] == "nk", 1, 2)
     np.testing.assert_array_equal(cells.X[:, 0], expected)
     assert labels["label"].value_counts().to_dict() == {"nk": 30, "cd4+": 20}
     assert labels["scored"].all()
     assert 0 < (labels["label"][:30] == "nk").sum() < 30
-    assert cytometry.populations(block(), raw)[1].equals(labels)
+    assert cytometry.populations(wanted(), raw)[1].equals(labels)
 
 
 def test_populations_that_are_not_the_blocks_own(tmp_path):
     raw = {"cd4": write(tmp_path / "1.fcs", VALUES, ["CD3", "CD4", "CD8"])}
-    sentence = error(cytometry.populations, block(populations=["cd4+", "nk"]), raw)
+    sentence = error(cytometry.populations, wanted(populations=["cd4+", "nk"]), raw)
     assert "the population 'cd4', which is none of the 2 of the registry block" in sentence
     assert "did you mean cd4+" in sentence
 
 
 def test_files_that_hold_no_cell_at_all(tmp_path):
     raw = {p: write(tmp_path / f"{p}.fcs", np.zeros((0, 1)), ["CD3"]) for p in ("a", "b")}
-    assert "hold no cells" in error(cytometry.populations, block(), raw)
+    assert "hold no cells" in error(cytometry.populations, wanted(), raw)
 
 
 # ---------------------------------------------------------------------- archives with gates
@@ -289,7 +297,7 @@ def archives(tmp_path):
 
 
 def gated(**settings):
-    return block(not_markers=["T"], populations=["B cells", "T cells"], **settings)
+    return wanted(not_markers=["T"], populations=["B cells", "T cells"], **settings)
 
 
 def test_gates_of_archives(archives):

@@ -12,8 +12,13 @@ from hypothesis.extra import numpy as st_numpy
 
 from moesimvae.data import readers
 from moesimvae.errors import UserError
+from moesimvae.nouns import DataSet
 
 ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def read(block, raw_files):
+    return readers.read(DataSet.of(block), raw_files)
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -86,7 +91,7 @@ def parts(tmp_path):
 
 
 def test_the_parts_are_put_one_after_the_other(parts):
-    cells, labels = readers.read({"reader": "idx", "title": "T"}, parts)
+    cells, labels = read({"reader": "idx", "title": "T"}, parts)
     names = ["train_00000", "train_00001", "train_00002", "test_00000", "test_00001"]
     assert list(cells.obs_names) == list(labels["cell"]) == names
     assert cells.shape == (5, 8)
@@ -103,13 +108,13 @@ def test_the_parts_are_put_one_after_the_other(parts):
 def test_labels_that_do_not_fit_the_images_are_told(parts):
     parts["test_labels"] = parts["train_labels"]
     with pytest.raises(UserError, match="test part of T has 3 labels"):
-        readers.read({"reader": "idx", "title": "T"}, parts)
+        read({"reader": "idx", "title": "T"}, parts)
 
 
 def test_missing_roles_are_told(parts):
     del parts["test_labels"]
     with pytest.raises(UserError, match="test_labels"):
-        readers.read({"reader": "idx", "title": "T"}, parts)
+        read({"reader": "idx", "title": "T"}, parts)
 
 
 @pytest.mark.parametrize(
@@ -125,4 +130,4 @@ def test_missing_roles_are_told(parts):
 )
 def test_unknown_names_in_a_block_are_told(block, told):
     with pytest.raises(UserError, match=told):
-        readers.read({"title": "T", **block}, {})
+        read({"title": "T", **block}, {})

@@ -10,6 +10,7 @@ from moesimvae import registry
 from moesimvae.data import readers, simulate
 from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
+from moesimvae.nouns import DataSet
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_cells_carry_no_label_and_stand_in_random_order(name):
 def test_kmeans_finds_much_but_not_all(blocks, name):
     """Between 0.6 and 0.9 of NMI, k-means being told the number of clusters."""
     block = blocks[name]
-    cells, labels = readers.read(block, {})
+    cells, labels = readers.read(DataSet.of(block), {})
     values = dense(preprocess(cells, block["preprocessing"]).X)
     found = KMeans(block["n_clusters"], n_init=3, random_state=0).fit_predict(values)
     scored = labels["scored"].to_numpy()

@@ -13,10 +13,10 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import anndata
 import numpy as np
@@ -28,25 +28,23 @@ from moesimvae.data.dataset import Cells, Raw, labelled
 from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import hint, listed, require_unique
-from moesimvae.registry import Block
+from moesimvae.nouns import Counts, DataSet
 
 ROWS = 256  # genes that are read at a time
 DIGITS = 15  # of a whole number that float64 holds exactly
 UNPACKED = 4 << 30  # bytes; the tables of seven organs have about one GB
 
 
-def count_tables(block: Block, raw_files: Raw) -> Cells:
+def count_tables(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of the tables in a zip archive, in the order of `populations`; nothing is unpacked.
 
-    counts: `populations`, names in the wanted order; `member`, a table's path in the archive with
-    {population} in it; `spike_ins`, how the names of rows of spike-in RNA begin.
     A table's first line names the cells after one empty field, each further line is a gene's name
     and its counts. All tables need the same genes in the same order.
     """
-    settings = _settings(block, ("populations", "member"), ("spike_ins",))
+    settings = _settings(wanted, ("populations", "member"), ("spike_ins",))
     (path,) = raw_files.values()
     with archive(path) as members:
-        tables = _members(members, path, settings["populations"], settings["member"])
+        tables = _members(members, path, settings.populations, settings.member)
         names, counts, genes = [], [], None
         for info in tables:
             where = f"{path}/{info.filename}"
@@ -56,28 +54,27 @@ def count_tables(block: Block, raw_files: Raw) -> Cells:
             _same_genes(table_genes, genes, where, f"{path}/{tables[0].filename}")
             names.append(cell)
             counts.append(table)
-    label = np.repeat(settings["populations"], list(map(len, names)))
+    label = np.repeat(settings.populations, list(map(len, names)))
     names, var = pd.Index(np.concatenate(names), dtype=object), pd.DataFrame(index=genes)
     return _data_set(counts, names, var, label, settings, str(path))
 
 
-def h5ad_counts(block: Block, raw_files: Raw) -> Cells:
+def h5ad_counts(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of an h5ad: counts in X, the label in the column `label` of obs; "" and none unscored.
 
-    counts: `label`; `symbols`, the column of var with the genes' symbols where the names of the
-    genes are others. It is kept; all else in the file but names and counts is left behind.
+    The genes' symbols are kept; all else in the file but names and counts is left behind.
     """
-    settings = _settings(block, ("label",), ("symbols", "spike_ins"))
+    settings = _settings(wanted, ("label",), ("symbols", "spike_ins"))
     (path,) = raw_files.values()
     file = read_cells(path).cells
-    _require_column(settings["label"], file.obs, f"{path} has no column of obs")
+    _require_column(settings.label, file.obs, f"{path} has no column of obs")
     var = pd.DataFrame(index=file.var_names.astype(str))
-    if "symbols" in settings:
-        _require_column(settings["symbols"], file.var, f"{path} has no column of var")
-        var["symbol"] = file.var[settings["symbols"]].astype(str).to_numpy()
+    if settings.symbols is not None:
+        _require_column(settings.symbols, file.var, f"{path} has no column of var")
+        var["symbol"] = file.var[settings.symbols].astype(str).to_numpy()
     if file.X is None:
         raise UserError(f"{path} has no values in X, where counts are expected; write them there.")
-    label = file.obs[settings["label"]].astype(object)
+    label = file.obs[settings.label].astype(object)
     label = label.where(label.notna(), "").astype(str).to_numpy()
     counts = sp.csr_matrix(file.X)
     names = file.obs_names.astype(str)
@@ -88,17 +85,16 @@ def h5ad_counts(block: Block, raw_files: Raw) -> Cells:
 # ---------------------------------------------------------------------- what the block asks for
 
 
-def _settings(block: Block, needed: Sequence[str], further: Sequence[str]) -> dict[str, Any]:
-    settings = block.get("counts") or {}
+def _settings(wanted: DataSet, needed: Sequence[str], further: Sequence[str]) -> Counts:
+    settings = wanted.counts or {}
     allowed = (*needed, *further, "empty_cells")
     wrong = [f"lacks {key}" for key in needed if key not in settings]
     wrong += [f"has the key '{key}'" for key in settings if key not in allowed]
     if wrong:
         raise UserError(
-            f"the block of {block.get('title')} {wrong[0]} under counts; it takes "
-            f"{', '.join(allowed)}."
+            f"the block of {wanted.title} {wrong[0]} under counts; it takes {', '.join(allowed)}."
         )
-    return settings
+    return Counts.of(settings)
 
 
 def _require_column(name: str, table: pd.DataFrame, what: str) -> None:
@@ -238,14 +234,14 @@ def _data_set(
     names: pd.Index,
     var: pd.DataFrame,
     label: np.ndarray,
-    settings: Mapping[str, Any],
+    settings: Counts,
     where: str,
 ) -> Cells:
     require_unique(names, f"{where}: the cell name")
-    spike_ins = _starts(var.index, settings.get("spike_ins"))
+    spike_ins = _starts(var.index, settings.spike_ins)
     counts = sp.vstack([table[:, ~spike_ins] for table in tables], format="csr")
     empty = np.asarray(counts.sum(axis=1)).ravel() == 0
-    if empty.any() and settings.get("empty_cells") != "kept":
+    if empty.any() and settings.empty_cells != "kept":
         raise UserError(
             f"{where}: of {len(names):,} cells, {empty.sum():,} ({listed(names[empty], 3)}) have "
             "no count of any gene; leave them out of the file, or say empty_cells: kept under "

@@ -14,7 +14,6 @@ number, no text) has no gate: it is clustered and not scored. X holds the file's
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,58 +27,39 @@ from moesimvae.data.fcs import read_fcs
 from moesimvae.data.raw_file import archive
 from moesimvae.errors import UserError
 from moesimvae.names import hint, listed
-from moesimvae.registry import Block
+from moesimvae.nouns import DataSet, Panel
 
-INSTRUMENTS = ("mass", "fluorescence")
 UNGATED = ("", "0", "nan", "na", "unassigned", "ungated")
 GATES = "population_assignments.txt"
 # lines of a text file of gates that may be of another form: Samusik et al. published one cut off
 ODD_LINES = 1
 
 
-@dataclass(frozen=True)
-class Panel:
-    """What a block says under `cytometry`.
-
-    instrument: mass or fluorescence. markers: those clustered, in this order, by marker ($PnS) or
-    channel ($PnN); without them all but `not_markers` and the label. label: the column that tells
-    populations. populations: their names, all of them; or number in the column → name. samples:
-    parts of the names of the FCS files to take from an archive; all without them.
-    """
-
-    instrument: str
-    markers: Sequence[str] = ()
-    not_markers: Sequence[str] = ()
-    label: str = "label"
-    populations: Sequence[str] | Mapping[Any, str] = field(default_factory=tuple)
-    samples: Sequence[str] = ()
-
-
-def cytometry(block: Block, raw_files: Raw) -> Cells:
+def cytometry(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of the files in the order of their roles, with the populations of a column."""
-    panel = _panel(block)
+    panel = _panel(wanted)
     files = [read_cells(path) for path in raw_files.values()]
     labels = [_names(column_as_text(file, panel.label), panel, file) for file in files]
     return _data_set(files, np.concatenate(labels), panel)
 
 
-def populations(block: Block, raw_files: Raw) -> Cells:
+def populations(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of files that hold one population each, in a random order that is always the same.
 
     The order is mixed, since in that of the files a cell's place would tell its population.
     """
-    panel = _panel(block)
+    panel = _panel(wanted)
     files = {name: read_cells(path, may_be_empty=True) for name, path in raw_files.items()}
-    where = f"the files of {block.get('title')} name"
+    where = f"the files of {wanted.title} name"
     _known(files, _known_names(panel), where)
     labels = np.repeat(list(files), [file.cells.n_obs for file in files.values()])
     order = np.random.default_rng(0).permutation(len(labels))
     return _data_set(list(files.values()), labels, panel, order)
 
 
-def gates(block: Block, raw_files: Raw) -> Cells:
+def gates(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of FCS files in zip archives, with the populations of a text file of gates."""
-    panel = _panel(block)
+    panel = _panel(wanted)
     files = {}
     for name, content in _members(raw_files, ".fcs", panel.samples):
         path = Path(name)
@@ -103,16 +83,16 @@ def gates(block: Block, raw_files: Raw) -> Cells:
 # ---------------------------------------------------------------------- what the block asks for
 
 
-def _panel(block: Block) -> Panel:
-    settings, allowed = block.get("cytometry") or {}, [f.name for f in fields(Panel)]
+def _panel(wanted: DataSet) -> Panel:
+    settings, allowed = wanted.cytometry or {}, list(Panel.kinds())
     unknown = [key for key in settings if key not in allowed]
-    if unknown or settings.get("instrument") not in INSTRUMENTS:
+    if unknown or settings.get("instrument") not in Panel.INSTRUMENTS:
         wrong = f"the key '{unknown[0]}'" if unknown else f"{settings.get('instrument')}"
         raise UserError(
-            f"the block of {block.get('title')} has {wrong} under cytometry; it takes "
-            f"{', '.join(allowed)}, and as instrument {' or '.join(INSTRUMENTS)}."
+            f"the block of {wanted.title} has {wrong} under cytometry; it takes "
+            f"{', '.join(allowed)}, and as instrument {' or '.join(Panel.INSTRUMENTS)}."
         )
-    return Panel(**settings)
+    return Panel.of(settings)
 
 
 def _known_names(panel: Panel) -> list[str]:

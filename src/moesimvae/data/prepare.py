@@ -45,7 +45,7 @@ def prepare(
         _source(role, RawFile.of(file), raw_files.get(role), name)
         for role, file in (wanted.files or {}).items()
     ]
-    cells, labels = readers.read(block, raw_files)
+    cells, labels = readers.read(wanted, raw_files)
     _count(name, wanted.expects or {}, cells, labels)
     check_cells(name, cells, labels)
     if wanted.split is not None:

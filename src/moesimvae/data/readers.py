@@ -19,15 +19,16 @@ from moesimvae.data import counts, cytometry, simulate
 from moesimvae.data.dataset import Cells, Raw, labelled
 from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError
-from moesimvae.registry import Block, call
+from moesimvae.nouns import DataSet
+from moesimvae.registry import call
 
 _UNSIGNED_BYTE = 0x08
 _PIECE = 1 << 20
 
 
-def read(block: Block, raw_files: Raw) -> Cells:
+def read(wanted: DataSet, raw_files: Raw) -> Cells:
     """Read a data set with the reader that its block names; UserError when there is no such one."""
-    return call(READERS, "reader", {"reader": block.get("reader")}, block, raw_files)
+    return call(READERS, "reader", {"reader": wanted.reader}, wanted, raw_files)
 
 
 def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
@@ -71,7 +72,7 @@ def _at_most(stream: BinaryIO, count: int) -> bytearray:
     return values
 
 
-def idx(block: Block, raw_files: Raw) -> Cells:
+def idx(wanted: DataSet, raw_files: Raw) -> Cells:
     """Grey images from pairs of idx files, roles `<part>_images` and `<part>_labels`.
 
     The parts are put one after the other in the order of the roles. X is (n_cells, rows·columns)
@@ -81,7 +82,7 @@ def idx(block: Block, raw_files: Raw) -> Cells:
     missing = [f"{part}_labels" for part in parts if f"{part}_labels" not in raw_files]
     if missing or not parts:
         raise UserError(
-            f"the data set {block.get('title')} needs files in the roles "
+            f"the data set {wanted.title} needs files in the roles "
             f"{', '.join(missing) or '<part>_images and <part>_labels'}; its registry block names "
             f"{', '.join(raw_files) or 'none'}."
         )
@@ -90,7 +91,7 @@ def idx(block: Block, raw_files: Raw) -> Cells:
     for part, part_images, part_digits in zip(parts, images, digits, strict=True):
         if len(part_images) != len(part_digits) or part_images.shape[1:] != images[0].shape[1:]:
             raise UserError(
-                f"the {part} part of {block.get('title')} has {len(part_digits)} labels and images "
+                f"the {part} part of {wanted.title} has {len(part_digits)} labels and images "
                 f"of shape {part_images.shape}, expected one label for each image of "
                 f"{' × '.join(map(str, images[0].shape[1:]))} pixels; fetch its files again."
             )
@@ -100,7 +101,7 @@ def idx(block: Block, raw_files: Raw) -> Cells:
     return _images(np.concatenate(images), np.concatenate(digits), cell)
 
 
-def digits(block: Block, raw_files: Raw) -> Cells:
+def digits(wanted: DataSet, raw_files: Raw) -> Cells:
     """scikit-learn's 1,797 real 8 × 8 images of handwritten digits, values 0 to 16."""
     from sklearn.datasets import load_digits
 
@@ -122,12 +123,12 @@ def _images(images: np.ndarray, digits: np.ndarray, cell: list[str]) -> Cells:
     return cells, labelled(cells.obs_names, digits.astype(str))
 
 
-def simulated(block: Block, raw_files: Raw) -> Cells:
+def simulated(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells from the simulator that the block's `simulate` names, with its parameters."""
-    return call(simulate.SIMULATORS, "simulator", block["simulate"])
+    return call(simulate.SIMULATORS, "simulator", wanted.simulate or {})
 
 
-READERS: dict[str, Callable[[Block, Raw], Cells]] = {
+READERS: dict[str, Callable[[DataSet, Raw], Cells]] = {
     "idx": idx,
     "digits": digits,
     "simulated": simulated,
