@@ -11,17 +11,9 @@ import time
 from moesimvae import files
 from moesimvae.errors import UserError
 from moesimvae.evaluation.making import Making
-from moesimvae.nouns import Facts, Method, Metric, Plan
 from moesimvae.report.pages.status import line, page
 
 LOOK, REST = 1, 10  # seconds between looks; a page rests so many times as long as it took to make
-
-
-def from_blocks(results, experiment, runs, methods, metrics, datasets) -> Making:
-    """datasets: blocks of the registry, all that is known before they are prepared."""
-    facts = {name: Facts.of({"title": name, **block}) for name, block in datasets.items()}
-    named = Method.by_name(methods), Metric.by_name(metrics)
-    return Making(results, Plan.of(experiment), runs, *named, facts)
 
 
 def watch(experiments: list[Making], over: threading.Event) -> None:
@@ -64,4 +56,4 @@ if __name__ == "__main__":
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda *_: ended.set())
     with contextlib.suppress(BrokenPipeError):
-        watch([from_blocks(**one) for one in json.load(sys.stdin)], ended)
+        watch([Making.of(**one) for one in json.load(sys.stdin)], ended)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from moesimvae import files
 from moesimvae.evaluation import comparison, scores
 from moesimvae.evaluation.metrics import LABEL_FREE
 from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
+from moesimvae.registry import Block
 
 
 class Making:
@@ -38,6 +40,21 @@ class Making:
         self.ended: dict[Run, Status] = {}
         self._written: dict[Run, int] = {}
         self._scored: dict[Run, tuple[pd.DataFrame, pd.DataFrame]] = {}
+
+    @classmethod
+    def of(
+        cls,
+        results: str | Path,
+        experiment: Block,
+        runs: Sequence[tuple[str, int]],
+        methods: Mapping[str, Block],
+        metrics: Mapping[str, Block],
+        datasets: Mapping[str, Block],
+    ) -> Self:
+        """The same from blocks: of the experiment, and of the registries."""
+        known = {name: Facts.of({"title": name, **block}) for name, block in datasets.items()}
+        registries = Method.by_name(methods), Metric.by_name(metrics)
+        return cls(results, Plan.of(experiment), runs, *registries, known)
 
     @property
     def name(self) -> str:
