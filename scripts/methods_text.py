@@ -1,6 +1,5 @@
 """The methods section of an experiment, from its runs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 with logged(snakemake.log[0]):
     found, experiment = snakemake.input, Plan.of(snakemake.params.experiment)
-    statuses = {run: Status.of(files.read_json(Path(run, "status.json"))) for run in found.run_dirs}
+    statuses = {run: Status.read(run) for run in found.run_dirs}
     methods = registry.methods(found.methods) | experiment.variants
     metrics = registry.metrics(found.metrics)
     text = methods_text.document(

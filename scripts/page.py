@@ -21,9 +21,7 @@ with logged(snakemake.log[0]):
     found, params = snakemake.input, snakemake.params
     results = Path(snakemake.output.report).parents[1]
     runs = comparison.read_many(found.runs)
-    statuses = {
-        run: Status.of(files.read_json(results / run / "status.json")) for run in runs["run"]
-    }
+    statuses = {run: Status.read(results / run) for run in runs["run"]}
     methods = registry.methods(found.methods)
     facts = comparison.read_facts(found.datasets, statuses.values(), methods)
     clustered = {name: [results / r for r in paths] for name, paths in params.clustered.items()}

@@ -24,7 +24,7 @@ with logged(snakemake.log[0]):
         comparison.read_facts(found.datasets),
         registry.methods(found.methods),
         registry.metrics(found.metrics),
-        [Status.of(files.read_json(Path(run, "status.json"))) for run in runs],
+        [Status.read(run) for run in runs],
         snakemake.params.codes,
         [(Path(one), Path(other)) for one, other in snakemake.params.repeats],
     )

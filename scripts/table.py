@@ -1,6 +1,5 @@
 """An experiment's comparison as csv, LaTeX, Markdown and HTML."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moesimvae import files, registry
@@ -27,7 +26,7 @@ with logged(snakemake.log[0]):
         experiment,
         comparison.read_many(published) if published else None,
     )
-    statuses = [Status.of(files.read_json(Path(run, "status.json"))) for run in found.run_dirs]
+    statuses = [Status.read(run) for run in found.run_dirs]
     datasets = comparison.read_facts(found.datasets, statuses, methods)
     remark = comparison.read_remark(found.get("remark"))
     shown = words.Comparison(table, metrics, datasets)

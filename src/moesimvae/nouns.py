@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from moesimvae.errors import UserError
-from moesimvae.files import write_text
+from moesimvae.files import read_json, write_text
 from moesimvae.keys import (
     FLAG,
     MAPPING,
@@ -158,6 +158,11 @@ class Status(Keys):
     code_sha256: str | None = key(or_null(TEXT), None)
     features_sha256: str | None = key(or_null(TEXT), None)
     version: str = key(TEXT, "")
+
+    @classmethod
+    def read(cls, run: str | Path) -> Self:
+        """Of a run's folder."""
+        return cls.of(read_json(Path(run, "status.json")))
 
 
 @dataclass(frozen=True)

@@ -255,13 +255,9 @@ def _run_rows(
         "device": joined(run.get("device") for run in by_seed.values()),
         "deterministic": not block.stochastic,
         "uses_prior": block.uses_prior and not block.control,
-        "note": "",
         "citation": block.reference,
-        "quoted_from": "",
         "runs": " ".join(run["run"] for run in by_seed.values() if "run" in run),
         "base": method,
-        "choice": "",
-        "settings": "",
     }
     for metric, lacking in metrics.items():
         mine = values.get((dataset, split, method, metric), {})
@@ -351,18 +347,11 @@ def _published_rows(
             "n": row["n"] if _given(row["n"]) else np.nan,
             "mean": float(row["value"]) if given else np.nan,
             "sd": row["sd"],
-            "values": "",
             "status": "published" if given else "not reported",
-            "reason": "",
-            "device": "",
-            "note": _text(row["note"]),
-            "definition": _text(row["definition"]),
-            "citation": _text(row["citation"]),
-            "quoted_from": _text(row["source"]),
-            "runs": "",
-            "base": "",
-            "choice": "",
-            "settings": "",
+            "note": row["note"],
+            "definition": row["definition"],
+            "citation": row["citation"],
+            "quoted_from": row["source"],
         }
 
 
@@ -506,10 +495,6 @@ def read_optional(path: str | Path | list | None) -> pd.DataFrame | None:
 
 def _given(value: Any) -> bool:
     return value is not None and value != "" and not (isinstance(value, float) and np.isnan(value))
-
-
-def _text(value: Any) -> str:
-    return str(value) if _given(value) else ""
 
 
 def _mean(values: Iterable[Any]) -> float:

@@ -7,7 +7,6 @@ from typing import Self
 
 import pandas as pd
 
-from moesimvae import files
 from moesimvae.evaluation import comparison, scores
 from moesimvae.evaluation.metrics import LABEL_FREE
 from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
@@ -82,7 +81,7 @@ class Making:
             try:
                 written = path.stat().st_mtime_ns
                 if self._written.get(run) != written:
-                    self.ended[run] = Status.of(files.read_json(path))
+                    self.ended[run] = Status.read(path.parent)
                     self._scored.pop(run, None)
                     self._written[run] = written
                     new.append(run)

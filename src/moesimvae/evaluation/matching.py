@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
-from moesimvae.evaluation.metrics import per_population_f1
+from moesimvae.evaluation.metrics import count, per_population_f1
 
 
 def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]]:
@@ -16,10 +16,10 @@ def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]
     left over gets the population of most of its cells. Clusters without scored cells are left out.
     """
     kept = (truth != "") & (clusters >= 0)
-    rows, names = pd.factorize(truth[kept], sort=True)
-    columns, found = pd.factorize(clusters[kept], sort=True)
-    shape = (len(names), len(found))
-    cells = np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
+    if not kept.any():
+        return {}
+    counts = count(truth[kept], clusters[kept])
+    names, found, cells = counts.populations, counts.clusters, counts.table
     most = {int(c): (str(names[cells[:, i].argmax()]), False) for i, c in enumerate(found)}
     return most | {
         int(found[c]): (str(names[r]), True)

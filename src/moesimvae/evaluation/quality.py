@@ -36,7 +36,6 @@ import pandas as pd
 
 from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
-from moesimvae.files import read_json
 from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
 
 Row = dict[str, Any]  # of the table
@@ -257,7 +256,7 @@ def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Row]:
 def _repeat(one: Path, other: Path) -> tuple[str, str]:
     """Level of two runs with the same seed, and what was found."""
     name = f"seed{Run.of(one).seed}"
-    ended = [read_json(Path(run, "status.json"))["status"] for run in (one, other)]
+    ended = [Status.read(run).status for run in (one, other)]
     if ended[0] != ended[1]:
         return RED, f"{name}: {ended[0]} at first, {ended[1]} when repeated"
     if ended[0] != "ok":

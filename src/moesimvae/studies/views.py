@@ -16,7 +16,7 @@ from moesimvae.evaluation import comparison
 from moesimvae.evaluation.metrics import f_flowcap
 from moesimvae.evaluation.scores import read_clusters
 from moesimvae.handover import Clustered
-from moesimvae.nouns import Run
+from moesimvae.nouns import Run, Status
 from moesimvae.studies.panels import Panel, read_panel
 
 History = Mapping[str, Sequence[float]]  # loss term → one value for each recorded step
@@ -44,19 +44,15 @@ def unstable(stability: Mapping[str, Any]) -> frozenset[int]:
 
 def unstable_of(run: str | Path) -> frozenset[int]:
     """The same of a run folder; none where it is not told how sure any cluster is."""
-    told = _facts_of(run).get("stability")
+    told = Status.read(run).facts.get("stability")
     return frozenset() if told is None else unstable(told)
-
-
-def _facts_of(run: str | Path) -> dict[str, Any]:
-    return files.read_json(Path(run, "status.json")).get("facts") or {}
 
 
 def read_clusterings(runs: Iterable[str | Path], cells: Sequence[str]) -> dict[str, Clustered]:
     """Method → what its run found of the cells; runs without labels are left out."""
     found = {}
     for run in map(Path, runs):
-        if files.read_json(run / "status.json")["status"] == "ok":
+        if Status.read(run).status == "ok":
             extras = [run / f"{name}.npy" for name in ("probabilities", "embedding")]
             probabilities, embedding = (np.load(p) if p.exists() else None for p in extras)
             sure = None if probabilities is None else probabilities.max(axis=1)
@@ -105,10 +101,10 @@ def read_view(projection: str | Path, labels: str | Path, folder: str | Path) ->
     run, points = Run.of(folder), pd.read_parquet(projection)
     if points.empty:
         empty = np.empty(0)
-        status = files.read_json(Path(folder, "status.json"))
+        status = Status.read(folder)
         reason = "This method gives no embedding."
-        if status["status"] != "ok":
-            reason = f"{comparison.failure(status['status'])}: {status['reason']}"
+        if status.status != "ok":
+            reason = f"{comparison.failure(status.status)}: {status.reason}"
         return View(run, empty, empty, empty, missing=reason)
     truth, clusters, cells = labels_of(labels)["label"], clusters_of(folder), points["cell"]
     unknown = set(cells) - (set(truth.index) & set(clusters.index))
@@ -164,7 +160,7 @@ def read_showcase(
         clusters_of(folder).loc[truth.index].to_numpy(int),
         read_panel(features),
         pd.read_parquet(decoded),
-        _facts_of(folder),
+        Status.read(folder).facts,
     )
 
 
@@ -250,9 +246,9 @@ def _points(view: pd.DataFrame, cells: pd.Index) -> np.ndarray:
 def _labelling(method: str, folder: Path | None, truth: pd.Series, test: np.ndarray) -> Labelling:
     if folder is None:
         return Labelling(method, missing="not run here")
-    seed, status = int(Run.of(folder).seed), files.read_json(folder / "status.json")
-    if status["status"] != "ok":
-        return Labelling(method, seed, missing=comparison.failure(status["status"]))
+    seed, status = int(Run.of(folder).seed), Status.read(folder).status
+    if status != "ok":
+        return Labelling(method, seed, missing=comparison.failure(status))
     clusters = clusters_of(folder).loc[truth.index].to_numpy(int)
     names = truth.to_numpy(str)
     scored = test & (names != "")
