@@ -4,6 +4,7 @@ Each maker gets an empty folder and does what a user would do, which must end in
 `PWNED` is what code hidden in a file would write; no test may find it.
 """
 
+from moesimvae.nouns import DataSet
 import gzip
 import io
 import pickle
@@ -157,7 +158,7 @@ def table_archive(member, data):
     def made(folder):
         with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr(member, data)
-        return counts.count_tables(block, {"counts": folder / "a.zip"})
+        return counts.count_tables(DataSet.of(block), {"counts": folder / "a.zip"})
 
     return made
 
