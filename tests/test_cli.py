@@ -126,6 +126,7 @@ def test_cluster_writes_labels_cells_and_model(clustered):
         assert f"{cluster:>7}{size:>9}" in printed
 
 
+@pytest.mark.slow
 def test_nothing_needs_to_be_said(fcs, tmp_path, run):
     path = tmp_path / "mine.fcs"
     path.write_bytes(fcs.read_bytes())
@@ -152,6 +153,7 @@ def test_report_takes_nothing_else(tmp_path, refused):
     assert "is not clustered" in refused("report", tmp_path)
 
 
+@pytest.mark.slow
 def test_genes_have_a_page_too(tmp_path, run):
     genes = rng.poisson(np.eye(3)[GROUP].repeat(50, axis=1) * 4 + 0.3).astype(np.float32)
     names = pd.DataFrame(index=[f"GENE{i}" for i in range(150)])
@@ -527,6 +529,7 @@ def test_an_interrupt_inside_a_callback_is_not_lost():
     assert (done.stdout, done.stderr) == ("heard\n", "")
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_an_interrupt(fcs, tmp_path, run, monkeypatch):
     from moesimvae.model import fitting, storage
 
@@ -760,6 +763,7 @@ def test_a_reader_that_stops_reading(fcs, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, refused):
     folder = tmp_path / "GSE1"
     folder.mkdir()
@@ -788,6 +792,7 @@ def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, ref
     assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)
 
 
+@pytest.mark.slow
 def test_how_sure_clusters_are_and_joining_them_without_another_fit(
     fcs, tmp_path, run, monkeypatch
 ):
@@ -812,6 +817,7 @@ def test_how_sure_clusters_are_and_joining_them_without_another_fit(
     assert "stability" not in printed
 
 
+@pytest.mark.slow
 def test_cells_unlike_all_that_were_seen_are_told(csv, tmp_path, run):
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.normal(size=(300, 6)), columns=[f"CD{i}" for i in range(6)])

@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def reached(modules):
     return names - sys.stdlib_module_names - {"snakemake", "moesimvae"}
 
 
+@cache
 def given(name):
     """Names that can be imported in an environment, from the pins of its file."""
     packages = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins(name)}

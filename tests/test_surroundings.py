@@ -62,6 +62,7 @@ def test_a_working_folder_that_takes_nothing_is_told(tmp_path, monkeypatch):
     assert "--directory FOLDER" in error(surroundings.require_working_folder)
 
 
+@pytest.mark.slow
 def test_what_an_encoding_lacks_is_written_out(root, tmp_path):
     """Also in files, and the help, in a locale of ASCII."""
     values = np.random.default_rng(0).random((60, 2))
@@ -84,6 +85,7 @@ def test_what_an_encoding_lacks_is_written_out(root, tmp_path):
 # ---------------------------------------------------------------------- as a user meets them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a b", "it's $HOME;#&[x]"])
 def test_a_clone_may_lie_in_any_folder(root, tmp_path, name):
     """With its own .venv there, whose path Snakemake writes into commands."""
@@ -110,6 +112,7 @@ def test_braces_in_the_path_of_a_clone_are_one_sentence(root, tmp_path):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_locale_of_ascii(checkout):
     done = checkout.snakemake("results/data/digits/features.h5ad", **ASCII)
     assert done.returncode == 0, done.stdout

@@ -4,7 +4,6 @@ Each maker gets an empty folder and does what a user would do, which must end in
 `PWNED` is what code hidden in a file would write; no test may find it.
 """
 
-from moesimvae.nouns import DataSet
 import gzip
 import io
 import pickle
@@ -29,6 +28,7 @@ from moesimvae.evaluation.scores import read_labels
 from moesimvae.methods import external
 from moesimvae.methods.interface import Invalid
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.nouns import DataSet
 
 ROOT = Path(__file__).resolve().parents[2]
 PWNED = "pwned"

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import ClassifierTags, estimator_checks, get_tags
@@ -44,6 +45,8 @@ CANNOT_BE = {
 
 @parametrize_with_checks([MoESimVAE(3, **SMALL)], expected_failed_checks=lambda _: CANNOT_BE)
 def test_checks_of_scikit_learn(estimator, check):
+    if "clustering" not in str(check):  # what is found is not looked at
+        estimator = clone(estimator).set_params(steps=10)
     check(estimator)
 
 

@@ -60,6 +60,7 @@ def killed(tmp_path_factory):
     return json.loads(run.stdout), folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "settings"), enumerate([WITH_UMAP, WITH_COMMUNITIES]))
 def test_the_same_seed_gives_the_same_labels_and_losses_in_every_process(killed, number, settings):
     X = blobs()[0]
@@ -78,6 +79,7 @@ def test_another_seed_gives_another_result(monkeypatch):
         assert first[part] != second[part]
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_where_its_last_checkpoint_was(killed, monkeypatch):
     without_umap(monkeypatch)
     always_save(monkeypatch)

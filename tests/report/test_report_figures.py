@@ -60,6 +60,7 @@ def texts(figure):
     ]
 
 
+@pytest.mark.slow
 def test_every_picture_is_written_and_not_blank(drawn, tmp_path):
     style.write(drawn, tmp_path)
     said = json.loads((tmp_path / "figures.json").read_text())

@@ -340,6 +340,7 @@ def report(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_figures_are_there_for_each_data_set(report):
     said = {p["file"]: p for p in json.loads((report / "figures" / "figures.json").read_text())}
     assert f"figure3_{SEMI}.png" in said
@@ -349,6 +350,7 @@ def test_the_figures_are_there_for_each_data_set(report):
     assert all("semi-synthetic" in p["caption"].lower() for p in said.values())
 
 
+@pytest.mark.slow
 def test_prior_knowledge_is_marked_in_every_format(report):
     csv = comparison.read_csv(report / "table.csv")
     assert set(csv[csv["uses_prior"]]["method"]) == {"moe_sim_vae_released"}
@@ -363,6 +365,7 @@ def test_prior_knowledge_is_marked_in_every_format(report):
         assert r"$\ddagger$ uses prior knowledge" in tex
 
 
+@pytest.mark.slow
 def test_every_table_of_semi_synthetic_cells_says_so(report):
     tex = (report / "table.tex").read_text()
     captions = re.findall(r"\\caption\{(.*)\}\n\\label\{tab:table2-tabula-muris-semi", tex)
@@ -392,6 +395,7 @@ class Widths(HTMLParser):
             self.tables[-1]["down"] += int(attrs.get("rowspan", 1)) - 1
 
 
+@pytest.mark.slow
 def test_every_table_of_the_page_has_rows_of_one_width(report):
     parser = Widths()
     parser.feed((report / "report.html").read_text())
@@ -402,6 +406,7 @@ def test_every_table_of_the_page_has_rows_of_one_width(report):
         assert len(set(table["rows"])) == 1, table["rows"]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_screening_and_s1_table(report):
     html = (report / "report.html").read_text()
     assert 'href="#screening"' in html
