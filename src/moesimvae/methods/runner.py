@@ -338,7 +338,7 @@ def worker_environment(seed: int, threads: int, gpu: str | None) -> dict[str, st
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": str(seed % 2**32),
         "PYTHONUNBUFFERED": "1",
-        # threads that wait spin for some 30 µs; 30 times that, as usual, slows others on busy cores,
+        # waiting threads spin for some 30 µs; 30 times that, as usual, slows others on busy cores,
         # and not at all makes steps of small networks take four times as long on two threads
         "GOMP_SPINCOUNT": "10000",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS repeats its results only with this
