@@ -44,7 +44,9 @@ def without_gpu(monkeypatch):
 
 def fit(replayed, every, monkeypatch):
     if replayed:
-        monkeypatch.setattr(fitting, "Training", lambda *a, **k: Training(*a, **k, replay=True))
+        monkeypatch.setattr(
+            fitting, "Training", lambda *a, **k: Training(*a, **k | {"replay": True})
+        )
     cells, _ = make_blobs(400, 6, centers=20, random_state=0)
     model = MoESimVAE(
         20,
