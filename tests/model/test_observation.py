@@ -177,6 +177,32 @@ def test_the_papers_way_draws_means(preset):
     np.testing.assert_array_equal(model.generate(0, 5), model.generate(0, 5, mean=True))
 
 
+def test_the_experts_of_images_go_on_alone():
+    """With codes and clusters as they are, and until the images come out better."""
+    random = np.random.default_rng(0)
+    images = np.clip(random.random((400, 2)) @ random.random((2, 64)), 0, 1).astype(np.float32)
+    settings = TINY | {"similarity": "communities", "image_shape": (8, 8), "steps": 40}
+    plain = MoESimVAE(2, **settings, observation="none").fit(images)
+    model = MoESimVAE(2, **settings).fit(images)
+    np.testing.assert_array_equal(plain.labels_, model.labels_)
+    np.testing.assert_array_equal(plain.embedding_, model.embedding_)
+    before, after = (np.square(m.reconstruct(images) - images).mean() for m in (plain, model))
+    assert after < 0.97 * before
+    weights = [p.clone() for p in model.module_.experts.parameters()]
+    model.learn_to_draw(images[:100])
+    now = model.module_.experts.parameters()
+    assert any((a != b).any() for a, b in zip(weights, now, strict=True))
+
+
+def test_reconstruction_weighs_more_with_images():
+    x = np.random.default_rng(0).random((60, 64)).astype(np.float32)
+    settings = TINY | {"similarity": "communities", "steps": 3}
+    for shape, weight in (((8, 8), 1.0), (None, 0.2)):
+        default = MoESimVAE(2, **settings, image_shape=shape).fit(x)
+        named = MoESimVAE(2, **settings, image_shape=shape, reconstruction_weight=weight).fit(x)
+        assert default.history_["reconstruction"] == named.history_["reconstruction"]
+
+
 @pytest.mark.parametrize(
     ("counts", "said"), [(np.ones((9, 2)), "shape"), (np.full((60, 4), 0.5), "fractional")]
 )

@@ -26,7 +26,7 @@ from moesimvae.model.fitting import Data, Fit, Fitted, Settings
 from moesimvae.model.generation import COMPONENTS, Mixtures, code_mixtures
 from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
-from moesimvae.model.observation import COUNT_LAYERS, MOST_MARKERS, Counts, Markers
+from moesimvae.model.observation import COUNT_LAYERS, MOST_MARKERS, Counts, Markers, train_experts
 from moesimvae.model.presets import PRESETS
 from moesimvae.model.similarity import parse
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
@@ -82,7 +82,7 @@ class MoESimVAE(
     deskew: compute the first similarity between images centred and freed of their slant.
     objective: "paper" or "released" (see `module`).
     reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
-        all of which are means (see `losses`).
+        all of which are means (see `losses`). Of the first, None is 1 for images and 0.2 for cells.
     warm_up: share of the first phase over which all weights but that of the similarity grow from
         0: at full weight from the start, DEPICT draws all cells into one cluster.
     gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
@@ -98,7 +98,8 @@ class MoESimVAE(
         "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
     observation: "auto" lets `generate` draw cells as they scatter around the experts' means (see
         `observation`): molecules where `fit` is given counts, values of panels of at most 200
-        markers; not images, nor more features without counts. "none" draws the means themselves.
+        markers; not images, nor more features without counts. The experts of images are trained
+        on alone instead, on the images as they are, with the codes fixed. "none" does none of it.
     code_components: the most Gaussians of the mixture that describes a cluster's codes.
     standardise: let the encoder see features centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
@@ -142,7 +143,7 @@ class MoESimVAE(
         augmentation: float = 0.6,
         deskew: bool = True,
         objective: str = "paper",
-        reconstruction_weight: float = 0.2,
+        reconstruction_weight: float | None = None,
         kl_weight: float = 0.02,
         similarity_weight: float = 1.0,
         depict_weight: float = 0.05,
@@ -317,7 +318,7 @@ class MoESimVAE(
         self.module_ = build(self.get_params(deep=False), n_features, image_shape)
 
     def _make_settings(self) -> Settings:
-        chosen = {
+        chosen: dict[str, Any] = {
             "image_shape": self.image_shape_,
             "bfloat16": uses_bfloat16(self.precision, self._find_device()),
             "seed": self.seed_,
@@ -325,6 +326,8 @@ class MoESimVAE(
         }
         if self.batch_size is None:
             chosen["batch_size"] = 512 if self.images_ or self.n_clusters > 16 else 256
+        if self.reconstruction_weight is None:
+            chosen["reconstruction_weight"] = 1.0 if self.images_ else 0.2
         if self.similarity == "auto":
             chosen["similarity"] = "umap_knn" if self.images_ else "communities"
         settings = Settings.of(self.get_params(deep=False) | chosen)
@@ -453,17 +456,20 @@ class MoESimVAE(
         codes: np.ndarray,
         labels: np.ndarray,
     ) -> None:
-        device = self._find_device()
+        device, rows = self._find_device(), self._make_rows(matrix)
+        progress = "generation" if self.progress else ""
+        if self.images_ and self.observation != "none":
+            replay = device.type == "cuda" and not sparse.issparse(matrix)
+            generator, settings = seeded(self.seed_), {"replay": replay, "progress": progress}
+            train_experts(self.module_, rows, codes, labels, generator, **settings)
         self._set_mixtures(
             code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
         )
         if isinstance(self.observation_, Counts):
             assert counts is not None  # as `_make_observation` was told
-            self.observation_.to(device).learn(
-                counts, codes, labels, seeded(self.seed_), "counts" if self.progress else ""
-            )
+            self.observation_.to(device).learn(counts, codes, labels, seeded(self.seed_), progress)
         elif self.observation_ is not None:
-            rows, random = self._make_rows(matrix), np.random.default_rng(self.seed_)
+            random = np.random.default_rng(self.seed_)
 
             def values(index: np.ndarray) -> np.ndarray:
                 return rows(torch.from_numpy(index).to(device)).cpu().numpy()

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 # numbers of Gaussians that are tried, and how many codes each of them needs
 COMPONENTS = (1, 2, 4, 8, 16)
 CODES_EACH = 50
-MOST_CODES = 5000  # of a cluster, that its mixture is fitted to
+MOST_CODES, ALL_CODES = 5000, 50_000  # of a cluster, and in all, that mixtures are fitted to
 FLOOR = 1e-4  # added to variances, as a share of the codes' mean variance
 
 
@@ -54,10 +54,10 @@ def code_mixtures(
         np.zeros((n_clusters, most, d), np.float32),
         np.zeros((n_clusters, most, d, d), np.float32),
     )
-    random = np.random.default_rng(seed)
+    random, enough = np.random.default_rng(seed), min(MOST_CODES, ALL_CODES // n_clusters)
     for k in range(n_clusters):
         own = np.flatnonzero(labels == k)
-        own = np.sort(random.permutation(own)[:MOST_CODES])
+        own = np.sort(random.permutation(own)[:enough])
         parts = [(1.0, means[k], np.eye(d))]
         if len(own) >= 2:
             with threadpool_limits(1):  # matrices this small take twice as long on two

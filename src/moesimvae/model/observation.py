@@ -8,11 +8,13 @@ with encoder, gate and clusters as they are, so that no label depends on it.
   (a mass at zero or at the floor) it keeps.
 - `Counts`, for molecules: a negative binomial for each gene, with the library size as in scVI
   (Lopez et al. 2018), by experts of its own that are trained on the counts.
+- Images are what the experts decode; `train_experts` lets these learn what the codes still hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from torch import Tensor, nn
 from moesimvae.model import cells
 from moesimvae.model.experts import Experts
 from moesimvae.model.generation import root
-from moesimvae.model.losses import EPSILON
+from moesimvae.model.losses import EPSILON, reconstruction
+from moesimvae.model.module import Module
 from moesimvae.model.training import train
 
 MOST_MARKERS = 200  # of a panel: the covariances of a cluster are D × D
@@ -37,6 +40,7 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 DRAWS = 4000  # of a cluster's scores, whose distribution is laid over that of its cells
 STEPS, BATCH_SIZE, LEARNING_RATE = 300, 256, 2e-3  # of the experts for counts
 USUAL_DISPERSION = 10.0  # θ of a gene with little to learn it from
+IMAGE_EPOCHS, IMAGE_STEPS, IMAGE_BATCH = 15, (300, 2000), 512  # of the experts for images
 COUNT_LAYERS = (64,)  # their hidden layers; thousands of genes make larger ones slow
 
 
@@ -109,6 +113,40 @@ class Markers(nn.Module):
         slope, offset, noise = (v[cluster].numpy() for v in (self.slope, self.offset, self.noise))
         scatter = random.standard_normal(logits.shape, dtype=np.float32)
         return offset + logits @ slope + scatter @ noise.T
+
+
+def train_experts(
+    module: Module,
+    rows: Callable[[Tensor], Tensor],
+    codes: np.ndarray,
+    labels: np.ndarray,
+    generator: torch.Generator,
+    **settings: Any,
+) -> dict[str, list[float]]:
+    """Minimise Eq 4 over the experts alone, of fixed codes; returns its course as `train` does.
+
+    While the clusters are trained, codes change and images are moved at random, and the experts
+    decode what all of that has in common. rows: index (n,) → the images (n, n_features) in [0, 1];
+    codes: (n_cells, n_latent); labels: (n_cells,); settings: more of `train`.
+    """
+    parameters = list(module.experts.parameters())
+    device = parameters[0].device
+    z, k = torch.from_numpy(codes).to(device), torch.from_numpy(labels.astype(np.int64)).to(device)
+
+    def loss(index: Tensor, step: int | Tensor) -> dict[str, Tensor]:
+        return {"reconstruction": reconstruction(module.decode(z[index], k[index]), rows(index))}
+
+    return train(
+        loss,
+        parameters,
+        len(codes),
+        int(np.clip(IMAGE_EPOCHS * len(codes) // IMAGE_BATCH, *IMAGE_STEPS)),
+        batch_size=IMAGE_BATCH,
+        learning_rate=LEARNING_RATE,
+        generator=generator,
+        schedule="cosine",
+        **settings,
+    )
 
 
 def normal_scores(values: np.ndarray, random: np.random.Generator) -> np.ndarray:

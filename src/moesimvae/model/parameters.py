@@ -99,7 +99,7 @@ ALLOWED: dict[str, Allowed] = {
     "augmentation": number(0),
     "deskew": FLAG,
     "objective": one_of("paper", "released"),
-    "reconstruction_weight": WEIGHT,
+    "reconstruction_weight": or_none(WEIGHT),
     "kl_weight": WEIGHT,
     "similarity_weight": WEIGHT,
     "depict_weight": WEIGHT,
