@@ -7,6 +7,7 @@ from scipy import sparse, stats
 
 from moesimvae import MoESimVAE
 from moesimvae.errors import UserError
+from moesimvae.model import generation
 from moesimvae.model.generation import code_mixtures
 from moesimvae.model.observation import (
     Counts,
@@ -47,6 +48,17 @@ def test_a_cluster_of_two_bumps_gets_two_gaussians():
         np.testing.assert_allclose(np.cov(drawn.T), np.eye(2), atol=0.06)
     one = code_mixtures(codes, labels, means, 1, seed=0)
     assert (one.weights > 0).sum(axis=1).tolist() == [1, 1, 1, 1]
+
+
+def test_many_clusters_share_the_codes(monkeypatch):
+    """So that a million cells in many clusters take no longer than a few clusters do."""
+    monkeypatch.setattr(generation, "ALL_CODES", 200)  # 50 for each of four: enough for one
+    bumps = np.repeat([[-4.0, 0.0], [4.0, 0.0]], 200, axis=0).astype(np.float32)
+    codes = bumps + np.random.default_rng(0).normal(size=bumps.shape).astype(np.float32)
+    labels = np.zeros(400, int)
+    for clusters, gaussians in ((1, 2), (4, 1)):
+        means = np.zeros((clusters, 2), np.float32)
+        assert (code_mixtures(codes, labels, means, 16, 0).weights[0] > 0).sum() == gaussians
 
 
 def test_normal_scores_share_ties_out():
