@@ -525,6 +525,8 @@ def course_of(model: MoESimVAE, cells: np.ndarray, truth: np.ndarray) -> list[di
     def record_and_look(training: Training, means: dict[str, float]) -> None:
         nonlocal looking
         record(training, means)  # waits for the device
+        if "similarity" not in means:  # the experts alone, when the clusters stand
+            return
         began = perf_counter()
         steps[training] = training.step
         labels = model._encode(cells)[1].argmax(1)

@@ -183,9 +183,8 @@ class Trainer:
             cache=self.cache,
         )
         weights = {
-            name: getattr(model, f"{name}_weight")
-            for name in ("reconstruction", "kl", "similarity", "depict")
-        }
+            name: getattr(model, f"{name}_weight") for name in ("kl", "similarity", "depict")
+        } | {"reconstruction": 1.0}
 
         def terms(index: Tensor, step: int) -> dict[str, Tensor]:
             parts = paper_terms(module, self.x[index], similar(index))
