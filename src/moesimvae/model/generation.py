@@ -54,7 +54,8 @@ def code_mixtures(
         np.zeros((n_clusters, most, d), np.float32),
         np.zeros((n_clusters, most, d, d), np.float32),
     )
-    random, enough = np.random.default_rng(seed), min(MOST_CODES, ALL_CODES // n_clusters)
+    random = np.random.default_rng(seed)
+    enough = min(MOST_CODES, max(CODES_EACH, ALL_CODES // n_clusters))
     for k in range(n_clusters):
         own = np.flatnonzero(labels == k)
         own = np.sort(random.permutation(own)[:enough])
