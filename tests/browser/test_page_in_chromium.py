@@ -431,15 +431,17 @@ def test_a_heavy_page_stays_below_ten_megabytes(heavy):
     assert size < 10e6
 
 
-def test_a_heavy_page_works_within_a_second(heavy, desktop):
+def test_a_heavy_page_builds_little_before_it_is_asked(heavy, desktop):
+    """Counts, since seconds depend on the machine: elements and layouts."""
     path, _ = heavy
-    desktop.driver.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    waited = desktop.open(path)
+    desktop.driver.execute_cdp_cmd("Performance.enable", {})
+    desktop.open(path)
     told = desktop.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
-    worked = next(m["value"] for m in told if m["name"] == "TaskDuration")
-    print(f"\nthe leaderboard worked after {waited} ms; all of it took {worked:.2f} s of CPU time")
-    assert worked < 1.5  # of the page's thread, whatever else the machine does
+    layouts = next(m["value"] for m in told if m["name"] == "LayoutCount")
+    elements = desktop.run("return document.querySelectorAll('*').length")
+    print(f"\n{elements} elements, laid out {layouts:.0f} times")
+    assert elements < 50_000
+    assert layouts < 100
     desktop.wait(DRAWN)
-    print(f"a latent space was drawn after {desktop.run('return performance.now()'):.0f} ms")
     assert len(rows(desktop)) == METHODS
     assert desktop.complaints() == []
