@@ -230,6 +230,7 @@ def test_an_h5ad_with_prior_and_seed(h5ad, tmp_path, run):
     assert cells.uns["moesimvae"]["params"]["random_state"] == 5
 
 
+@pytest.mark.slow
 def test_backed_as_in_memory_but_without_the_values(h5ad, tmp_path, run):
     arguments = ["cluster", h5ad, "--clusters", 3, "--drop", "CD45", *TINY]
     assert run(*arguments, "--out", tmp_path / "a")[0] == 0
@@ -364,6 +365,7 @@ def test_a_failure_while_writing_leaves_the_old_results(fcs, tmp_path, run, monk
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_labels_and_model_stay_where_the_cells_cannot_be_written(
     fcs, tmp_path, run, monkeypatch, refused
 ):

@@ -509,6 +509,7 @@ def test_only_the_split_may_stand_in_obs(tmp_path):
 # ---------------------------------------------------------------------- real files
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["tabula_muris_semisynthetic", "pbmc_facs"])
 def test_real_counts(root, shared_data, tmp_path, name):

@@ -119,6 +119,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
         workflow_lock.hold(tmp_path / "file" / "results")
 
 
+@pytest.mark.slow
 def test_jobs_of_a_killed_workflow_are_ended_and_no_others(tmp_path):
     sleep = ["sleep", "60"]
     ours = subprocess.Popen(sleep, env=os.environ | workflow_lock.marked(tmp_path))

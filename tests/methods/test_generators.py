@@ -235,6 +235,7 @@ def test_cell_study(moe_run, cells):
     assert made.obs_names.is_unique
 
 
+@pytest.mark.slow
 def test_cell_study_of_counts(tmp_path):
     """Counts of 250 genes, of two kinds of cells, beside what another model made of one half."""
     rng = np.random.default_rng(0)

@@ -63,6 +63,7 @@ class Helped(MoESimVAE):
         return tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CANNOT_BE)
 def test_the_reasons_why_checks_cannot_be_passed_are_the_whole_ones(name):
     getattr(estimator_checks, name)("MoESimVAE", Helped(4, **SMALL))

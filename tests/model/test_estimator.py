@@ -556,6 +556,7 @@ def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):
     assert seen == [(spec, (180, 6), "somewhere"), features, features]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["dense", "conv"])
 def test_bfloat16_is_for_the_encoder_in_training_alone(encoder, monkeypatch):
     X = np.random.default_rng(0).random((180, 256), dtype=np.float32)

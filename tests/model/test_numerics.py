@@ -101,6 +101,7 @@ def test_a_range_that_float32_cannot_hold_is_told():
         tiny(2, steps=3).fit(X)
 
 
+@pytest.mark.slow
 def test_experts_that_no_cell_goes_to_do_not_disturb_the_others():
     X, y = blobs()
     model = tiny(40, steps=300, refinements=0, similarity="communities").fit(X)

@@ -62,6 +62,7 @@ def fit(replayed, every, monkeypatch):
     return model.fit(cells.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])  # with 2, there are two kinds of steps to record
 def test_replayed_steps_end_where_launched_ones_do(every, without_gpu, monkeypatch):
     launched, replayed = (fit(replayed, every, monkeypatch) for replayed in (False, True))

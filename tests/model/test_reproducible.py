@@ -112,6 +112,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CASES, "cells drawn unevenly", "a similarity of the user's"])
 def test_a_fit_stopped_at_every_checkpoint_ends_as_if_it_had_not_been(name, monkeypatch, tmp_path):
     settings = THREE_PHASES | CASES.get(name, {})

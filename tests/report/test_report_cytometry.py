@@ -61,6 +61,7 @@ def experiment(made, names, table=None, **given):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_experiment_gets_the_pictures_that_its_data_call_for(made, monkeypatch):
     for module in (words, runs):
         monkeypatch.setattr(module, "IN_DETAIL", 8)
@@ -326,6 +327,7 @@ def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
         reconstruction.reconstruct_run(folder, tmp_path / "turned.h5ad")
 
 
+@pytest.mark.slow
 def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, tmp_path):
     run = made.root / "results/runs/levine_32dim/moe_sim_vae/seed0"
     shown = views.read_showcase(run, made.labels[0], made.features[0], made.decoded[0])

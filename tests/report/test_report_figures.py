@@ -152,6 +152,7 @@ def test_the_line_of_blind_controls_is_not_the_true_labels(made):
     assert dotted[0].get_xdata()[0] == pytest.approx(blind.max()[made.experiment.metrics[0]])
 
 
+@pytest.mark.slow
 def test_a_data_set_on_which_nothing_finished_still_has_its_pictures(made, tmp_path):
     runs = comparison.read_many(made.runs).assign(status="timeout", reason="too slow")
     runs[["clusters_found", "noise_share"]] = np.nan

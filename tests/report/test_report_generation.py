@@ -128,6 +128,7 @@ def test_figure2_sets_the_model_beside_vade(folders, tmp_path):
     assert len(json.loads((tmp_path / "figures.json").read_text())) == 2
 
 
+@pytest.mark.slow
 def test_supplement(folders, accuracy, tmp_path):
     tables = {
         name: summaries.read(folder / f"{name}.csv" for folder in folders)
