@@ -135,13 +135,14 @@ def read_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def prepare(images: np.ndarray, digits: np.ndarray, sizes: dict[str, Any], out: Path) -> None:
     """Fit on the CPU; keep the projection that each phase's similarity was made of."""
     kept: dict[str, np.ndarray] = {}
-    k: list[int] = []
+    k: list[np.ndarray] = []
     made = fitting.similarity.build
 
     def build_and_keep(*given: Any, **named: Any) -> Similarity:
         similarity = made(*given, **named)
-        kept[f"points_{len(k)}"] = similarity._arrays[0].numpy()
-        k.append(similarity.facts["batch_neighbors"])
+        points, of_cells = similarity._arrays
+        kept[f"points_{len(k)}"] = points.numpy()
+        k.append(of_cells.numpy().astype(np.int16))
         return similarity
 
     with patch.object(fitting.similarity, "build", build_and_keep):
@@ -174,9 +175,12 @@ def similarities(*made: Similarity) -> Iterator[None]:
         yield
 
 
-def neighbours(points: np.ndarray, k: int) -> Similarity:
-    pairs = lambda index, points: knn_in_batch(points[index], k)  # noqa: E731
-    return Similarity(pairs, (torch.from_numpy(points),), facts={"kind": "carried along"})
+def neighbours(points: np.ndarray, k: np.ndarray) -> Similarity:
+    """k: of each cell, or one number for all."""
+    most = int(k.max())
+    pairs = lambda index, points, k: knn_in_batch(points[index], most, k[index])  # noqa: E731
+    of_cells = torch.from_numpy(np.broadcast_to(k, len(points)).astype(np.int64))
+    return Similarity(pairs, (torch.from_numpy(points), of_cells), facts={"kind": "carried along"})
 
 
 def populations(groups: np.ndarray) -> Similarity:
@@ -408,7 +412,7 @@ class Bench:
         images = self.mnist["images"] / np.float32(255)
         digits = self.mnist["digits"]
         made = [
-            neighbours(self.mnist[f"points_{i}"], int(k)) for i, k in enumerate(self.mnist["k"])
+            neighbours(self.mnist[f"points_{i}"], k) for i, k in enumerate(self.mnist["k"])
         ]
         model = MoESimVAE(10, device=str(self.device), progress=False, **self.sizes["mnist"])
         with similarities(*made):

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -13,10 +14,12 @@ from sklearn.metrics import adjusted_rand_score
 from tiny import PARAMETERS, blobs, outcome, same_group, tiny, without_umap
 
 from moesimvae.errors import UserError
+from moesimvae.evaluation.metrics import evaluate
 from moesimvae.methods import moe_sim_vae
-from moesimvae.model import estimator, fitting, stability
+from moesimvae.model import estimator, fitting, similarity, stability
 from moesimvae.model.estimator import MoESimVAE
-from moesimvae.model.networks import ConvEncoder, Encoder
+from moesimvae.model.fitting import Fit
+from moesimvae.model.networks import ConvEncoder, Encoder, Gate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 MARKERS = ["CD3", "CD4", "CD8", "CD19", "CD45", "DNA"]
@@ -722,3 +725,32 @@ def test_what_cannot_be_assessed_is_told(assessed, fitted, fitted_by_name, tmp_p
     fitted.save(tmp_path / "model")
     with pytest.raises(UserError, match="fitted here to 0 cells"):
         MoESimVAE.load(tmp_path / "model").assess(X)
+
+
+def test_a_gate_that_cuts_one_group_and_joins_two_begins_anew_with_the_groups():
+    random = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), [500, 150, 150])
+    points = (random.normal(size=(800, 2)) + np.array([[0, 0], [30, 0], [30, 20]])[truth]) / 10
+    points = points.astype(np.float32)
+    similar = similarity.Similarity(
+        lambda index, points: similarity.within_distance(points[index], 0.8),
+        (torch.from_numpy(points),),
+        groups=truth,
+    )
+    gate = Gate(2, [], 3)
+    # cluster 0 and 1: the halves of the first group; cluster 2: the two others
+    weight, bias = torch.tensor([[0.0, 9.0], [0.0, -9.0], [30.0, 0.0]]), torch.tensor([0, 0, -30.0])
+    with torch.no_grad():
+        gate.layers[-1].weight.copy_(weight)
+        gate.layers[-1].bias.copy_(bias)
+    fit = SimpleNamespace(
+        module=SimpleNamespace(gate=gate), n_cells=800,
+        settings=SimpleNamespace(n_clusters=3, seed=0, batch_size=80),
+    )  # fmt: skip
+    assert Fit._set_gate(fit, points, similar)
+    labels = gate(torch.from_numpy(points)).argmax(1).numpy()
+    assert evaluate(truth, labels, ["accuracy_hungarian"])["accuracy_hungarian"] == 1
+    assert (labels[truth > 0] == 2).any()  # the expert of both stays with one of them
+    assert not Fit._set_gate(fit, points, similar)  # its clusters fit S as well now
+    similar.groups = np.arange(800) % 3
+    assert not Fit._set_gate(fit, points, similar)  # groups that fit it worse

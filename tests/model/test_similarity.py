@@ -139,6 +139,33 @@ def test_batch_neighbours_by_default_are_half_a_clusters_share():
     assert chosen.facts["batch_neighbors"] == 2
 
 
+def test_neighbours_by_group_follow_the_sizes_of_groups():
+    random = np.random.default_rng(0)
+    sizes = np.array([600, 200, 100])
+    truth = np.repeat(np.arange(3), sizes)
+    points = (random.normal(size=(900, 5)) + 12 * np.eye(3, 5)[truth]).astype(np.float32)
+    found = similarity.find_groups(points, 3, 0)
+    np.testing.assert_array_equal(np.bincount(found)[found], sizes[truth])
+    built = build({"kind": "umap_knn", "batch_neighbors": "by_group"}, points, batch_size=90)
+    assert built.facts["batch_neighbors"].count(30) == 1
+    assert sorted(built.facts["batch_neighbors"]) == [5, 10, 30]
+    batch = torch.from_numpy(np.sort(random.choice(900, 90, replace=False)))
+    within = built(batch)[truth[batch] == 0][:, truth[batch] == 0]
+    even = build("umap_knn", points, batch_size=90)(batch)[truth[batch] == 0]
+    assert within.sum(1).min() >= 30  # half of the 60 that a batch holds of it
+    assert even.sum(1).min() < 30
+
+
+def test_a_stray_island_is_no_group_of_its_own():
+    random = np.random.default_rng(0)
+    truth = np.repeat(np.arange(4), [300, 300, 300, 40])
+    centres = np.array([[0, 0], [60, 0], [60, 7], [-40, 0]])
+    points = (random.normal(size=(940, 2)) + centres[truth]).astype(np.float32)
+    found = similarity.find_groups(points, 3, 0)
+    np.testing.assert_array_equal(found == found[0], (truth == 0) | (truth == 3))
+    assert len(np.unique(found)) == 3
+
+
 def test_any_metric_of_umap():
     points = np.abs(groups_apart()[0])
     canberra = build({"kind": "umap_knn", "metric": "canberra"}, points)
@@ -296,6 +323,8 @@ def test_the_prior_alone():
         ("umapknn", None, "no similarity 'umapknn'; choose from: umap_knn"),
         ({"kind": "umap_knn", "k": 3}, None, "'umap_knn' has no parameter 'k'; it has: n_neigh"),
         ({"n_neighbors": 3}, None, "no similarity 'None'"),
+        ({"kind": "umap_knn", "batch_neighbors": "all"}, None, "'all'; it must be a whole number"),
+        ({"kind": "umap_knn", "batch_neighbors": 0}, None, "is 0; it must be a whole number"),
         (sparse.csr_matrix((4, 5)), None, "shape 4 × 5, but there are 3 cells"),
         (sparse.csr_matrix(np.full((3, 3), 1.5)), None, "values from 1.5 to 1.5"),
         (sparse.csr_matrix(np.full((3, 3), np.nan)), None, "values from nan"),

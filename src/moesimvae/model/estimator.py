@@ -28,7 +28,7 @@ from moesimvae.model.images import find_image_shape
 from moesimvae.model.module import build
 from moesimvae.model.observation import COUNT_LAYERS, MOST_MARKERS, Counts, Markers, train_experts
 from moesimvae.model.presets import PRESETS
-from moesimvae.model.similarity import parse
+from moesimvae.model.similarity import BY_GROUP, parse
 from moesimvae.model.training import choose_device, encode_in_batches, seeded, uses_bfloat16
 
 GENERATED = {"n": parameters.whole(0), "random_state": parameters.RANDOM_STATE}
@@ -61,8 +61,8 @@ class MoESimVAE(
     ----------
     n_clusters: K, the number of clusters and of experts; some may end up empty.
     similarity: the name of one of `similarity.KINDS`, or a mapping of "kind" and that kind's
-        parameters. "auto" is "communities" for cells, whose groups are of unlike sizes, and
-        "umap_knn" for images, whose groups are taken to be of similar size.
+        parameters. "auto" is "communities" for cells, whose groups are of very unlike sizes, and
+        "umap_knn" for images, with as many neighbours as fit their group.
     refinements: how often the similarity is computed again, from the gate's last hidden layer;
         the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
         0 for "communities", which rare groups do not outlive, and for a matrix that is given.
@@ -329,7 +329,8 @@ class MoESimVAE(
         if self.reconstruction_weight is None:
             chosen["reconstruction_weight"] = 1.0 if self.images_ else 0.2
         if self.similarity == "auto":
-            chosen["similarity"] = "umap_knn" if self.images_ else "communities"
+            of_images = {"kind": "umap_knn", "batch_neighbors": BY_GROUP}
+            chosen["similarity"] = of_images if self.images_ else "communities"
         settings = Settings.of(self.get_params(deep=False) | chosen)
         if settings.schedule == "auto":
             kind = parse(settings.similarity)[0]

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+from torch.nn import functional
 
-from moesimvae.model import cells, similarity, storage
+from moesimvae.model import cells, cutting, similarity, storage
 from moesimvae.model.images import deskew, random_affine
 from moesimvae.model.module import Module, PaperObjective, ReleasedObjective, Weights
 from moesimvae.model.training import (
@@ -36,6 +37,9 @@ BACK_TO_THE_BEST = 1000
 # watched; what the similarity's loss must fall to to be falling; share of cells that stay
 EXPECTED_STEPS = 500
 WATCHED_CELLS, NO_LONGER_FALLS, KEPT = 2000, 0.95, 0.95
+# of a gate that is set to groups: batches in which these are compared with its clusters, images
+# that it learns them from, and what keeps its weights small
+BATCHES_COMPARED, GATE_LEARNS_FROM, SMALL_WEIGHTS = 20, 10_000, 1e-3
 # cells from which the encoder learns how features are centred and spread
 STANDARDISED_BY = 4096
 
@@ -246,8 +250,56 @@ class Fit:
             prior=self.data.prior,
             cache=cache,
         )
+        if self.phase > 0 and built.groups is not None:
+            built.facts["gate_from_groups"] = self._set_gate(source, built)
         self.fitted.similarity_facts.append(built.facts)
         return built.to(self.device)
+
+    def _set_gate(self, features: np.ndarray, similar: similarity.Similarity) -> bool:
+        """Let the gate begin with the groups of its features, where they fit S better than its own.
+
+        A training can end with a group cut in two and two groups in one cluster, from where no
+        gradient leads away, though the features tell all of them apart. Numbers of groups are
+        those of the clusters that they share most cells with, and whose experts they get. How well
+        labels fit S is the share of pairs in a batch, on average, that they tell as S does.
+        features: (n_cells, width), of the gate. Returns whether it was set.
+        """
+        layer, n_clusters = self.module.gate.layers[-1], self.settings.n_clusters
+        assert isinstance(layer, torch.nn.Linear)
+        values = torch.from_numpy(features)
+        weight, bias = layer.weight.detach().cpu(), layer.bias.detach().cpu()
+        clusters = functional.linear(values, weight, bias).argmax(1).numpy()
+        if similar.groups is None or similar.groups.max() >= n_clusters:
+            return False
+        groups = cutting.align(similar.groups, clusters, n_clusters)
+        random = np.random.default_rng(self.settings.seed)
+        size = min(self.settings.batch_size, self.n_cells)
+        wrong = np.zeros(2)
+        for _ in range(BATCHES_COMPARED):
+            index = random.choice(self.n_cells, size, replace=False)
+            s = similar(torch.from_numpy(index)).numpy()
+            for i, labels in enumerate((clusters[index], groups[index])):
+                wrong[i] += np.abs(s - (labels[:, None] == labels)).mean()
+        if wrong[1] >= wrong[0]:
+            return False
+        some = torch.from_numpy(random.permutation(self.n_cells)[:GATE_LEARNS_FROM])
+        of_groups = torch.from_numpy(groups)[some]
+        parameters = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+        optimiser = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimiser.zero_grad()
+            logits = functional.linear(values[some], *parameters)
+            value = functional.cross_entropy(logits, of_groups)
+            value = value + SMALL_WEIGHTS * parameters[0].square().sum()
+            value.backward()
+            return value
+
+        optimiser.step(loss)
+        with torch.no_grad():
+            layer.weight.copy_(parameters[0])
+            layer.bias.copy_(parameters[1])
+        return True
 
     def _count_refinements(self) -> int:
         settings = self.settings

@@ -45,6 +45,7 @@ from moesimvae.model.projection import (
 )
 
 Arrays = dict[str, np.ndarray]
+BY_GROUP = "by_group"  # a value of `batch_neighbors`
 
 
 # ---------------------------------------------------------------------- the kinds' parameters
@@ -57,7 +58,9 @@ class UmapKnn:
     n_neighbors, metric, n_components: of UMAP; any metric that UMAP knows (Canberra for CyTOF).
     n_pca: principal components UMAP is made from; None takes all features; "auto" takes 50 where
         there are more than 100 features and the metric is Euclidean or cosine.
-    batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3.
+    batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3;
+        "by_group" half of what a batch holds of the group that j is in (`find_groups`), also at
+        least 3, so that a large group is not cut into even parts.
     landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
         the other cells are placed among them.
     """
@@ -66,8 +69,16 @@ class UmapKnn:
     metric: str = "euclidean"
     n_components: int = 2
     n_pca: int | str | None = "auto"
-    batch_neighbors: int | None = None
+    batch_neighbors: int | str | None = None
     landmarks: int = 100_000
+
+    def __post_init__(self) -> None:
+        k = self.batch_neighbors
+        if k is not None and k != BY_GROUP and (isinstance(k, str) or k < 1):
+            raise UserError(
+                f"batch_neighbors of the similarity 'umap_knn' is {k!r}; it must be a whole number "
+                f"above 0, '{BY_GROUP}' or None."
+            )
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,7 @@ class Similarity:
 
     sampling: (n_cells,) probabilities with which cells are best drawn into batches; None: evenly.
     facts: what was chosen automatically and how long it took; JSON-able.
+    groups: (n_cells,) from 0, what S was made by where cells have numbers of neighbours by group.
     """
 
     def __init__(
@@ -141,8 +153,10 @@ class Similarity:
         arrays: tuple[Tensor, ...],
         sampling: np.ndarray | None = None,
         facts: Mapping[str, Any] | None = None,
+        groups: np.ndarray | None = None,
     ):
         """pairs(index, *arrays) → S of the batch."""
+        self.groups = groups
         self._pairs = pairs
         self._arrays = arrays
         self.sampling = sampling
@@ -151,7 +165,7 @@ class Similarity:
     def to(self, device: torch.device | str) -> Similarity:
         """The same with its arrays on a device; batches of indices must lie there, too."""
         arrays = tuple(array.to(device) for array in self._arrays)
-        return Similarity(self._pairs, arrays, self.sampling, self.facts)
+        return Similarity(self._pairs, arrays, self.sampling, self.facts, self.groups)
 
     def __call__(self, index: Tensor) -> Tensor:
         return self._pairs(index, *self._arrays)
@@ -231,8 +245,19 @@ def _build_umap_knn(
 ) -> Similarity:
     points, facts = _project(parameters, cells, seed, cache)
     k = parameters.batch_neighbors
-    if k is None:
-        k = max(3, batch_size // (2 * n_clusters))
+    if k == BY_GROUP:
+        groups = find_groups(points, n_clusters, seed)
+        shares = np.bincount(groups) / len(points)
+        of_groups = np.maximum(LEAST_NEIGHBORS, np.round(shares * batch_size / 2)).astype(np.int64)
+        most = int(of_groups.max())
+        return Similarity(
+            lambda index, points, k: knn_in_batch(points[index], most, k[index]),
+            (torch.from_numpy(points), torch.from_numpy(of_groups[groups])),
+            facts=facts | {"batch_neighbors": of_groups.tolist()},
+            groups=groups,
+        )
+    if k is None or isinstance(k, str):
+        k = max(LEAST_NEIGHBORS, batch_size // (2 * n_clusters))
     return Similarity(
         lambda index, points: knn_in_batch(points[index], k),
         (torch.from_numpy(points),),
@@ -279,22 +304,65 @@ def _project(
     return arrays["points"], {"from_cache": hit}
 
 
+LEAST_NEIGHBORS = 3
+SIZED_BY = 10_000  # cells of which the sizes of groups are found
+# how far purity may fall when a group is cut between its islands, and not through the middle;
+# chosen on scikit-learn's digits and USPS
+SAME_PURITY = 0.0005
 VALLEY_CELLS = 2000  # whose distances are looked at
 # raise it with every change that gives other coordinates
 UMAP_VERSION = 1
 
 
-def knn_in_batch(points: Tensor, k: int) -> Tensor:
+def knn_in_batch(points: Tensor, k: int, of_cells: Tensor | None = None) -> Tensor:
     """S_ij = 1 when i is among the k nearest of j or j among those of i, within the batch.
 
-    points: (n, d). k is cut to n − 1. Of equally near points the choice is torch's.
+    points: (n, d). k is cut to n − 1. of_cells: (n,) how many of its k nearest count for each
+    cell; all where None. Of equally near points the choice is torch's.
     """
     n = len(points)
     distance = _measure_distances(points)
     distance.fill_diagonal_(torch.inf)
     nearest = distance.topk(min(k, n - 1), largest=False).indices
-    directed = torch.zeros_like(distance).scatter_(1, nearest, 1.0)
+    near = torch.ones_like(nearest, dtype=distance.dtype)
+    if of_cells is not None:
+        rank = torch.arange(nearest.shape[1], device=points.device)
+        near = (rank < of_cells[:, None]).to(distance.dtype)
+    directed = torch.zeros_like(distance).scatter_(1, nearest, near)
     return torch.maximum(directed, directed.T)
+
+
+def find_groups(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Groups (n_cells,), from 0, of points (n_cells, n_dimensions), half an even share or more.
+
+    They are those of "communities". A smaller one may be an island of a larger one. So more are
+    cut, as long as that takes no group apart that hangs together, until there are `n_clusters`
+    larger ones, which the islands nearest to them are then part of. Where that finds no
+    `n_clusters` larger ones, the smaller ones are groups, too.
+    """
+    parameters = Communities(n_pca=None, landmarks=SIZED_BY)
+    arrays = _partition(parameters, points, seed)
+    enough = len(points) / (2 * n_clusters)
+    pure, larger, groups = 0.0, 0, np.zeros(len(points), dtype=np.int64)
+    for n_groups in range(n_clusters, 2 * n_clusters + 1):
+        labels, purities = _cut(parameters, arrays, points, n_groups, seed)
+        purity = next(iter(purities.values()))
+        if purity < pure - SAME_PURITY:
+            break
+        pure = max(pure, purity)
+        voted = np.unique(cutting.vote(labels, n_groups), return_inverse=True)[1]
+        if (np.bincount(voted) >= enough).sum() > larger:
+            groups, larger = voted, int((np.bincount(voted) >= enough).sum())
+        if larger >= n_clusters:
+            break
+    if larger < n_clusters:
+        return groups
+    sizes = np.bincount(groups)
+    means = np.column_stack([np.bincount(groups, c) for c in points.T]) / sizes[:, None]
+    large, joined = np.flatnonzero(sizes >= enough), np.arange(len(sizes))
+    for island in np.flatnonzero(sizes < enough):
+        joined[island] = large[np.square(means[large] - means[island]).sum(axis=1).argmin()]
+    return np.unique(joined[groups], return_inverse=True)[1]
 
 
 def within_distance(points: Tensor, radius: float) -> Tensor:
@@ -384,6 +452,21 @@ def group(
     points, n_pca = components(parameters, cells, seed)
     parameters = replace(parameters, n_pca=n_pca)
     arrays, hit = _find_communities(parameters, cells, points, seed, cache)
+    labels, purities = _cut(parameters, arrays, points, n_clusters, seed)
+    facts = {
+        "from_cache": hit,
+        "components": points.shape[1],
+        "fine_communities": int(arrays["fine"].max()) + 1,
+        "joined_by": next(iter(purities)),
+        "purity": {way: round(value, 4) for way, value in purities.items()},
+    }
+    return labels, facts
+
+
+def _cut(
+    parameters: Communities, arrays: Arrays, points: np.ndarray, n_groups: int, seed: int
+) -> tuple[np.ndarray, dict[str, float]]:
+    """`cutting.cut` of what `_partition` gives: (n_cells, repeats) int16; way → purity."""
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     repeats = [
         cutting.Fine(of, weights[: of.max() + 1, : of.max() + 1], groups[: of.max() + 1])
@@ -394,7 +477,7 @@ def group(
     labels, purities = cutting.cut(
         points if chosen is None else points[chosen],
         repeats,
-        n_clusters,
+        n_groups,
         seed,
         chosen=arrays["purity_cells"],
         neighbours=arrays["purity_neighbours"],
@@ -402,14 +485,7 @@ def group(
     labels = labels.astype(np.int16)
     if chosen is not None:
         labels = _place(labels, chosen, len(points), arrays["voters"])
-    facts = {
-        "from_cache": hit,
-        "components": points.shape[1],
-        "fine_communities": int(arrays["fine"].max()) + 1,
-        "joined_by": next(iter(purities)),
-        "purity": {way: round(value, 4) for way, value in purities.items()},
-    }
-    return labels, facts
+    return labels, purities
 
 
 def shared_groups(groups: Tensor, n_groups: int) -> Tensor:
