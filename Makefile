@@ -63,10 +63,10 @@ figure2 supplement synthetic verdict index: setup
 	$(SNAKEMAKE) $@ $(MIRRORED)
 
 test: setup ## Run the tests, a file to each core at a time
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## The same without tests that take more than a few seconds each
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 RESOLUTION ?= highest
 test-against: ## The fast tests with PYTHON and the newest packages; RESOLUTION=lowest-direct: the oldest allowed
@@ -74,7 +74,7 @@ test-against: ## The fast tests with PYTHON and the newest packages; RESOLUTION=
 	$(VENV)-against/bin/pip install --quiet --disable-pip-version-check uv
 	$(VENV)-against/bin/uv pip install --quiet --python $(VENV)-against/bin/python \
 		--resolution $(RESOLUTION) -e ".[dev]"
-	OMP_NUM_THREADS=1 $(VENV)-against/bin/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(VENV)-against/bin/pytest --numprocesses auto --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 dist: setup ## Build the wheel and the source distribution into dist/
 	rm -rf dist build

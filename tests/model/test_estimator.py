@@ -559,6 +559,18 @@ def test_refinements_see_the_gate_s_features_and_not_the_cells(monkeypatch):
     assert seen == [(spec, (180, 6), "somewhere"), features, features]
 
 
+def test_training_keeps_its_threads_whatever_the_similarity_sets(monkeypatch):
+    build, threads = fitting.similarity.build, torch.get_num_threads()
+
+    def greedy(*given, **named):
+        torch.set_num_threads(threads + 1)
+        return build(*given, **named)
+
+    monkeypatch.setattr(fitting.similarity, "build", greedy)
+    tiny(steps=4).fit(blobs()[0])
+    assert torch.get_num_threads() == threads
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["dense", "conv"])
 def test_bfloat16_is_for_the_encoder_in_training_alone(encoder, monkeypatch):

@@ -187,7 +187,9 @@ class Fit:
             if stopped is not None:
                 module.load_state_dict(_select(stopped[0], "start"))
             self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
+            threads = torch.get_num_threads()
             similar = None if self._has_known_experts() else self._build_similarity()
+            torch.set_num_threads(threads)  # numba's searches set torch's threads to their own
             self.fitted.similar = similar
         with self._time("training"):
             training = self._make_training(None if similar is None else similar.sampling)
