@@ -411,9 +411,7 @@ class Bench:
     def end_to_end(self) -> dict[str, Any]:
         images = self.mnist["images"] / np.float32(255)
         digits = self.mnist["digits"]
-        made = [
-            neighbours(self.mnist[f"points_{i}"], k) for i, k in enumerate(self.mnist["k"])
-        ]
+        made = [neighbours(self.mnist[f"points_{i}"], k) for i, k in enumerate(self.mnist["k"])]
         model = MoESimVAE(10, device=str(self.device), progress=False, **self.sizes["mnist"])
         with similarities(*made):
             course = course_of(model, images, digits)
