@@ -739,30 +739,43 @@ def test_what_cannot_be_assessed_is_told(assessed, fitted, fitted_by_name, tmp_p
         MoESimVAE.load(tmp_path / "model").assess(X)
 
 
-def test_a_gate_that_cuts_one_group_and_joins_two_begins_anew_with_the_groups():
+def test_a_gate_that_cuts_one_group_and_joins_two_is_set_to_the_groups():
     random = np.random.default_rng(0)
     truth = np.repeat(np.arange(3), [500, 150, 150])
     points = (random.normal(size=(800, 2)) + np.array([[0, 0], [30, 0], [30, 20]])[truth]) / 10
     points = points.astype(np.float32)
-    similar = similarity.Similarity(
-        lambda index, points: similarity.within_distance(points[index], 0.8),
-        (torch.from_numpy(points),),
-        groups=truth,
-    )
     gate = Gate(2, [], 3)
     # cluster 0 and 1: the halves of the first group; cluster 2: the two others
     weight, bias = torch.tensor([[0.0, 9.0], [0.0, -9.0], [30.0, 0.0]]), torch.tensor([0, 0, -30.0])
     with torch.no_grad():
         gate.layers[-1].weight.copy_(weight)
         gate.layers[-1].bias.copy_(bias)
-    fit = SimpleNamespace(
-        module=SimpleNamespace(gate=gate), n_cells=800,
-        settings=SimpleNamespace(n_clusters=3, seed=0, batch_size=80),
-    )  # fmt: skip
-    assert Fit._set_gate(fit, points, similar)
-    labels = gate(torch.from_numpy(points)).argmax(1).numpy()
+    fit = Fit.__new__(Fit)
+    fit.module, fit.n_cells = SimpleNamespace(gate=gate), 800
+    fit.settings = SimpleNamespace(n_clusters=3, seed=0)
+    clusters = fit._cluster_features(points)
+    np.testing.assert_array_equal(clusters == 2, truth > 0)
+    fit._set_gate(points, clusters, truth)
+    labels = fit._cluster_features(points)
     assert evaluate(truth, labels, ["accuracy_hungarian"])["accuracy_hungarian"] == 1
     assert (labels[truth > 0] == 2).any()  # the expert of both stays with one of them
-    assert not Fit._set_gate(fit, points, similar)  # its clusters fit S as well now
-    similar.groups = np.arange(800) % 3
-    assert not Fit._set_gate(fit, points, similar)  # groups that fit it worse
+
+
+@pytest.mark.parametrize("better", ["groups", "clusters"])
+def test_the_gate_is_set_where_groups_fit_better_than_its_clusters(better, monkeypatch):
+    X, y = blobs()
+    set_to = []
+    monkeypatch.setattr(similarity, "_project", lambda _, cells, *__: (cells[:, :2].copy(), {}))
+    monkeypatch.setattr(Fit, "_set_gate", lambda fit, *given: set_to.append(given[2]))
+    monkeypatch.setattr(similarity, "find_groups", lambda *_: y)
+    monkeypatch.setattr(
+        similarity,
+        "_take_better",
+        lambda points, groups, clusters, *_: groups if better == "groups" else clusters,
+    )
+    spec = {"kind": "umap_knn", "batch_neighbors": "by_group"}
+    model = tiny(steps=6, refinements=2, similarity=spec).fit(X)
+    facts = [phase.get("gate_from_groups") for phase in model.facts_["similarity"]]
+    assert facts == [None, better == "groups", better == "groups"]
+    assert len(set_to) == (2 if better == "groups" else 0)
+    assert all(groups is y for groups in set_to)

@@ -141,19 +141,55 @@ def test_batch_neighbours_by_default_are_half_a_clusters_share():
 
 def test_neighbours_by_group_follow_the_sizes_of_groups():
     random = np.random.default_rng(0)
-    sizes = np.array([600, 200, 100])
+    sizes = np.array([480, 240, 180])
     truth = np.repeat(np.arange(3), sizes)
     points = (random.normal(size=(900, 5)) + 12 * np.eye(3, 5)[truth]).astype(np.float32)
     found = similarity.find_groups(points, 3, 0)
     np.testing.assert_array_equal(np.bincount(found)[found], sizes[truth])
     built = build({"kind": "umap_knn", "batch_neighbors": "by_group"}, points, batch_size=90)
-    assert built.facts["batch_neighbors"].count(30) == 1
-    assert sorted(built.facts["batch_neighbors"]) == [5, 10, 30]
+    assert sorted(built.facts["batch_neighbors"]) == [14, 18, 36]
     batch = torch.from_numpy(np.sort(random.choice(900, 90, replace=False)))
     within = built(batch)[truth[batch] == 0][:, truth[batch] == 0]
     even = build("umap_knn", points, batch_size=90)(batch)[truth[batch] == 0]
-    assert within.sum(1).min() >= 30  # half of the 60 that a batch holds of it
-    assert even.sum(1).min() < 30
+    assert within.sum(1).min() >= 36  # of the 48 that a batch holds of it
+    assert even.sum(1).min() < 36
+
+
+def three_apart(sizes):
+    truth = np.repeat(np.arange(3), sizes)
+    centres = np.array([[0, 0], [30, 0], [30, 20]])
+    points = np.random.default_rng(0).normal(size=(len(truth), 2)) + centres[truth]
+    return points.astype(np.float32), truth
+
+
+@pytest.mark.parametrize(
+    ("groups", "clusters", "taken"),
+    [
+        ("truth", "cut and joined", "truth"),
+        ("cut and joined", "truth", "truth"),
+        ("joined, and an island", "truth", "truth"),
+        ("four", "cut and joined", "cut and joined"),  # more than there are clusters
+    ],
+)
+def test_neighbours_follow_groups_or_the_clusters_before_whichever_fit(groups, clusters, taken):
+    points, truth = three_apart([500, 150, 150])
+    labels = {
+        "truth": truth,
+        "cut and joined": np.where(truth > 0, 2, (points[:, 1] > 0).astype(int)),
+        "joined, and an island": np.where(truth > 0, 2, (points[:, 1] > 2).astype(int)),
+        "four": np.where(truth == 0, 3 * (points[:, 1] > 0), truth),
+    }
+    found = similarity._take_better(points, labels[groups], labels[clusters], 3, 80, 0)
+    assert found is labels[taken]
+
+
+def test_of_groups_that_do_not_stand_out_fewer_cells_are_neighbours(monkeypatch):
+    points = three_apart([50, 30, 20])[0]
+    spec = {"kind": "umap_knn", "batch_neighbors": "by_group"}
+    for sizes, neighbours in (([50, 30, 20], [15, 9, 6]), ([56, 40, 4], [11, 8, 3])):
+        groups = np.repeat([0, 1, 2], sizes)
+        monkeypatch.setattr(similarity, "find_groups", lambda *_, groups=groups: groups)
+        assert build(spec, points, batch_size=40).facts["batch_neighbors"] == neighbours
 
 
 def test_a_stray_island_is_no_group_of_its_own():

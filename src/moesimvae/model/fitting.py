@@ -37,9 +37,8 @@ BACK_TO_THE_BEST = 1000
 # watched; what the similarity's loss must fall to to be falling; share of cells that stay
 EXPECTED_STEPS = 500
 WATCHED_CELLS, NO_LONGER_FALLS, KEPT = 2000, 0.95, 0.95
-# of a gate that is set to groups: batches in which these are compared with its clusters, images
-# that it learns them from, and what keeps its weights small
-BATCHES_COMPARED, GATE_LEARNS_FROM, SMALL_WEIGHTS = 20, 10_000, 1e-3
+# of a gate that is set to groups: images that it learns them from, what keeps its weights small
+GATE_LEARNS_FROM, SMALL_WEIGHTS = 10_000, 1e-3
 # cells from which the encoder learns how features are centred and spread
 STANDARDISED_BY = 4096
 
@@ -234,7 +233,7 @@ class Fit:
             self.fitted.similarity_facts.append(self.similar.facts)
             return self.similar
         if self.phase == 0:
-            source = cells.with_bearable_squares(self._deskew_images())
+            source, clusters = cells.with_bearable_squares(self._deskew_images()), None
             spec = settings.similarity if self.data.given is None else self.data.given
             cache = settings.cache
         else:
@@ -242,6 +241,7 @@ class Fit:
                 lambda index: module.gate.features(module.encoder(self.data.rows(index)).mean),
                 self.n_cells,
             )
+            clusters = self._cluster_features(source)
             spec, cache = _adapt_to_features(settings.similarity), None
         built = similarity.build(
             spec,
@@ -250,49 +250,37 @@ class Fit:
             n_clusters=settings.n_clusters,
             batch_size=min(settings.batch_size, self.n_cells),
             prior=self.data.prior,
+            clusters=clusters,
             cache=cache,
         )
-        if self.phase > 0 and built.groups is not None:
-            built.facts["gate_from_groups"] = self._set_gate(source, built)
+        if clusters is not None and built.groups is not None:
+            built.facts["gate_from_groups"] = built.groups is not clusters
+            if built.groups is not clusters:
+                self._set_gate(source, clusters, built.groups)
         self.fitted.similarity_facts.append(built.facts)
         return built.to(self.device)
 
-    def _set_gate(self, features: np.ndarray, similar: similarity.Similarity) -> bool:
-        """Let the gate begin with the groups of its features, where they fit S better than its own.
+    def _set_gate(self, features: np.ndarray, clusters: np.ndarray, groups: np.ndarray) -> None:
+        """Let the gate begin with these groups (n_cells,) of its features (n_cells, width).
 
         A training can end with a group cut in two and two groups in one cluster, from where no
         gradient leads away, though the features tell all of them apart. Numbers of groups are
-        those of the clusters that they share most cells with, and whose experts they get. How well
-        labels fit S is the share of pairs in a batch, on average, that they tell as S does.
-        features: (n_cells, width), of the gate. Returns whether it was set.
+        those of the gate's clusters (n_cells,) that they share most cells with, and whose experts
+        they get.
         """
-        layer, n_clusters = self.module.gate.layers[-1], self.settings.n_clusters
-        assert isinstance(layer, torch.nn.Linear)
-        values = torch.from_numpy(features)
-        weight, bias = layer.weight.detach().cpu(), layer.bias.detach().cpu()
-        clusters = functional.linear(values, weight, bias).argmax(1).numpy()
-        if similar.groups is None or similar.groups.max() >= n_clusters:
-            return False
-        groups = cutting.align(similar.groups, clusters, n_clusters)
+        layer = self._last_layer()
         random = np.random.default_rng(self.settings.seed)
-        size = min(self.settings.batch_size, self.n_cells)
-        wrong = np.zeros(2)
-        for _ in range(BATCHES_COMPARED):
-            index = random.choice(self.n_cells, size, replace=False)
-            s = similar(torch.from_numpy(index)).numpy()
-            for i, labels in enumerate((clusters[index], groups[index])):
-                wrong[i] += np.abs(s - (labels[:, None] == labels)).mean()
-        if wrong[1] >= wrong[0]:
-            return False
         some = torch.from_numpy(random.permutation(self.n_cells)[:GATE_LEARNS_FROM])
-        of_groups = torch.from_numpy(groups)[some]
-        parameters = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+        values = torch.from_numpy(features)[some]
+        of_groups = cutting.align(groups, clusters, self.settings.n_clusters)
+        targets = torch.from_numpy(of_groups)[some]
+        parameters = [p.detach().cpu().clone().requires_grad_() for p in layer.parameters()]
         optimiser = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimiser.zero_grad()
-            logits = functional.linear(values[some], *parameters)
-            value = functional.cross_entropy(logits, of_groups)
+            logits = functional.linear(values, *parameters)
+            value = functional.cross_entropy(logits, targets)
             value = value + SMALL_WEIGHTS * parameters[0].square().sum()
             value.backward()
             return value
@@ -301,7 +289,17 @@ class Fit:
         with torch.no_grad():
             layer.weight.copy_(parameters[0])
             layer.bias.copy_(parameters[1])
-        return True
+
+    def _cluster_features(self, features: np.ndarray) -> np.ndarray:
+        """The clusters (n_cells,) that the gate's last layer puts its features (n, width) in."""
+        layer = self._last_layer()
+        weight, bias = layer.weight.detach().cpu(), layer.bias.detach().cpu()
+        return functional.linear(torch.from_numpy(features), weight, bias).argmax(1).numpy()
+
+    def _last_layer(self) -> torch.nn.Linear:
+        layer = self.module.gate.layers[-1]
+        assert isinstance(layer, torch.nn.Linear)
+        return layer
 
     def _count_refinements(self) -> int:
         settings = self.settings

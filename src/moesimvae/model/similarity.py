@@ -59,8 +59,8 @@ class UmapKnn:
     n_pca: principal components UMAP is made from; None takes all features; "auto" takes 50 where
         there are more than 100 features and the metric is Euclidean or cosine.
     batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3;
-        "by_group" half of what a batch holds of the group that j is in (`find_groups`), also at
-        least 3, so that a large group is not cut into even parts.
+        "by_group" three quarters of what a batch holds of the group that j is in (`find_groups`),
+        also at least 3, so that a large group is not cut into even parts.
     landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
         the other cells are placed among them.
     """
@@ -179,6 +179,7 @@ def build(
     n_clusters: int,
     batch_size: int,
     prior: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
     cache: str | Path | None = None,
 ) -> Similarity:
     """Make the similarity of a data set.
@@ -191,6 +192,8 @@ def build(
     prior: (n_cells,) integers, groups known beforehand, −1 = unknown. Of two known cells S is 1
         in the same group and 0 otherwise, whatever the kind says; where it knows all cells, nothing
         else is computed.
+    clusters: (n_cells,) from 0, what a training before this one has left. Where neighbours follow
+        the size of groups, and no `n_clusters` groups stand out, they follow that of these.
     cache: folder where projections are kept and found again, by a hash of the cells, the
         parameters that matter for them, the seed and the version of the code.
 
@@ -206,7 +209,9 @@ def build(
     else:
         kind, parameters = parse(spec)
         batch_size = min(batch_size, n_cells)
-        similarity = _BUILDERS[kind](parameters, cells, seed, n_clusters, batch_size, cache)
+        similarity = _BUILDERS[kind](
+            parameters, cells, seed, n_clusters, batch_size, cache, clusters
+        )
         similarity.facts = {"kind": kind} | similarity.facts
     if prior is not None:
         similarity = _add_prior(similarity, prior, n_cells)
@@ -242,20 +247,20 @@ def _build_umap_knn(
     n_clusters: int,
     batch_size: int,
     cache: str | Path | None,
+    clusters: np.ndarray | None = None,
 ) -> Similarity:
     points, facts = _project(parameters, cells, seed, cache)
     k = parameters.batch_neighbors
     if k == BY_GROUP:
         groups = find_groups(points, n_clusters, seed)
-        shares = np.bincount(groups) / len(points)
-        of_groups = np.maximum(LEAST_NEIGHBORS, np.round(shares * batch_size / 2)).astype(np.int64)
-        most = int(of_groups.max())
-        return Similarity(
-            lambda index, points, k: knn_in_batch(points[index], most, k[index]),
-            (torch.from_numpy(points), torch.from_numpy(of_groups[groups])),
-            facts=facts | {"batch_neighbors": of_groups.tolist()},
-            groups=groups,
-        )
+        if clusters is not None:
+            groups = _take_better(points, groups, clusters, n_clusters, batch_size, seed)
+        stand_out = np.bincount(groups).min() >= len(groups) / (2 * n_clusters)
+        share = OF_GROUP if stand_out else OF_GROUP_UNSURE
+        of_groups = _count_neighbors(groups, share, batch_size)
+        built = _knn_by_group(points, groups, of_groups)
+        built.facts = facts | {"batch_neighbors": of_groups.tolist()}
+        return built
     if k is None or isinstance(k, str):
         k = max(LEAST_NEIGHBORS, batch_size // (2 * n_clusters))
     return Similarity(
@@ -272,6 +277,7 @@ def _build_umap_distance(
     n_clusters: int,
     batch_size: int,
     cache: str | Path | None,
+    clusters: np.ndarray | None = None,
 ) -> Similarity:
     points, facts = _project(parameters, cells, seed, cache)
     radius = parameters.radius
@@ -305,6 +311,10 @@ def _project(
 
 
 LEAST_NEIGHBORS = 3
+# share of a group's cells in a batch that count as a cell's neighbours, where n_clusters groups of
+# half an even share or more stand out, and where not
+OF_GROUP, OF_GROUP_UNSURE = 0.75, 0.5
+BATCHES_COMPARED = 20  # in which clusters of a training before are compared with groups
 SIZED_BY = 10_000  # cells of which the sizes of groups are found
 # how far purity may fall when a group is cut between its islands, and not through the middle;
 # chosen on scikit-learn's digits and USPS
@@ -363,6 +373,49 @@ def find_groups(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     for island in np.flatnonzero(sizes < enough):
         joined[island] = large[np.square(means[large] - means[island]).sum(axis=1).argmin()]
     return np.unique(joined[groups], return_inverse=True)[1]
+
+
+def _count_neighbors(groups: np.ndarray, share: float, batch_size: int) -> np.ndarray:
+    """Of each group (n_groups,), the share of its cells in a batch, at least LEAST_NEIGHBORS."""
+    in_batch = batch_size * np.bincount(groups) / len(groups)
+    return np.maximum(LEAST_NEIGHBORS, np.round(share * in_batch)).astype(np.int64)
+
+
+def _knn_by_group(points: np.ndarray, groups: np.ndarray, of_groups: np.ndarray) -> Similarity:
+    most = int(of_groups.max())
+    return Similarity(
+        lambda index, points, k: knn_in_batch(points[index], most, k[index]),
+        (torch.from_numpy(points), torch.from_numpy(of_groups[groups])),
+        groups=groups,
+    )
+
+
+def _take_better(
+    points: np.ndarray,
+    groups: np.ndarray,
+    clusters: np.ndarray,
+    n_clusters: int,
+    batch_size: int,
+    seed: int,
+) -> np.ndarray:
+    """Which of two labellings (n_cells,) tells pairs in batches more like the S by its own sizes.
+
+    groups: as `find_groups` gives them; where these are more than `n_clusters`, the clusters are.
+    """
+    if groups.max() >= n_clusters:
+        return clusters
+    random = np.random.default_rng(seed)
+    wrong = np.zeros(2)
+    batches = [
+        random.choice(len(points), batch_size, replace=False) for _ in range(BATCHES_COMPARED)
+    ]
+    for i, labels in enumerate((groups, clusters)):
+        of_groups = _count_neighbors(labels, OF_GROUP_UNSURE, batch_size)
+        similar = _knn_by_group(points, labels, of_groups)
+        for index in batches:
+            same = np.equal.outer(labels[index], labels[index])
+            wrong[i] += np.abs(similar(torch.from_numpy(index)).numpy() - same).mean()
+    return groups if wrong[0] < wrong[1] else clusters
 
 
 def within_distance(points: Tensor, radius: float) -> Tensor:
@@ -425,6 +478,7 @@ def _build_communities(
     n_clusters: int,
     batch_size: int,
     cache: str | Path | None,
+    clusters: np.ndarray | None = None,
 ) -> Similarity:
     groups, facts = group(parameters, cells, seed, n_clusters, cache)
     voted = cutting.vote(groups, n_clusters)
