@@ -138,7 +138,8 @@ def test_counts_have_the_clusters_shares_sizes_and_dispersion():
     model = Counts(2, [2, 8, 40])
     torch.manual_seed(0)
     history = model.learn(sparse.csr_matrix(counts), codes, kind, torch.Generator().manual_seed(0))
-    assert history["counts"][-1] <= history["counts"][0]
+    # it begins near the best already; batches differ in their molecules
+    assert history["counts"][-1] <= history["counts"][0] * (1 - 0.005)
     for k in (0, 1):
         made = model.draw(k, codes, np.random.default_rng(k))
         assert made.dtype == np.int32
@@ -174,8 +175,12 @@ def test_a_model_of_counts_generates_counts_and_is_saved(tmp_path, sort):
     assert model.generate(k, 50, mean=True).std(0).mean() < made.std(0).mean()
     with pytest.raises(UserError, match="give the counts of the cells as well"):
         model.learn_to_draw(x)
-    model.learn_to_draw(x[:60], counts[:60])
-    assert model.generate(k, 3).shape == (3, 12)
+    drawn = []
+    for state in (1, 2):  # whatever was drawn before
+        torch.manual_seed(state)
+        drawn.append(model.learn_to_draw(x[:60], counts[:60]).generate(k, 30))
+    assert drawn[0].shape == (30, 12)
+    np.testing.assert_array_equal(*drawn)
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])

@@ -445,6 +445,7 @@ class MoESimVAE(
         if self.draws_counts and counts is None:
             raise UserError("the model draws counts; give the counts of the cells as well.")
         counts = None if counts is None else cells.counts_of(counts, matrix.shape)
+        seeded(self.seed_)  # of the first weights
         self.observation_ = self._make_observation(self.draws_counts)
         codes, probabilities = self._encode(matrix)
         self._learn_to_draw(matrix, counts, codes, probabilities.argmax(1))

@@ -38,9 +38,10 @@ SCORES = np.linspace(-3.5, 3.5, 199)
 KNOTS = np.array([0.0, *ndtr(SCORES), 1.0])
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 DRAWS = 4000  # of a cluster's scores, whose distribution is laid over that of its cells
-STEPS, BATCH_SIZE, LEARNING_RATE = 300, 256, 2e-3  # of the experts for counts
+STEPS, BATCH_SIZE, LEARNING_RATE = 600, 128, 4e-3  # of the experts for counts
 USUAL_DISPERSION = 10.0  # θ of a gene with little to learn it from
-IMAGE_EPOCHS, IMAGE_STEPS, IMAGE_BATCH = 15, (300, 2000), 512  # of the experts for images
+# of the experts for images
+IMAGE_EPOCHS, IMAGE_STEPS, IMAGE_BATCH, IMAGE_RATE = 15, (300, 2000), 512, 2e-3
 COUNT_LAYERS = (64,)  # their hidden layers; thousands of genes make larger ones slow
 
 
@@ -142,7 +143,7 @@ def train_experts(
         len(codes),
         int(np.clip(IMAGE_EPOCHS * len(codes) // IMAGE_BATCH, *IMAGE_STEPS)),
         batch_size=IMAGE_BATCH,
-        learning_rate=LEARNING_RATE,
+        learning_rate=IMAGE_RATE,
         generator=generator,
         schedule="cosine",
         **settings,
