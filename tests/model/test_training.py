@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from moesimvae.errors import UserError
+from moesimvae.model import training
 from moesimvae.model.training import (
     Accumulated,
     Batches,
@@ -157,6 +158,35 @@ def test_steps_are_adam_s(schedule, betas):
 
     expected = slow_adam(20, rate, betas, lambda w: 2 * (w - 3))
     assert weight.item() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "settled"])
+@pytest.mark.parametrize(
+    ("max_seconds", "steps", "ended"),
+    [(None, 400, "all steps taken"), (1000, 400, "all steps taken"), (21, 200, "out of time")],
+)
+def test_a_training_ends_in_time_whatever_its_schedule(
+    schedule, max_seconds, steps, ended, monkeypatch
+):
+    """On a machine that takes a second for ten steps."""
+    x = torch.linspace(-1, 1, 33)
+    weight, terms = line(x)
+    clock = {"now": 100.0}
+
+    def slow_terms(index, step):
+        clock["now"] += 0.1
+        return terms(index, step)
+
+    monkeypatch.setattr(training, "monotonic", lambda: clock["now"])
+    one = Training(
+        [weight], 33, 400, batch_size=8, learning_rate=0.1, generator=seeded(0),
+        schedule=schedule, settled=lambda _: False, max_seconds=max_seconds, record_every=10,
+    )  # fmt: skip
+    history = one.run(slow_terms, "")
+    assert history["step"][-1] == pytest.approx(steps, abs=20)
+    assert one.ended == ended
+    rate = one.optimiser.param_groups[0]["lr"]
+    assert rate == 0.1 if schedule == "constant" else rate < 0.001
 
 
 def test_some_parameters_may_learn_at_another_rate():

@@ -92,8 +92,8 @@ class MoESimVAE(
         "constant" leaves it, "settled" leaves it until nothing changes any more, lets it fall to 0
         within a third of the steps taken, and ends. "auto" is "settled" for "communities", whose
         groups are learned in some hundred steps, else "cosine".
-    max_seconds: of training, after which a fit with the schedule "settled" ends, too; the result
-        then depends on how fast the machine is.
+    max_seconds: of training, in which a fit ends, with fewer steps where it must; the result then
+        depends on how fast the machine is.
     precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
         "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
     observation: "auto" lets `generate` draw cells as they scatter around the experts' means (see

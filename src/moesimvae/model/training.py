@@ -188,7 +188,8 @@ class Training:
         accumulated: further weights; each `every` must divide `record_every`.
         best_every: after so many steps, and at the end, go back to the `Best` so far.
         settled: the means of a record → whether nothing changes any more; for that schedule.
-        max_seconds: after which that schedule lets the rate fall, too, to end in time.
+        max_seconds: in which the training is to end: "settled" lets the rate fall in time, the
+            others plan as many steps as there is time for at the pace so far.
         replay: whether steps are recorded as CUDA graphs (see `Replay` for what that asks of the
             loss terms, which get the step as a tensor then); not together with best_every.
 
@@ -202,7 +203,7 @@ class Training:
             {"params": list(p), "every": every, "rate": rate}
             for p, every, rate in [Accumulated(parameters, 1), *accumulated]
         ]
-        self.steps = steps
+        self.steps = self.most_steps = steps
         self.learning_rate = learning_rate
         self.schedule = schedule
         self.record_every = record_every
@@ -289,7 +290,11 @@ class Training:
         return {name: value.detach() for name, value in terms.items()}
 
     def _end_soon(self, means: dict[str, float]) -> None:
-        """With the schedule "settled": let the rate fall from here where it is time to."""
+        """Plan the steps that are left; "settled": let the rate fall where it is time to."""
+        if self.schedule != "settled" and self.max_seconds is not None:
+            affordable = int(self.step * self.max_seconds / max(self.seconds, 1e-9))
+            self.steps = min(self.most_steps, max(self.step, affordable))
+            self.ended = "all steps taken" if self.steps == self.most_steps else "out of time"
         if self.schedule != "settled" or self.falls_from is not None:
             return
         if self.settled is not None and self.settled(means):
