@@ -28,11 +28,11 @@ def generated_cells():
 
 
 def predicted_cells(wildcards):
-    """Where scVI's cells lie, for data of counts."""
+    """Where scVI's cells lie, for data of counts: a list of one, else of none."""
     steps = DATASETS[wildcards.dataset].get("preprocessing", [])
     if all(step["step"] != "library_size" for step in steps):
         return []
-    return f"{RESULTS}/generation/scvi/{wildcards.dataset}_seed{wildcards.seed}.npz"
+    return [f"{RESULTS}/generation/scvi/{wildcards.dataset}_seed{wildcards.seed}.npz"]
 
 
 def figure2_outputs():
