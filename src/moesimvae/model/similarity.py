@@ -59,8 +59,8 @@ class UmapKnn:
     n_pca: principal components UMAP is made from; None takes all features; "auto" takes 50 where
         there are more than 100 features and the metric is Euclidean or cosine.
     batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3;
-        "by_group" three quarters of what a batch holds of the group that j is in (`find_groups`),
-        also at least 3, so that a large group is not cut into even parts.
+        "by_group" three quarters of what a batch holds of the group that j is in (`find_groups`;
+        half where groups do not stand out), also at least 3, so that a large group is not cut.
     landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
         the other cells are placed among them.
     """
@@ -193,7 +193,7 @@ def build(
         in the same group and 0 otherwise, whatever the kind says; where it knows all cells, nothing
         else is computed.
     clusters: (n_cells,) from 0, what a training before this one has left. Where neighbours follow
-        the size of groups, and no `n_clusters` groups stand out, they follow that of these.
+        the size of groups, these take the groups' place if they fit S better (`_take_better`).
     cache: folder where projections are kept and found again, by a hash of the cells, the
         parameters that matter for them, the seed and the version of the code.
 
