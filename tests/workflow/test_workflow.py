@@ -345,6 +345,33 @@ def test_a_cytometry_subset_is_prepared_and_clustered(checkout, shared_data):
     assert (status["status"], status["n_clusters"]) == ("ok", 40)
 
 
+@pytest.mark.parametrize(("dataset", "wanted"), [("simulated_scrna", 1), ("simulated_cytof", 0)])
+def test_the_study_of_cells_gets_scvi_s_where_there_are_counts(checkout, dataset, wanted):
+    """With what it stands on as empty files, and a script that writes what it was given."""
+    given = [
+        f"results/generation/scvi/{dataset}_seed0.npz",
+        f"results/runs/{dataset}/moe_sim_vae/seed0/status.json",
+        f"results/data/{dataset}/features.h5ad",
+        f"results/data/{dataset}/labels.parquet",
+    ]
+    for path in given:
+        (checkout.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.folder / path).touch()
+    (checkout.folder / "scripts" / "gen_cells.py").write_text(
+        "from pathlib import Path\n"
+        "folder = Path(snakemake.output.study)\n"
+        "folder.mkdir(parents=True)\n"
+        "(folder / 'given').write_text('\\n'.join(snakemake.input.get('predictive', [])))\n"
+    )
+    study = f"results/generation/cells/{dataset}/moe_sim_vae/seed0"
+    done = checkout.snakemake(study, "--allowed-rules", "generate_cells")
+    assert done.returncode == 0, done.stdout
+    told = (checkout.folder / study / "given").read_text().splitlines()
+    assert [line.rpartition("results/")[2] for line in told] == [
+        path.removeprefix("results/") for path in given[:wanted]
+    ]
+
+
 @pytest.mark.slow
 def test_s1_figure_on_a_reduced_grid(checkout):
     """As the declared grid, but few components, a tenth of the cells and fewer steps."""
