@@ -125,7 +125,7 @@ def test_snakemake_can_plan_what_is_asked_of_it(root, checkout):
 
 def seeds_of(word: str) -> list[str]:
     """As a shell reads {0..9}; a word without it is itself."""
-    match = re.fullmatch(r"(.*)\{(\d)\.\.(\d)\}", word)
+    match = re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}", word)
     if match is None:
         return [word]
     return [f"{match[1]}{i}" for i in range(int(match[2]), int(match[3]) + 1)]

@@ -522,7 +522,7 @@ def test_all_terms_but_the_similarity_warm_up_in_the_first_phase_alone(monkeypat
     [
         (100, None, "communities", 1),
         (101, None, "communities", 1),
-        (64, (8, 8), "umap_knn", 3),
+        (64, (8, 8), "umap_knn", 1),
         (256, (16, 16), "umap_knn", 3),
     ],
 )

@@ -64,8 +64,9 @@ class MoESimVAE(
         parameters. "auto" is "communities" for cells, whose groups are of very unlike sizes, and
         "umap_knn" for images, with as many neighbours as fit their group.
     refinements: how often the similarity is computed again, from the gate's last hidden layer;
-        the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities, and
-        0 for "communities", which rare groups do not outlive, and for a matrix that is given.
+        the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities of
+        images that go through convolutions; else 0, as for "communities", which rare groups do not
+        outlive, and for a matrix that is given.
     n_latent: dimensions of the latent space.
     encoder: "dense"; "conv" for images; "auto" is "conv" where the shape of the images is known,
         from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.

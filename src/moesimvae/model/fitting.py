@@ -309,8 +309,10 @@ class Fit:
             return settings.refinements
         kind = settings.similarity
         name = kind if isinstance(kind, str) else kind.get("kind")
-        # with fewer steps than phases there would be a phase without any
-        return 0 if name == "communities" else min(2, settings.steps - 1)
+        # cells, and small images, are trained on as they are: their features tell S nothing new
+        if name == "communities" or settings.image_shape is None:
+            return 0
+        return min(2, settings.steps - 1)  # no phase without a step
 
     def _deskew_images(self) -> cells.Matrix:
         """The cells that the first similarity is computed from: images upright, others as given."""
