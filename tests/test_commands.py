@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moesimvae import cli, export, newmethod
+from moesimvae import cli
+from moesimvae.commands import export, new_method
 from moesimvae.nouns import Status
 
 N = 120
@@ -52,7 +53,7 @@ def test_a_method_gives_a_label_for_each_cell(cells):
 
 
 def test_a_method_of_ones_own(cells):
-    newmethod.write("mine", "my_methods", command=False)
+    new_method.write("mine", "my_methods", command=False)
     assert run("method", "mine", *METHOD, "--own", "my_methods") == 0
     assert pd.read_csv("labels.csv")["label"].nunique() == 3
 

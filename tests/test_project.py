@@ -24,12 +24,8 @@ FLOORS = {
     "report": GROUND | {"model", "evaluation", "data", "studies", "handover"},
     "archive": GROUND | {"evaluation"},
     "scverse": GROUND | {"model"},
-    "newmethod": GROUND,
-    **dict.fromkeys(("doctor", "export"), GROUND),
-    "onemethod": GROUND | {"model", "data", "methods"},
-    "cli": GROUND
-    | {"model", "data", "scverse", "newmethod", "onemethod", "export", "doctor"}
-    | {"handover", "report", "archive"},
+    "commands": GROUND | {"model", "data", "methods", "scverse", "handover", "report", "archive"},
+    "cli": GROUND | {"commands"},
 }
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from moesimvae import config, newmethod, registry
+from moesimvae import config, registry
+from moesimvae.commands import new_method
 from moesimvae.data import catalogue, counts, own_cells, raw_file
 from moesimvae.data.cells import column_as_text, read_cells
 from moesimvae.data.download import fetch
@@ -489,7 +490,7 @@ CASES = {
         method("mine: {command: 'a {features} {labels} {home}'}"),
         "has {home} in its command",
     ),
-    "method with a path for a name": (lambda f: newmethod.write("../a", f, False), "cannot be"),
+    "method with a path for a name": (lambda f: new_method.write("../a", f, False), "cannot be"),
     "output that is missing": (lambda f: output(f / "none", 3), "wrote no labels"),
     "output that is too short": (lambda f: output(text(f, "l", "1\n2\n"), 3), "2 labels for 3"),
     "output of words": (lambda f: output(text(f, "l", "1\n2\nB cell\n"), 3), "is 'B cell'"),

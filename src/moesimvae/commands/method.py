@@ -17,7 +17,7 @@ from moesimvae.errors import UserError
 from moesimvae.nouns import TRANSFORMS
 
 # of the wheel; in a checkout a link to workflow/registry
-BLOCKS = Path(__file__).parent / "repository" / "registry" / "methods.yaml"
+BLOCKS = Path(__file__).parents[1] / "repository" / "registry" / "methods.yaml"
 
 
 def add(commands: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import Any
 
 from moesimvae import files
 from moesimvae.errors import UserError
@@ -47,6 +49,29 @@ features=$1 labels=$2 n_clusters=$3 seed=$4
 awk -F, -v k="$n_clusters" 'NR > 1 { g = int($2 * k); print g < k ? g : k - 1 }' \\
     "$features" > "$labels"
 """
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    parser = commands.add_parser("new-method", help="start a method of your own")
+    parser.description = (
+        "Writes a method that runs as it is, to be changed, into a folder of your own. The "
+        "workflow runs it beside the others with --config own_methods=FOLDER."
+    )
+    parser.add_argument("name", help="lower-case letters, digits and _")
+    parser.add_argument(
+        "--folder", dest="out", type=Path, default=Path("my_methods"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--command", action="store_true", help="a command (any language) instead of Python"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    for path in write(options.name, options.out, options.command):
+        print(f"wrote      {path}")
+    print(f"try it     snakemake --cores 2 demo --config own_methods={options.out}")
 
 
 def write(name: str, folder: str | Path, command: bool) -> list[Path]:
