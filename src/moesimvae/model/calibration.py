@@ -1,4 +1,4 @@
-"""Probabilities that hold as often as they say, and cells unlike any that were seen."""
+"""Calibration of cluster probabilities, and detection of cells unlike any that were seen."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from moesimvae.model.projection import AUTO_PCA, AUTO_PCA_ABOVE
 
-LOG_TEMPERATURES = (-2.0, 4.0)  # between which one is sought
-LEAST = 1e-12  # of a probability, before its logarithm
-SEEN_CELLS, MEASURED_CELLS = 2_000, 3_000  # kept of those seen, and only measured
-NEAREST = 5  # neighbour whose distance tells whether a cell is like those seen
-LEAST_SPREAD = 0.1  # of a feature, as a share of the usual one
-WITHIN = 0.9995  # share of the cells seen that are like them, by each of two distances
+LOG_TEMPERATURES = (-2.0, 4.0)  # bounds of the search
+LEAST = 1e-12  # floor of a probability, before its logarithm
+SEEN_CELLS, MEASURED_CELLS = 2_000, 3_000  # seen cells to keep, and to measure `reach` on
+NEAREST = 5  # rank of the neighbour whose distance shows whether a cell is like those seen
+LEAST_SPREAD = 0.1  # floor of a feature's spread, as a share of the median one
+WITHIN = 0.9995  # share of the cells measured that lie within `reach`, for each of two distances
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """p^(1/T), of sum 1 in each row: (n_cells, n_clusters) float32; T > 1 makes them less sure."""
+    """p^(1/T), rows normalised to sum 1, (n_cells, n_clusters) float32; T > 1 softens them."""
     if temperature == 1:
         return probabilities
     logits = np.log(np.maximum(probabilities, LEAST)) / temperature
@@ -31,10 +31,10 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def find_temperature(probabilities: np.ndarray, cells: np.ndarray, clusters: np.ndarray) -> float:
-    """The T of `temper` that makes what was found in resamples most likely (Guo et al. 2017).
+    """The T of `temper` that makes the clusters found in resamples most likely (Guo et al. 2017).
 
-    probabilities: (n_cells, n_clusters); cells, clusters: (n,) each time that a cell was drawn,
-    and the cluster that it was found in.
+    probabilities: (n_cells, n_clusters); cells, clusters: (n,) the cell of each draw, and the
+    cluster that it was found in.
     """
     logits = np.log(np.maximum(probabilities, LEAST))[cells]
 
@@ -50,10 +50,10 @@ def find_temperature(probabilities: np.ndarray, cells: np.ndarray, clusters: np.
 def reliability(
     probabilities: np.ndarray, cells: np.ndarray, clusters: np.ndarray, n_bins: int = 10
 ) -> list[dict[str, Any]]:
-    """How often cells are found in their most probable cluster, by how probable it is.
+    """How often cells are found in their most probable cluster, by its probability.
 
-    As `find_temperature`. For each bin of equal width that has any: mean "probability", share
-    "found" there, number of "cells" drawn.
+    Arguments as in `find_temperature`. For each non-empty bin of equal width: the mean
+    "probability", the share "found" in that cluster, the number of "cells" drawn.
     """
     top, own = probabilities.max(axis=1)[cells], probabilities.argmax(axis=1)[cells]
     hit = own == clusters
@@ -72,14 +72,14 @@ def reliability(
 class Seen:
     """What a model has seen: some of its cells, and how far others of their kind lie from them.
 
-    Features are taken in their standard deviations, a tenth of the usual one at least, so that one
-    that is silent in all cells seen but not in a new one tells.
+    Features are divided by their standard deviations, floored at a tenth of the median one, so
+    that a feature that is silent in all cells seen, but not in a new one, counts.
 
     points: (n_seen, n_dimensions) cells in principal components; axes: (n_dimensions, n_features)
-    of these; centre, spread: (n_features,) means and deviations; reach: (2,) the distance to the
-    fifth nearest of the points, and that from the space of the components, within each of which
-    99.95 % of the cells lie. They are measured on other cells than the components and points: what
-    took part in making these is always nearer than a new cell of the same kind.
+    of these; centre, spread: (n_features,) means and deviations; reach: (2,) 99.95 % quantiles of
+    the distance to the fifth nearest of the points, and of that from the space of the components.
+    They are measured on cells other than those that gave the components and points, which always
+    lie nearer than new cells of the same kind.
     """
 
     points: np.ndarray
@@ -90,7 +90,7 @@ class Seen:
 
     @classmethod
     def of(cls, cells: np.ndarray, seed: int) -> Seen:
-        """Of cells (n_cells, n_features) in random order, SEEN_CELLS + MEASURED_CELLS at most."""
+        """From cells (n_cells, n_features) in random order, SEEN_CELLS + MEASURED_CELLS at most."""
         n_seen = min(SEEN_CELLS, (len(cells) + 1) // 2)
         centre, spread = cells[:n_seen].mean(axis=0), cells[:n_seen].std(axis=0)
         usual = np.median(spread[spread > 0]) if spread.any() else 1
@@ -106,7 +106,7 @@ class Seen:
         return replace(unlimited, reach=np.quantile(far, WITHIN, axis=0).astype(np.float32))
 
     def outside(self, cells: Tensor) -> Tensor:
-        """Whether cells (n, n_features) lie farther away than that; (n,) bool."""
+        """Whether cells (n, n_features) lie beyond `reach` in either distance; (n,) bool."""
         return (self._measure(cells) > torch.from_numpy(self.reach).to(cells.device)).any(dim=1)
 
     def _measure(self, cells: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ from torch import Tensor
 from moesimvae.errors import UserError, WrongType
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
-BLOCK_BYTES = 1 << 26  # of the cells that are looked at at once
+BLOCK_BYTES = 1 << 26  # of the cells that are examined at a time
 
 
 def matrix_of(X: Any) -> Matrix:
     """The features of X as float32, (n_cells, n_features), an array or a CSR matrix.
 
     X: array, any scipy sparse matrix, DataFrame, or AnnData in memory or backed by a file.
-    Raises UserError for what is not numbers in two dimensions, or not finite: where it stands.
+    Raises UserError for data that are not numbers in two dimensions, or not finite (saying where).
     """
     named = _columns(X), cell_names(X)
     if hasattr(X, "obs_names"):  # AnnData, without importing it
@@ -50,7 +50,7 @@ def matrix_of(X: Any) -> Matrix:
 
 
 def counts_of(counts: Any, shape: tuple[int, ...]) -> Matrix:
-    """Molecules as `matrix_of` has them; UserError for another shape, or for what is no count."""
+    """Molecule counts as `matrix_of` gives them; UserError for another shape, or for non-counts."""
     matrix = matrix_of(counts)
     if matrix.shape != shape:
         raise UserError(
@@ -71,8 +71,8 @@ def are_whole(matrix: Any) -> bool:
 def feature_names(X: Any) -> np.ndarray | None:
     """The names of the features as objects, where X (AnnData or DataFrame) has any.
 
-    A DataFrame's that are not text are none, as scikit-learn has it. Raises WrongType where some
-    are text and some are not.
+    A DataFrame's names that are not text do not count, as in scikit-learn. Raises WrongType where
+    some are text and some are not.
     """
     names = _columns(X)
     if names is None or not len(names):
@@ -92,7 +92,7 @@ def _columns(X: Any) -> Any:
 
 
 def _require_real(X: Any) -> None:
-    """UserError for text, dates and complex numbers, which NumPy would turn into numbers."""
+    """Raise UserError for text, dates and complex numbers, which NumPy would turn into reals."""
     kind = X.dtype.kind
     if kind == "O":
         held = {type(value) for value in (X.data if sparse.issparse(X) else X).flat}
@@ -136,12 +136,12 @@ def _mapped(cells: Any) -> Matrix:
 
     stored = cells.X
     if isinstance(stored, np.ndarray) or sparse.issparse(stored):
-        return stored  # of a selection of cells, which anndata has read
+        return stored  # a selection of cells, which anndata has already read
     _require_real(stored)
     if isinstance(stored, h5py.Dataset):
         return _mapped_array(stored)
     parts = stored.group if hasattr(stored, "group") else stored._group
-    # of the type that scipy asks for, which would copy them otherwise
+    # the type of indices that scipy asks for; it would copy any other
     number = np.int32 if max(*stored.shape, len(parts["data"])) < 2**31 else np.int64
     values, columns = _mapped_array(parts["data"]), _mapped_array(parts["indices"], number)
     starts = parts["indptr"][:].astype(number)
@@ -192,9 +192,9 @@ def _require_finite(matrix: Any, features: Any, cells: Any) -> None:
 
 
 def matrix_for_model(X: Any, n_features: int, known: np.ndarray | None) -> Matrix:
-    """`matrix_of` of cells that a fitted model is to see, with the features that it knows.
+    """`matrix_of` for cells given to a fitted model, checked against the features it knows.
 
-    known: their names, None where it was fitted without. Warns as scikit-learn does where only
+    known: their names, None where it was fitted without. Warns, as scikit-learn does, where only
     one of the two has names. Raises UserError for other features, or the same in another order.
     """
     names = feature_names(X)
@@ -211,7 +211,7 @@ def matrix_for_model(X: Any, n_features: int, known: np.ndarray | None) -> Matri
             "X does not have valid feature names, but MoESimVAE was fitted with feature names"
         )
         warnings.warn(sentence, UserWarning, stacklevel=4)
-    if known is None and names is not None and hasattr(X, "columns"):  # AnnData always has some
+    if known is None and names is not None and hasattr(X, "columns"):  # AnnData always has names
         sentence = "X has feature names, but MoESimVAE was fitted without feature names"
         warnings.warn(sentence, UserWarning, stacklevel=4)
     return matrix
@@ -232,7 +232,7 @@ def _require_same_names(found: list[str], expected: list[str]) -> None:
 
 
 def find_offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Both (n_features,) float32, so that (X − offset) / range is in [0, 1]; whether that scales.
+    """Offset and range, (n_features,) float32: (X − offset) / range is in [0, 1]; whether scaled.
 
     scale: as in `MoESimVAE`. Raises UserError for data outside [0, 1] with "none", and for a range
     that float32 cannot hold.
@@ -266,28 +266,28 @@ def column_range(matrix: Matrix) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_bearable_squares(matrix: Matrix) -> Matrix:
-    """The cells, or a multiple of them where squares of their values would overflow or vanish.
+    """The cells, or a multiple of them where squares of their values would overflow or underflow.
 
-    For distances in float32: what is near stays near. The factor is a power of two, hence exact.
+    For distances in float32, whose order stays the same. The factor is a power of two, hence exact.
     """
     low, high = (float(extreme(axis=None)) for extreme in (matrix.min, matrix.max))
     largest = max(-low, high)
     if largest == 0 or 1e-15 < largest < 1e15:
         return matrix
-    # no further than a float32 goes
+    # within the exponents of float32
     return matrix * np.float32(2.0 ** np.clip(-np.floor(np.log2(largest)), -126, 126))
 
 
 def rows_on_device(
     matrix: Matrix, low: np.ndarray, span: np.ndarray, device: torch.device
 ) -> Callable[[Tensor], Tensor]:
-    """index → (x − low) / span of those cells, cut to [0, 1], (len(index), n_features).
+    """index → (x − low) / span of those cells, clipped to [0, 1], (len(index), n_features).
 
-    Dense data lie on the device as a whole (on the CPU that is no copy); of sparse data only the
-    batch becomes dense.
+    Dense data are held on the device in full (on the CPU without a copy); of sparse data only the
+    batch is made dense.
     """
     start = torch.from_numpy(low).to(device)
-    # a feature that was constant says nothing, in new cells either: it becomes 0 everywhere
+    # a feature that was constant carries no information, even in new cells: it becomes 0 everywhere
     width = torch.from_numpy(np.where(span > 0, span, np.inf).astype(np.float32)).to(device)
 
     def scaled(x: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ def rows_on_device(
             torch.from_numpy(matrix[index.cpu().numpy()].toarray()).to(device)
         )
     with warnings.catch_warnings():
-        # of arrays that must not be written to; nothing writes to this one
+        # about read-only arrays; nothing writes to this one
         warnings.simplefilter("ignore", UserWarning)
         everything = torch.from_numpy(matrix).to(device)
     return lambda index: scaled(everything[index])

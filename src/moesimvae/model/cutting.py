@@ -1,8 +1,8 @@
 """Fine communities joined into exactly as many groups as asked for; needs no torch.
 
-No one way of joining is best for all cells: Ward's linkage finds groups of even size and splits
-large populations, density alone finds uneven ones and keeps stray cells apart as groups. So
-several are tried, and the one whose groups are the purest neighbourhoods is taken, without labels.
+No single way of joining is best for all cells: Ward's linkage finds groups of even size and splits
+large populations; density alone finds uneven ones but keeps stray cells as groups of their own. So
+several are tried, and the one whose groups are purest in neighbours is taken, without labels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from moesimvae.model.graphs import (
     together,
 )
 
-# of groups that are together at every resolution, so that they are still told apart by distance
+# ε of `agglomerate`, so that groups together at every resolution are still ranked by distance
 LEAST_APART = 0.05
 # exponents of the joint size of two groups, and of how far apart they are in the graph
 TREES = {
@@ -34,8 +34,8 @@ TREES = {
     "Ward": (1.0, 0),
 }
 MODULARITY = "modularity"
-# differences of purity that do not count, in standard deviations of a single cell's, √(p (1 − p));
-# chosen on the development sets of docs/findings.md
+# difference in purity that does not count, in units of a single cell's standard deviation,
+# √(p (1 − p)); chosen on the development sets of docs/findings.md
 AS_PURE = 0.028
 WAYS = (*TREES, MODULARITY)
 
@@ -44,8 +44,8 @@ WAYS = (*TREES, MODULARITY)
 class Fine:
     """Fine communities of cells, from which groups are made.
 
-    of: (n_cells,) the cells' communities; weights: (n_fine, n_fine) of the edges between them
-    (`graphs.between`); groups: (n_fine, n_resolutions) groups of them by modularity.
+    of: (n_cells,) the cells' communities; weights: (n_fine, n_fine) sums of the edges between them
+    (`graphs.between`); groups: (n_fine, n_resolutions) groups of communities by modularity.
     """
 
     of: np.ndarray
@@ -54,14 +54,14 @@ class Fine:
 
     @classmethod
     def find(cls, graph: csr_matrix, resolutions: np.ndarray, seed: int) -> Fine:
-        """Those of a graph of the cells with symmetric weights (n_cells, n_cells)."""
+        """Find them in a graph of the cells with symmetric weights (n_cells, n_cells)."""
         communities = fine_communities(graph, seed)
         weights = between(graph, communities)
         groups_at = by_modularity(weights, seed)
         return cls(communities, weights, np.column_stack([groups_at(r) for r in resolutions]))
 
     def tree(self, points: np.ndarray, size_power: float, apart_power: float) -> np.ndarray:
-        """The `agglomerate` merges of the communities of these cells, (n_cells, n_dimensions)."""
+        """The `agglomerate` merges of the communities; points: cells (n_cells, n_dimensions)."""
         sizes = np.bincount(self.of)
         means = np.column_stack([np.bincount(self.of, c) for c in points.T]) / sizes[:, None]
         return agglomerate(means, sizes, 1 - together(self.groups), size_power, apart_power)
@@ -69,8 +69,8 @@ class Fine:
     def cut(self, points: np.ndarray, n_groups: int, way: str, seed: int) -> np.ndarray:
         """`n_groups` groups of the cells (n_cells,), joined in one of the WAYS.
 
-        Fewer where there are no more communities; "balanced" groups where no resolution gives
-        just so many.
+        Fewer where there are no more communities. "modularity" gives "balanced" groups where no
+        resolution yields exactly that many.
         """
         n_fine = len(self.weights)
         if n_fine <= n_groups:
@@ -91,11 +91,11 @@ def agglomerate(
     size_power: float,
     apart_power: float,
 ) -> np.ndarray:
-    """Join, one pair after another, the two groups a, b of least h^α d² (A + ε)^β.
+    """Join, pair by pair, the two groups a, b with the smallest h^α d² (A + ε)^β.
 
-    h = n_a n_b / (n_a + n_b) of their shares of the cells, d the distance of their means, A the
-    mean of `apart` between their members, α = `size_power`, β = `apart_power`. With α = 1 and
-    β = 0 it is Ward's linkage (1963), with α = 0 the centroid linkage.
+    h = n_a n_b / (n_a + n_b) of their shares of the cells, d the distance between their means, A
+    the mean of `apart` between their members, α = `size_power`, β = `apart_power`. With β = 0 it
+    is Ward's linkage (1963) for α = 1, and centroid linkage for α = 0.
 
     means: (n, n_dimensions); sizes: (n,) numbers of cells; apart: (n, n) in [0, 1].
     Returns (n − 1, 2) pairs, the first joined first, for `groups_after`.
@@ -126,7 +126,7 @@ def agglomerate(
         squares[:, a], apart[:, a] = squares[a], apart[a]
         share[a] += share[b]
         row = costs(a, slice(None))
-        row[np.isinf(least)] = np.inf  # of groups that are joined to others already
+        row[np.isinf(least)] = np.inf  # groups already joined to others
         row[[a, b]] = np.inf
         cost[a], cost[:, a] = row, row
         cost[b], cost[:, b] = np.inf, np.inf
@@ -141,7 +141,7 @@ def agglomerate(
 
 
 def groups_after(merges: np.ndarray, n_groups: int) -> np.ndarray:
-    """The `n_groups` groups of n that n − n_groups merges (n − 1, 2) leave; (n,) from 0."""
+    """The `n_groups` groups that the first n − n_groups merges (n − 1, 2) leave; (n,) from 0."""
     n = len(merges) + 1
     group = np.arange(n)
     for a, b in merges[: n - n_groups]:
@@ -150,12 +150,12 @@ def groups_after(merges: np.ndarray, n_groups: int) -> np.ndarray:
 
 
 def purity(labels: np.ndarray, chosen: np.ndarray, neighbours: np.ndarray) -> float:
-    """How far the neighbours of a cell are of its own group: of cells, and of groups, on average.
+    """How often neighbours of a cell are in its own group, averaged over cells and over groups.
 
-    The mean of two: the share of neighbours in the cell's own group, corrected for chance as
-    Cohen's κ, which large groups govern; and its mean over groups, which it takes small ones to
-    be groups for. Neither alone will do: the first likes few stray cells as groups of their own,
-    the second does not mind how a large group is split.
+    The mean of two: the share of neighbours in the cell's own group, corrected for chance as in
+    Cohen's κ, which large groups dominate; and the mean of that share over groups, which is high
+    only if small ones are groups, too. Neither alone will do: the first favours a few stray cells
+    as groups of their own, the second does not mind how a large group is split.
 
     labels: (n_cells,) from 0; neighbours: (n_chosen, k) nearest neighbours of the cells `chosen`.
     """
@@ -179,13 +179,13 @@ def cut(
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Exactly `n_groups` groups of the cells, once for each repeat; and how pure each way is.
 
-    points: (n_cells, n_dimensions); repeats: fine communities that began with other seeds; chosen,
+    points: (n_cells, n_dimensions); repeats: fine communities from different seeds; chosen,
     neighbours: as in `purity`.
 
-    All repeats are cut in one way: the first of the WAYS that is about as pure as the purest, on
-    average over the repeats. Modularity comes last, since it fits the neighbours that purity is
-    measured by. Returns (n_cells, repeats) numbers from 0, and way → purity, the
-    way taken first.
+    All repeats are cut in the same way: the first of the WAYS that is about as pure as the purest,
+    on average over the repeats. Modularity comes last, since it is fitted to the neighbours that
+    purity is measured by. Returns (n_cells, repeats) numbers from 0, and way → purity, with the
+    chosen way listed first.
     """
     found = {
         way: np.column_stack([fine.cut(points, n_groups, way, seed) for fine in repeats])
@@ -212,10 +212,10 @@ def align(labels: np.ndarray, reference: np.ndarray, n_groups: int) -> np.ndarra
 
 
 def vote(repeats: np.ndarray, n_groups: int) -> np.ndarray:
-    """One labelling (n_cells,) of several (n_cells, repeats): numbers of groups by most votes.
+    """One labelling (n_cells,) from several (n_cells, repeats): each cell's most frequent group.
 
-    They are aligned to the one that shares most with the others. Of equal votes the smallest
-    number wins. Where a group would be left without cells, it is that one repeat.
+    They are aligned to the repeat that agrees most with the others. In a tie the smallest number
+    wins. Where a group would be left without cells, that repeat is returned as it is.
     """
 
     def agreement(reference: np.ndarray) -> float:
@@ -226,6 +226,6 @@ def vote(repeats: np.ndarray, n_groups: int) -> np.ndarray:
     for labels in repeats.T:
         votes[np.arange(len(labels)), align(labels, repeats[:, middle], n_groups)] += 1
     voted = votes.argmax(axis=1)
-    # a group that the repeats do not agree on may get no cell; as many groups are asked for
+    # a group that the repeats disagree on may get no cell, but all groups are asked for
     kept = len(np.unique(voted)) == len(np.unique(repeats[:, middle]))
     return voted if kept else repeats[:, middle].astype(voted.dtype)

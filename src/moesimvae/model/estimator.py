@@ -39,7 +39,7 @@ ARRAYS = (
 )
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
 BATCH = 1024  # cells made dense at once
-OBSERVATION, SEEN = "observation.", "seen."  # before the names of their tensors
+OBSERVATION, SEEN = "observation.", "seen."  # prefixes of their tensors' names
 
 
 class MoESimVAE(
@@ -54,63 +54,65 @@ class MoESimVAE(
     experts, and each expert decodes its own cluster. The gate learns, batch by batch, which cells
     are similar (Eq 7). No labels are used, except those of a `prior` where one is given.
 
-    The defaults are our best without labels; `preset` gives the paper's model and the released
-    program's. docs/model.md goes through all three, equation by equation.
+    The defaults are our best settings without labels; `preset` gives the paper's model and the
+    released program's. docs/model.md goes through all three, equation by equation.
 
     Parameters
     ----------
     n_clusters: K, the number of clusters and of experts; some may end up empty.
     similarity: the name of one of `similarity.KINDS`, or a mapping of "kind" and that kind's
-        parameters. "auto" is "communities" for cells, whose groups are of very unlike sizes, and
-        "umap_knn" for images, with as many neighbours as fit their group.
-    refinements: how often the similarity is computed again, from the gate's last hidden layer;
-        the 1 + `refinements` phases share the steps evenly. None is 2 for UMAP's similarities of
-        images that go through convolutions; else 0, as for "communities", which rare groups do not
-        outlive, and for a matrix that is given.
+        parameters. "auto" is "communities" for cells, whose groups differ widely in size, and
+        "umap_knn" for images, with as many neighbours as suit the size of their group.
+    refinements: how often the similarity is recomputed, from the gate's last hidden layer; the
+        1 + `refinements` phases share the steps evenly. None means 2 for UMAP's similarities of
+        images that go through convolutions; else 0, as for "communities", where rare groups do not
+        survive a refinement. A given matrix is never refined.
     n_latent: dimensions of the latent space.
     encoder: "dense"; "conv" for images; "auto" is "conv" where the shape of the images is known,
         from `image_shape` or an AnnData's uns["image_shape"], and is at least 16 × 16.
     image_shape: (rows, columns) of an image, None for cells. channels: of the convolutions.
-    encoder_layers: sizes of the dense layers; None is (128,) after convolutions, else (256, 256).
-    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate; None is
-        (256,) for up to 16 experts, of which more share 4,096 units (`experts.hidden_units`).
+    encoder_layers: sizes of dense layers; None means (128,) after convolutions, else (256, 256).
+    expert_layers, gate_layers: sizes of the hidden layers of each expert, and of the gate; None,
+        for experts only, means (256,) for up to 16 of them; more share 4,096 units
+        (`experts.hidden_units`).
     shared_decoder: one decoder for all clusters instead of an expert for each (an ablation).
-    experts_every: after how many batches the experts' weights change; None is 1 below K = 16 and
+    experts_every: after how many batches the experts' weights change; None means 1 below K = 16 and
         about K / 8 from there on, for speed (see `experts.updates_every`).
     activation: "relu", "elu" or "tanh".
     augmentation: how far images are turned, shifted, stretched and sheared at random, as a factor
-        on the amplitudes in `images`; 0 is not at all.
-    deskew: compute the first similarity between images centred and freed of their slant.
+        on the amplitudes in `images`; 0 means not at all.
+    deskew: compute the first similarity from images that are centred and freed of their slant.
     objective: "paper" or "released" (see `module`).
-    reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11,
-        all of which are means (see `losses`). Of the first, None is 1 for images and 0.2 for cells.
+    reconstruction_weight, kl_weight, similarity_weight, depict_weight: of the terms of Eq 11, all
+        of which are means (see `losses`). None, for the first, means 1 for images, 0.2 for cells.
     warm_up: share of the first phase over which all weights but that of the similarity grow from
         0: at full weight from the start, DEPICT draws all cells into one cluster.
-    gate_dropout: in the noisy branch that DEPICT compares with (Eq 8).
-    steps: batches in all, or the most of them; batch_size: cells in each, None is 256 for cells and
-        up to 16 clusters, else 512.
-    learning_rate, adam_betas: of Adam. schedule: "cosine" lets the rate fall to 0 in each phase,
-        "constant" leaves it, "settled" leaves it until nothing changes any more, lets it fall to 0
-        within a third of the steps taken, and ends. "auto" is "settled" for "communities", whose
-        groups are learned in some hundred steps, else "cosine".
-    max_seconds: of training, in which a fit ends, with fewer steps where it must; the result then
-        depends on how fast the machine is.
+    gate_dropout: dropout in the noisy branch that DEPICT compares with (Eq 8).
+    steps: batches in total, or an upper limit; batch_size: cells in each, None means 256 for cells
+        and up to 16 clusters, else 512.
+    learning_rate, adam_betas: of Adam. schedule: "cosine" lowers the rate to 0 in each phase,
+        "constant" keeps it, "settled" keeps it until nothing changes any more, lowers it to 0 over
+        a third as many steps again, and ends. "auto" is "settled" for "communities", whose groups
+        are learned in a few hundred steps, else "cosine".
+    max_seconds: limit on the training time, kept by taking fewer steps where necessary; the result
+        then depends on how fast the machine is.
     precision: of the encoder's products in training: "float32", "bfloat16", or "auto" for
         "bfloat16" where the chip has units for it. All else is float32, and so is a fitted model.
     observation: "auto" lets `generate` draw cells as they scatter around the experts' means (see
-        `observation`): molecules where `fit` is given counts, values of panels of at most 200
-        markers; not images, nor more features without counts. The experts of images are trained
-        on alone instead, on the images as they are, with the codes fixed. "none" does none of it.
-    code_components: the most Gaussians of the mixture that describes a cluster's codes.
+        `observation`): molecules where `fit` is given counts, marker values for panels of at most
+        200 markers; not images, nor more features without counts. Instead, the experts of images
+        are trained further on their own, on unaltered images with fixed codes. "none" does neither.
+    code_components: the most Gaussians in the mixture that describes a cluster's codes.
     standardise: let the encoder see features centred and of unit mean spread.
     scale: "minmax" scales each feature to [0, 1] by its range at fit; "none" leaves the data,
         which must lie in [0, 1]; "auto" is "minmax" for data outside [0, 1], else "none".
-    random_state: a whole number, with which the result is the same on one machine's CPU with the
-        same number of threads; a RandomState, or None for NumPy's own, gives each fit its `seed_`.
+    random_state: a whole number, which makes results reproducible on the CPU of one machine with
+        the same number of threads; a RandomState, or None for NumPy's own, draws `seed_` anew for
+        each fit.
     device: "auto", "cpu", "cuda", …. progress: show the course of training on stderr.
     cache: folder that keeps the cells' similarity for the next fit of the same cells.
-    checkpoint: folder in which a fit that is stopped leaves what it needs; fit again with the same
-        cells and parameters, and it ends as if it had not been stopped.
+    checkpoint: folder in which an interrupted fit leaves what it needs to resume; fit again with
+        the same cells and parameters, and the result is as if it had not been interrupted.
 
     Attributes after `fit`
     ----------------------
@@ -118,7 +120,7 @@ class MoESimVAE(
     probabilities_ (n_cells, n_clusters) float32; cluster_means_ (n_clusters, n_latent), Eq 6
     over all cells; mixture_weights_, mixture_means_ and mixture_roots_, the `generation.Mixtures`
     of each cluster's codes, and observation_, a `Markers`, a `Counts` or None, which `generate`
-    draws by; seen_, see `outside`;
+    draws from; seen_, see `outside`;
     history_: term → its weighted mean in each record, and "step"; module_, the networks;
     n_features_in_; feature_names_in_, objects (n_features_in_,), only where the features have
     names that are text; seed_; facts_. After `assess` also stability_ (n_clusters,), merges_
@@ -208,7 +210,7 @@ class MoESimVAE(
 
     @classmethod
     def preset(cls, name: str, n_clusters: int = 10, **changes: Any) -> MoESimVAE:
-        """With the settings of "default", "paper" or "released", and changes to them by name.
+        """A model with the settings of "default", "paper" or "released", and changes by name.
 
         Raises UserError for another preset.
         """
@@ -219,12 +221,12 @@ class MoESimVAE(
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float32"]  # and makes it of all others
+        tags.transformer_tags.preserves_dtype = ["float32"]  # others become float32
         return tags
 
     @property
     def _n_features_out(self) -> int:
-        """Of `transform`, which names them moesimvae0, moesimvae1, …"""
+        """Number of outputs of `transform`, named moesimvae0, moesimvae1, …"""
         return self.cluster_means_.shape[1]
 
     # ------------------------------------------------------------------ fitting
@@ -240,12 +242,12 @@ class MoESimVAE(
     ) -> MoESimVAE:
         """Cluster the cells X: (n_cells, n_features) array, sparse matrix, DataFrame or AnnData.
 
-        prior: what is known of the cells beforehand, (n_cells,) groups counted from 0, −1 where
-            nothing is: two cells of known groups are similar just when the groups are the same.
+        prior: (n_cells,) groups known beforehand, counted from 0, −1 where unknown: two cells of
+            known groups are similar exactly when the groups are the same.
         similarity: (n_cells, n_cells) sparse matrix in [0, 1] that takes the place of the first
             phase's similarity. y is not used.
-        counts: the molecules (n_cells, n_features) from which X was computed, array or sparse, for
-            `generate` to draw such counts. They have no part in the clusters.
+        counts: the molecule counts (n_cells, n_features) from which X was computed, array or
+            sparse, for `generate` to draw such counts. They play no part in the clustering.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior, similarity or counts of another size, parameters out of
@@ -287,16 +289,16 @@ class MoESimVAE(
         return self
 
     def _fit_again(self, first: Fitted, settings: Settings, data: Data) -> Fitted:
-        """Once more from other weights, after a fit that lost clusters; the better of both stays.
+        """Fit again from other weights, after a fit that lost clusters, and keep the better one.
 
-        That is the one of more clusters, then of the lower similarity loss at the end.
+        That is the one with more clusters, then with the lower similarity loss at the end.
         """
         weights = {name: t.clone() for name, t in self.module_.state_dict().items()}
         in_use = len(np.unique(self.labels_))
         generator = seeded(self.seed_ + 1)
         module = build(self.get_params(deep=False), self.n_features_in_, self.image_shape_)
         self.module_.load_state_dict(module.state_dict())
-        settings = replace(settings, checkpoint=None)  # that fit is not resumed, but made again
+        settings = replace(settings, checkpoint=None)  # if stopped, it is not resumed but rerun
         second = Fit(self.module_, settings, data, generator, first.similar).run()
         self._set_clusters(data.matrix)
         rank = -len(np.unique(self.labels_)), second.history["similarity"][-1]
@@ -359,21 +361,21 @@ class MoESimVAE(
             encode_in_batches(lambda i: rows(some[i].to(device)), most, BATCH), self.seed_
         )
 
-    # ------------------------------------------------------------------ how sure it is
+    # ------------------------------------------------------------------ how reliable it is
 
     def assess(self, X: Any, resamples: int = stability.RESAMPLES) -> MoESimVAE:
-        """Tell how sure the clusters are, by making their groups again of half of the cells.
+        """Measure how stable the clusters are, by grouping random halves of the cells again.
 
-        X: the cells that were fitted. Sets `stability_`, each cluster's in [0, 1], of which one
-        below 0.6 is hardly a cluster, NaN where it is empty; `merges_`, SciPy's linkage of the
+        X: the cells that were fitted. Sets `stability_`, in [0, 1] for each cluster, where one
+        below 0.6 is hardly a cluster, NaN for an empty one; `merges_`, SciPy's linkage of the
         clusters by how often they are found in one group; and `temperature_`, by which
         `probabilities_` and `predict_proba` are calibrated from then on. `facts_["stability"]`
-        tells these, the reliability of the probabilities before and after, and whether there is
+        reports these, the reliability of the probabilities before and after, and whether there is
         structure in the cells at all (see `stability`).
         Raises UserError where the similarity is not "communities", or X has other cells.
         """
         matrix = cells.with_bearable_squares(self._take_cells(X))
-        fitted = len(getattr(self, "labels_", ()))  # none where it was loaded
+        fitted = len(getattr(self, "labels_", ()))  # 0 where the model was loaded
         if matrix.shape[0] != fitted:
             raise UserError(
                 f"the model was fitted here to {fitted} cells, but there are {matrix.shape[0]}; "
@@ -410,8 +412,8 @@ class MoESimVAE(
     def outside(self, X: Any) -> np.ndarray:
         """Whether cells are unlike all that were seen, (n_cells,) bool.
 
-        That is, farther from some of the fitted cells than 99.9 % of the others of these (see
-        `calibration.Seen`).
+        That is, farther from a sample of the fitted cells than 99.9 % of the other fitted cells
+        (see `calibration.Seen`).
         """
         matrix = self._take_cells(X)
         rows = self._make_rows(matrix)
@@ -434,19 +436,20 @@ class MoESimVAE(
 
     @property
     def draws_counts(self) -> bool:
-        """Whether `generate` gives molecules, as `fit` was told of them, and not units of X."""
+        """Whether `generate` gives molecule counts, as `fit` was given some, and not units of X."""
         return isinstance(self.observation_, Counts)
 
     def learn_to_draw(self, X: Any, counts: Any = None) -> MoESimVAE:
-        """Learn anew, from the cells X alone, what `generate` draws by; the clusters stay.
+        """Relearn, from the cells X alone, what `generate` draws from; the clusters stay.
 
-        X, counts: as in `fit`; counts for a model that draws counts. Raises UserError as `fit`.
+        X, counts: as in `fit`; counts are required where the model draws counts. Raises UserError
+        as `fit` does.
         """
         matrix = self._take_cells(X)
         if self.draws_counts and counts is None:
             raise UserError("the model draws counts; give the counts of the cells as well.")
         counts = None if counts is None else cells.counts_of(counts, matrix.shape)
-        seeded(self.seed_)  # of the first weights
+        seeded(self.seed_)  # for the initial weights
         self.observation_ = self._make_observation(self.draws_counts)
         codes, probabilities = self._encode(matrix)
         self._learn_to_draw(matrix, counts, codes, probabilities.argmax(1))
@@ -469,7 +472,7 @@ class MoESimVAE(
             code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
         )
         if isinstance(self.observation_, Counts):
-            assert counts is not None  # as `_make_observation` was told
+            assert counts is not None  # else `_make_observation` makes no Counts
             self.observation_.to(device).learn(counts, codes, labels, seeded(self.seed_), progress)
         elif self.observation_ is not None:
             random = np.random.default_rng(self.seed_)
@@ -519,9 +522,9 @@ class MoESimVAE(
     def predict_proba(self, X: Any, n_clusters: int | None = None) -> np.ndarray:
         """Probability of each cluster, (n_cells, n_clusters) float32, also for new cells.
 
-        n_clusters: join the clusters to so many, those first that are hardly told apart
-            (`merges_`); a joined cluster's probability is the sum of its parts'.
-        Raises UserError for n_clusters without `assess`, or not from 1 to those of the fit.
+        n_clusters: join the clusters into this many, the least distinct ones first (`merges_`); a
+            joined cluster's probability is the sum of its parts'.
+        Raises UserError for n_clusters before `assess`, or not between 1 and the fit's own.
         """
         probabilities = self._encode(self._take_cells(X))[1]
         if hasattr(self, "temperature_"):
@@ -534,8 +537,8 @@ class MoESimVAE(
     def predict(self, X: Any, n_clusters: int | None = None) -> np.ndarray:
         """Most probable cluster, (n_cells,) int32, also for new cells.
 
-        n_clusters: as in `predict_proba`, but a cell stays with its own cluster, wherever that
-            is joined to.
+        n_clusters: as in `predict_proba`, but a cell stays with its own cluster, whatever that
+            is joined with.
         """
         labels = self.predict_proba(X).argmax(1).astype(np.int32)
         return labels if n_clusters is None else self.joined(n_clusters)[labels]
@@ -543,7 +546,7 @@ class MoESimVAE(
     def joined(self, n_clusters: int) -> np.ndarray:
         """The joined cluster of each cluster of the fit, (self.n_clusters,) int32 from 0.
 
-        Raises UserError without `assess`, or for n_clusters not from 1 to those of the fit.
+        Raises UserError before `assess`, or for n_clusters not between 1 and the fit's own.
         """
         if not hasattr(self, "merges_"):
             raise UserError("which clusters to join is not known; call assess(X) after fit(X).")
@@ -579,13 +582,13 @@ class MoESimVAE(
         standard: bool = False,
         mean: bool = False,
     ) -> np.ndarray:
-        """n new cells (n, n_features) of a cluster: z of its mixture, decoded by expert k.
+        """n new cells (n, n_features) of a cluster: z from its mixture, decoded by its expert.
 
-        Around what the expert decodes, cells scatter as `observation` learned it. They are in
-        units of X, or, where `fit` was given counts, whole numbers of molecules (int32).
+        Cells scatter around what the expert decodes, as `observation` learned. They are in units
+        of X, or, where `fit` was given counts, whole numbers of molecules (int32).
         mean: what the expert decodes, without scatter. standard: the paper's own way (Eq 1), means
-        of z ~ N(μ_k, I) with μ_k of Eq 6; training only draws a cluster's codes towards that, and
-        codes off the cluster's own make worse cells.
+        for z ~ N(μ_k, I) with μ_k of Eq 6; training only pulls a cluster's codes towards that, and
+        codes away from the cluster's own make worse cells.
         Raises UserError when there is no such cluster.
         """
         self._require_fitted()
@@ -632,7 +635,7 @@ class MoESimVAE(
         storage.write_model(Path(folder), self._state() | arrays, config)
 
     def _state(self) -> storage.Tensors:
-        """Of the networks, and of how cells are observed."""
+        """Tensors of the networks, and of the observation model."""
         state = dict(self.module_.state_dict())
         if self.observation_ is not None:
             own = self.observation_.state_dict()
@@ -640,7 +643,7 @@ class MoESimVAE(
         return state
 
     def _plain_parameters(self) -> dict[str, Any]:
-        """What of the parameters is saved; the seed in place of what it was drawn from."""
+        """The parameters to save, with the seed in place of what it was drawn from."""
         seed = getattr(self, "seed_", self.random_state)
         return parameters.make_plain(self.get_params() | {"random_state": seed})
 

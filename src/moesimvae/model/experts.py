@@ -1,16 +1,17 @@
-"""The experts: K decoders of equal layer sizes, each sample through exactly one of them.
+"""The experts: K decoders of equal layer sizes; each sample goes through exactly one of them.
 
 Samples are sorted by expert, so that a layer is one product for each expert, over stacked weights.
-How the samples are laid out depends on the device, the result does not:
+How the samples are laid out depends on the device; the result does not:
 
 - CPU (`Segments`): expert after expert over its own samples.
 - elsewhere (`Tiles`): one batched product over tiles of about n / K rows, each of one expert. No
-  more than 2K tiles can come up, however uneven the experts, so that every shape is known without
-  asking the device how many samples an expert got: a step never waits for the device. The padding
-  at most doubles the work. (torch's own grouped_mm takes only rows of whole 16 bytes.)
+  more than 2K tiles can arise, however uneven the experts, so that every shape is known without
+  asking the device how many samples an expert got: a step never waits for the device. Padding at
+  most doubles the work, but for the rounding to ROUND rows. (torch's own grouped_mm takes only rows
+  of whole 16 bytes.)
 
 With many experts the products are small, and Adam's pass over the weights takes long. From K = 16
-on their gradients are therefore added up over several batches (see `updates_every`).
+on, their gradients are therefore accumulated over several batches (see `updates_every`).
 """
 
 import math
@@ -30,16 +31,16 @@ def updates_every(n_experts: int) -> int:
     """After how many batches the weights of the experts change: 1, 2, 5, 10 or 25, about K / 8.
 
     With K < 16 that is every batch, as for all other weights. Above, the gradient is the sum over
-    that many batches, in which an expert sees as many cells as one of 7 to 20 experts sees in one
-    batch. All of these numbers divide 50.
+    that many batches, in which an expert sees as many cells as one of 8 to 20 experts sees in one
+    batch (fewer from K = 500 on). All of these numbers divide 50.
     """
     return max(every for every in (1, 2, 5, 10, 25) if every * 8 <= max(n_experts, 8))
 
 
 def hidden_units(n_experts: int) -> int:
-    """Of an expert's hidden layer: 256 up to 16 experts, of which more share 4,096.
+    """Size of an expert's hidden layer: 256 for up to 16 experts; more of them share 4,096 units.
 
-    An expert of many has fewer cells to decode, and a step takes as long whatever K.
+    One of many experts has fewer cells to decode, and a step takes equally long whatever K.
     """
     return max(16, min(256, 4096 // n_experts // ROUND * ROUND))
 
@@ -60,8 +61,8 @@ class Experts(nn.Module):
     ):
         """sizes: [n_latent, *hidden, n_features], the same for all experts.
 
-        every: after how many batches the weights are to change, None takes `updates_every`; 1 is
-        what the equations say, whatever K.
+        every: after how many batches the weights change; None takes `updates_every`; 1 follows the
+        equations, whatever K.
         """
         super().__init__()
         self.n_experts = n_experts
@@ -78,7 +79,7 @@ class Experts(nn.Module):
 
     @property
     def rate(self) -> float:
-        """Factor on Adam's learning rate: √every, the rule for gradients of as many more cells."""
+        """Factor on Adam's learning rate: √every, the rule for `every` times as many cells."""
         return math.sqrt(self.every)
 
     def forward(self, z: Tensor, assignment: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class Segments:
         return x.index_select(0, self.order)
 
     def restore(self, x: Tensor) -> Tensor:
-        # not by the inverse order, whose gradient adds up row by row
+        # not by the inverse order, whose gradient accumulates row by row
         return x.new_empty(x.shape).index_copy(0, self.order, x)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -116,13 +117,13 @@ class Segments:
 
 
 class Tiles:
-    """Samples in tiles of equal size, each with samples of one expert only; the rest zeros."""
+    """Samples in tiles of equal size, each of one expert only and padded with zeros."""
 
     def __init__(self, assignment: Tensor, n_experts: int):
         """assignment: (n,) in 0..K−1.
 
-        rows: of a tile; expert: of each tile, at most (2K,), of which the last ones may be empty;
-        place: row of each sample, (n,), when the tiles lie one after another. All of it comes
+        rows: per tile; expert: of each tile, at most (2K,), where the last tiles may be empty;
+        place: row of each sample, (n,), with the tiles one after another. All of this follows
         from n and K alone, or stays on the device.
         """
         n, device = len(assignment), assignment.device
@@ -140,7 +141,7 @@ class Tiles:
         self.place = (start[of_sorted] + within)[torch.argsort(order)]
 
     def arrange(self, x: Tensor) -> Tensor:
-        # a place takes one sample at most, so that nothing is added up in random order
+        # a place takes at most one sample, so that nothing is added up in random order
         empty = x.new_zeros(len(self.expert) * self.rows, x.shape[1])
         return empty.index_copy(0, self.place, x).unflatten(0, (-1, self.rows))
 
@@ -148,7 +149,7 @@ class Tiles:
         return x.flatten(0, 1).index_select(0, self.place)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        # by brackets: their gradient adds in the same order each time, index_select's does not
+        # by brackets: their gradient adds up in the same order each time; index_select's does not
         return torch.baddbmm(bias[self.expert][:, None], x, weight[self.expert])
 
 

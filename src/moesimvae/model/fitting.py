@@ -34,10 +34,10 @@ CHECKPOINT_VERSION = 3  # raise it with every change of what a checkpoint holds
 # steps after which the released program falls back to the best weights so far
 BACK_TO_THE_BEST = 1000
 # of the schedule "settled": steps that the warm-up is a share of; cells whose clusters are
-# watched; what the similarity's loss must fall to to be falling; share of cells that stay
+# watched; ratio below which the similarity's loss is still falling; share of cells that stay
 EXPECTED_STEPS = 500
 WATCHED_CELLS, NO_LONGER_FALLS, KEPT = 2000, 0.95, 0.95
-# of a gate that is set to groups: images that it learns them from, what keeps its weights small
+# of a gate that is set to groups: images that it learns them from, penalty on its weights
 GATE_LEARNS_FROM, SMALL_WEIGHTS = 10_000, 1e-3
 # cells from which the encoder learns how features are centred and spread
 STANDARDISED_BY = 4096
@@ -49,7 +49,7 @@ class Settings:
 
     similarity: never "auto". image_shape: (rows, columns), None for cells that go through dense
     layers. bfloat16: whether the encoder's products in training are. seed: a whole number.
-    identity: text that is another one where any parameter that changes the result is.
+    identity: text that differs whenever a parameter that changes the result does.
     """
 
     n_clusters: int
@@ -80,7 +80,7 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
-        """Those of the values that are settings."""
+        """The settings among the values."""
         return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
@@ -103,9 +103,9 @@ class Fitted:
     """What a fit leaves besides the networks' weights.
 
     history: term → its weighted mean in each record, and "step"; similarity_facts: of each
-    phase's similarity; ended: why each phase's training did; seconds: spent on "similarity" and
+    phase's similarity; ended: why each phase's training ended; seconds: spent on "similarity" and
     on "training"; similar: S of the last phase, with which the same cells can be fitted again;
-    restarted: what was wrong with a fit that this one takes the place of, or was preferred to.
+    restarted: what was wrong with the first fit, where a second was made and the better kept.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -117,11 +117,11 @@ class Fitted:
 
     @property
     def groups(self) -> int:
-        """The groups that S has, each of which should get a cluster; 0 where S has no groups."""
+        """Number of groups in S, each of which should get a cluster; 0 where S has no groups."""
         return self.similarity_facts[-1].get("groups", 0) if self.similarity_facts else 0
 
     def facts(self) -> dict[str, Any]:
-        """What is told of a fit's course, JSON-able; seconds to hundredths."""
+        """What is reported of a fit's course, JSON-able; seconds to hundredths."""
         seconds = {f"seconds_{part}": round(value, 2) for part, value in self.seconds.items()}
         steps = int(self.history["step"][-1])
         facts = {"similarity": self.similarity_facts, "steps": steps, "ended": self.ended}
@@ -131,7 +131,7 @@ class Fitted:
 
 
 class Fit:
-    """The phases of one fit, and what must be kept of them to go on after a stop."""
+    """The phases of one fit, and what must be kept of them to resume it after a stop."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Fit:
         similar: similarity.Similarity | None = None,
     ):
         """module: whose weights are fitted, in place; generator: of the batches; similar: S of the
-        first phase where it is known already.
+        first phase where it is already known.
         """
         self.similar = similar
         self.module, self.settings, self.data = module, settings, data
@@ -156,7 +156,7 @@ class Fit:
         self.fitted = Fitted()
 
     def run(self) -> Fitted:
-        """All phases, or those that a stopped fit of the same cells and settings left."""
+        """Run all phases, or those that a stopped fit of the same cells and settings left."""
         stopped = None
         if self.folder is not None:
             stopped = storage.read_checkpoint(self.folder, self.fingerprint)
@@ -188,7 +188,7 @@ class Fit:
             self.at_start = {name: t.clone() for name, t in module.state_dict().items()}
             threads = torch.get_num_threads()
             similar = None if self._has_known_experts() else self._build_similarity()
-            torch.set_num_threads(threads)  # numba's searches set torch's threads to their own
+            torch.set_num_threads(threads)  # numba's searches change them
             self.fitted.similar = similar
         with self._time("training"):
             training = self._make_training(None if similar is None else similar.sampling)
@@ -214,7 +214,7 @@ class Fit:
         return f"phase {self.phase + 1} of {self.n_phases}" if self.settings.progress else ""
 
     def _add_to_history(self, history: dict[str, list[float]]) -> None:
-        """Put a phase's records behind those of the phases before, and count its steps on."""
+        """Append a phase's records to those of earlier phases, and continue the count of steps."""
         done = self.fitted.history.get("step", [0])[-1]
         for term, values in history.items():
             before = done if term == "step" else 0
@@ -225,7 +225,7 @@ class Fit:
     def _build_similarity(self) -> similarity.Similarity:
         """S of this phase, on the device: of the cells first, then of the gate's features.
 
-        The gate's features hold what tells clusters apart; the encoder's also hold what the
+        The gate's features hold what distinguishes clusters; the encoder's also hold what the
         experts need.
         """
         settings, module = self.settings, self.module
@@ -261,12 +261,12 @@ class Fit:
         return built.to(self.device)
 
     def _set_gate(self, features: np.ndarray, clusters: np.ndarray, groups: np.ndarray) -> None:
-        """Let the gate begin with these groups (n_cells,) of its features (n_cells, width).
+        """Let the gate start from these groups (n_cells,) of its features (n_cells, width).
 
-        A training can end with a group cut in two and two groups in one cluster, from where no
-        gradient leads away, though the features tell all of them apart. Numbers of groups are
-        those of the gate's clusters (n_cells,) that they share most cells with, and whose experts
-        they get.
+        A training can end with one group cut in two and two groups in one cluster, a state that no
+        gradient leads out of, although the features separate all of them. Groups take the numbers
+        of those of the gate's clusters (n_cells,) that they share most cells with, and so their
+        experts.
         """
         layer = self._last_layer()
         random = np.random.default_rng(self.settings.seed)
@@ -291,7 +291,7 @@ class Fit:
             layer.bias.copy_(parameters[1])
 
     def _cluster_features(self, features: np.ndarray) -> np.ndarray:
-        """The clusters (n_cells,) that the gate's last layer puts its features (n, width) in."""
+        """The clusters (n_cells,) to which the gate's last layer assigns features (n, width)."""
         layer = self._last_layer()
         weight, bias = layer.weight.detach().cpu(), layer.bias.detach().cpu()
         return functional.linear(torch.from_numpy(features), weight, bias).argmax(1).numpy()
@@ -303,13 +303,13 @@ class Fit:
 
     def _count_refinements(self) -> int:
         settings = self.settings
-        if self.data.given is not None:  # what the user brings is not replaced by ours
+        if self.data.given is not None:  # the user's S is not replaced by ours
             return 0
         if settings.refinements is not None:
             return settings.refinements
         kind = settings.similarity
         name = kind if isinstance(kind, str) else kind.get("kind")
-        # cells, and small images, are trained on as they are: their features tell S nothing new
+        # cells, and small images, are trained on unaltered: their features add nothing to S
         if name == "communities" or settings.image_shape is None:
             return 0
         return min(2, settings.steps - 1)  # no phase without a step
@@ -354,14 +354,14 @@ class Fit:
         )
 
     def _needs_host(self) -> bool:
-        """Whether a step does: sparse cells, and an S that the user brings, lie there."""
+        """Whether a step needs the host, where sparse cells and a user's own S are held."""
         return sparse.issparse(self.data.matrix) or self.data.given is not None
 
     def _make_settled(self) -> Callable[[dict[str, float]], bool]:
-        """A function of a record's means: whether nothing changes any more, seen without labels.
+        """A function of a record's means: whether nothing changes any more, judged without labels.
 
-        That is, the similarity's loss in the last records is no less, by a twentieth, than in
-        those before, and nearly all of a fixed sample of cells keep their clusters.
+        That is, the similarity's loss has not fallen by more than a twentieth from the records
+        before to the last ones, and nearly all of a fixed sample of cells keep their clusters.
         """
         random = np.random.default_rng(self.settings.seed)
         some = np.arange(self.n_cells)
@@ -421,7 +421,7 @@ class Fit:
         return lambda x: random_affine(x, shape, strength)
 
     def _count_steps(self) -> int:
-        """The steps in even parts; the first phase takes what does not divide."""
+        """Steps of this phase, an even share; the first phase also takes the remainder."""
         part, rest = divmod(self.settings.steps, self.n_phases)
         return part + (rest if self.phase == 0 else 0)
 
@@ -433,7 +433,7 @@ class Fit:
     # ------------------------------------------------------------------ checkpoints
 
     def _make_saver(self, training: Training) -> Callable[[], None] | None:
-        """A function that saves the state of the fit if the last time is long enough ago."""
+        """A function that saves the state of the fit if the last save is long enough ago."""
         folder, saved_at = self.folder, monotonic()
         if folder is None:
             return None
@@ -503,6 +503,6 @@ def _set_random_state(tensors: storage.Tensors) -> None:
 
 
 def _adapt_to_features(spec: str | dict[str, Any]) -> dict[str, Any]:
-    """The same kind for the gate's features, without what was chosen for the cells' own."""
+    """The same kind for the gate's features, without parameters chosen for the cells' own."""
     spec = {"kind": spec} if isinstance(spec, str) else spec
     return {key: value for key, value in spec.items() if key not in ("metric", "n_pca")}

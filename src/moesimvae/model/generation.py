@@ -1,4 +1,4 @@
-"""The density of each cluster's codes, from which new cells are generated (Eq 1 made richer)."""
+"""The density of each cluster's codes, from which new cells are generated (a richer Eq 1)."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from threadpoolctl import threadpool_limits
 # numbers of Gaussians that are tried, and how many codes each of them needs
 COMPONENTS = (1, 2, 4, 8, 16)
 CODES_EACH = 50
-MOST_CODES, ALL_CODES = 5000, 50_000  # of a cluster, and in all, that mixtures are fitted to
+MOST_CODES, ALL_CODES = 5000, 50_000  # codes that mixtures are fitted to, per cluster and in all
 FLOOR = 1e-4  # added to variances, as a share of the codes' mean variance
 
 
 class Mixtures(NamedTuple):
     """A mixture of at most M = 16 Gaussians in d dimensions for each of K clusters, float32.
 
-    weights (K, M), 0 for what a cluster has no use for; means (K, M, d); roots (K, M, d, d), L with
-    L Lᵀ the covariance.
+    weights (K, M), 0 for Gaussians that a cluster does not use; means (K, M, d); roots
+    (K, M, d, d), L with L Lᵀ the covariance.
     """
 
     weights: np.ndarray
@@ -40,12 +40,12 @@ class Mixtures(NamedTuple):
 def code_mixtures(
     codes: np.ndarray, labels: np.ndarray, means: np.ndarray, components: int, seed: int
 ) -> Mixtures:
-    """Each cluster's mixture, of as many Gaussians as Schwarz's criterion (BIC) asks for.
+    """Each cluster's mixture, of as many Gaussians as Schwarz's criterion (BIC) favours.
 
-    codes: (n_cells, d); labels: (n_cells,); components: the most Gaussians of a cluster. No label
-    but the clusters' own is used. A cluster of fewer than two cells has its row of `means`
+    codes: (n_cells, d); labels: (n_cells,) clusters, the only labels used; components: the most
+    Gaussians of a cluster. A cluster of fewer than two cells gets its row of `means`
     (n_clusters, d) and the identity; the covariances of other small ones are shrunk (Ledoit and
-    Wolf 2004), as they would be singular.
+    Wolf 2004), as they would otherwise be singular.
     """
     n_clusters, d = means.shape
     most = max(COMPONENTS)
@@ -61,7 +61,7 @@ def code_mixtures(
         own = np.sort(random.permutation(own)[:enough])
         parts = [(1.0, means[k], np.eye(d))]
         if len(own) >= 2:
-            with threadpool_limits(1):  # matrices this small take twice as long on two
+            with threadpool_limits(1):  # on two, matrices this small take twice as long
                 parts = list(_gaussians(codes[own].astype(np.float64), components, seed))
         for m, (weight, mean, covariance) in enumerate(parts):
             found.weights[k, m], found.means[k, m] = weight, mean

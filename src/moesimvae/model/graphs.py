@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 EXACT_UP_TO = 10_000  # cells; above it an approximate search is quicker than all pairs
 BLOCK = 5_000  # cells whose shared neighbours are counted at once
-# of modularity: high enough for communities far smaller than any population of interest,
+# resolution of modularity: high enough for communities far smaller than any population of interest,
 # yet some hundred cells each where there are many
 FINE = 50.0
 LOWEST_RESOLUTION, HIGHEST_RESOLUTION = 1e-3, 1e3  # that `seek_groups` tries
-COINCIDING = 1e-3  # of the values' standard deviation, far less than between cells that differ
+COINCIDING = 1e-3  # of the values' standard deviation, far less than differing cells are apart
 # spreading of known groups ends when no cell's shares change by more, relative to the largest
 SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
 
@@ -34,17 +34,17 @@ SPREAD_TOLERANCE, SPREAD_ROUNDS = 1e-4, 1000
 def nearest_neighbours(
     points: np.ndarray, n_neighbors: int, seed: int, search: NeighbourSearch | None = None
 ) -> np.ndarray:
-    """Numbers of the nearest neighbours of each cell, the nearest first, the cell itself left out.
+    """Indices of the nearest neighbours of each cell, nearest first, without the cell itself.
 
     points: (n_cells, n_dimensions). search: one of these points with n_neighbors + 1 neighbours,
     if there is one already. Returns (n_cells, n_neighbors), at most n_cells − 1 of them.
     """
     n_neighbors = min(n_neighbors, len(points) - 1)
     if search is None and len(points) <= EXACT_UP_TO:
-        with threadpool_limits(1):  # which of two equally near ones is found must not depend on it
+        with threadpool_limits(1):  # ties between equally near cells must not depend on it
             nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(points)
             return nearest.kneighbors(return_distance=False)
-    # it lists the cell itself too, as a rule first, but not where cells coincide
+    # it lists the cell itself too, usually first, but not where cells coincide
     search = search or NeighbourSearch(points, n_neighbors + 1, "euclidean", seed)
     return without_self(search.neighbours)
 
@@ -63,10 +63,10 @@ def graph_of(neighbours: np.ndarray) -> csr_matrix:
 
 
 def apart(points: np.ndarray, n_neighbors: int, seed: int) -> np.ndarray:
-    """Points moved apart by a thousandth of the spread where more coincide than have neighbours.
+    """Points moved apart by a thousandth of the spread where more than `n_neighbors` coincide.
 
-    Else all of them had the same few neighbours, and each were a community of its own. points:
-    (n_cells, n_dimensions), returned as they are where no more than `n_neighbors` coincide.
+    Otherwise all of these would have the same few neighbours, and each would be a community of
+    its own. points: (n_cells, n_dimensions), returned as they are where no more coincide.
     """
     _, group, sizes = np.unique(points, axis=0, return_inverse=True, return_counts=True)
     many = sizes[group] > n_neighbors
@@ -86,11 +86,11 @@ def without_self(neighbours: np.ndarray) -> np.ndarray:
 
 
 def jaccard_graph(graph: csr_matrix) -> csr_matrix:
-    """Weigh each edge by the share of neighbours that its two cells have in common.
+    """Weight each edge by the share of neighbours that its two cells have in common.
 
     |N(i) ∩ N(j)| / |N(i) ∪ N(j)| as in PhenoGraph (Levine et al. 2015); edges with no shared
-    neighbour go. Works through the cells in blocks, since all pairs with a common neighbour are
-    far more than the edges.
+    neighbour are dropped. Works through the cells in blocks, since pairs with a common neighbour
+    far outnumber the edges.
     """
     n_neighbors = graph.indptr[1]
     transposed = graph.T.tocsr()
@@ -104,20 +104,20 @@ def jaccard_graph(graph: csr_matrix) -> csr_matrix:
 
 
 def symmetric(graph: csr_matrix) -> csr_matrix:
-    """(A + Aᵀ) / 2: a neighbour on one side only counts half."""
+    """(A + Aᵀ) / 2: a one-sided neighbour counts half."""
     return ((graph + graph.T) / 2).tocsr()
 
 
 def spread_groups(graph: csr_matrix, groups: np.ndarray, alpha: float = 0.99) -> np.ndarray:
-    """Each cell's group by what is known, perhaps wrongly, of it and of cells near it in a graph.
+    """Each cell's group, from groups known, perhaps wrongly, for it and cells near it in a graph.
 
     Label spreading (Zhou et al. 2004, with their α): F ← α D^-½ W D^-½ F + (1 − α) Y until it
-    stands still, then the largest in each row of F. Y holds what is known, each group's with the
-    same sum, so that a group known of many cells does not drown one known of few.
+    converges, then the largest entry in each row of F. Y holds the known groups, each with the
+    same sum, so that a group known for many cells does not drown out one known for few.
 
     graph: W, symmetric weights (n_cells, n_cells); groups: (n_cells,) integers, −1 = not known.
-    Returns (n_cells,), −1 for cells that no known one is connected with. What is known of a cell
-    may be overruled by its neighbours.
+    Returns (n_cells,), −1 for cells not connected to any of known group. A cell's known group may
+    be overruled by its neighbours.
     """
     known = np.flatnonzero(groups >= 0)
     if not known.size:
@@ -139,7 +139,7 @@ def spread_groups(graph: csr_matrix, groups: np.ndarray, alpha: float = 0.99) ->
 
 
 def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray, float]:
-    """Communities of large modularity (Blondel et al. 2008): (n_cells,) numbers; the modularity.
+    """Communities of high modularity (Blondel et al. 2008): (n_cells,) numbers; the modularity.
 
     graph: symmetric weights; a larger resolution gives more communities.
     """
@@ -150,7 +150,7 @@ def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray
 
 
 def leiden(graph: csr_matrix, resolution: float, seed: int) -> np.ndarray:
-    """Communities of large modularity by the Leiden algorithm (Traag et al. 2019): (n_cells,).
+    """Communities of high modularity by the Leiden algorithm (Traag et al. 2019): (n_cells,).
 
     graph: symmetric weights; a larger resolution gives more communities.
     """
@@ -192,12 +192,12 @@ def potts(
 
 
 def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
-    """Number of each cell's fine community, (n_cells,) int32: some hundred in all."""
+    """The fine community of each cell, (n_cells,) int32: some hundred in all."""
     return louvain(graph, FINE, seed)[0].astype(np.int32)
 
 
 def between(graph: csr_matrix, fine: np.ndarray) -> np.ndarray:
-    """Sums of the edges' weights between fine communities, (n_fine, n_fine) float32, each twice.
+    """Sums of edge weights between fine communities, (n_fine, n_fine) float32, each edge twice.
 
     graph: the cells' symmetric weights; fine: (n_cells,) from `fine_communities`.
     """
@@ -207,11 +207,11 @@ def between(graph: csr_matrix, fine: np.ndarray) -> np.ndarray:
 
 
 def by_modularity(weights: np.ndarray, seed: int) -> Callable[[float], np.ndarray]:
-    """Resolution → fine communities joined to groups of large modularity, (n_fine,) numbers.
+    """Resolution → fine communities joined into groups of high modularity, (n_fine,) numbers.
 
-    weights: (n_fine, n_fine) from `between`. No graph of the cells is needed any more.
+    weights: (n_fine, n_fine) from `between`. The graph of the cells is no longer needed.
     """
-    # an isolated cell has no edge; a mass of 0 would leave it to chance
+    # an isolated cell has no edge; a mass of 0 would leave its group to chance
     degree = np.maximum(weights.sum(axis=1, dtype=np.float64), 1e-9)
     groups_at = potts(weights, degree, seed)
     return lambda resolution: groups_at(resolution / degree.sum())
@@ -223,7 +223,7 @@ def seek_groups(
     """The groups whose number comes nearest to `n_groups`, and the resolution that gives them.
 
     groups_at: resolution → numbers of groups; a larger resolution gives more. It is sought by
-    halving an interval of its logarithm. Of equally near numbers the first found is taken.
+    bisecting its logarithm. Of equally near numbers of groups the first found is taken.
     """
     low, high = np.log(LOWEST_RESOLUTION), np.log(HIGHEST_RESOLUTION)
     best, chosen, off = np.empty(0), 0.0, np.inf
@@ -251,7 +251,7 @@ def together(groups: np.ndarray) -> np.ndarray:
 
 
 def as_igraph(graph: csr_matrix) -> tuple[igraph.Graph, np.ndarray]:
-    """igraph's graph of a symmetric one, and the weights of its edges, (n_edges,)."""
+    """igraph's version of a symmetric graph, and the weights of its edges, (n_edges,)."""
     import igraph
 
     edges = triu(graph, k=1, format="coo")

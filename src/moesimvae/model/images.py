@@ -1,4 +1,4 @@
-"""The shape of images, and changes that keep what they show: at random, or all to one pose."""
+"""The shape of images, and transformations that keep what they show: random, or to one pose."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from moesimvae.errors import UserError
 # three convolutions of stride 2 leave nothing of them
 SMALLEST = 16
 
-# of rotation (radians), shift (share of the image), stretch and shear, uniform up to these
+# amplitudes of rotation (radians), shift (share of the image), stretch and shear, all uniform
 ROTATION = math.radians(15)
 SHIFT = 0.1
 STRETCH = 0.1
@@ -24,11 +24,11 @@ SHEAR = 0.2
 def find_image_shape(
     X: Any, n_features: int, encoder: str, shape: Sequence[int] | None
 ) -> tuple[int, int] | None:
-    """Rows and columns for the convolutions, None where dense layers see the cells.
+    """Rows and columns for the convolutions, None where the encoder is dense.
 
     encoder: "dense", "conv" or "auto"; shape: (rows, columns), or None to take the
     uns["image_shape"] of X, if it is an AnnData that has one.
-    Raises UserError where convolutions are wanted and the shape is not that of n_features.
+    Raises UserError where convolutions are wanted and the shape does not match n_features.
     """
     if shape is None and hasattr(X, "uns"):
         shape = X.uns.get("image_shape")
@@ -46,7 +46,7 @@ def find_image_shape(
 def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0) -> Tensor:
     """Turn, shift, stretch and shear each image at random, by torch's global generator.
 
-    x: (n, rows·columns), values in [0, 1], as is the result; what comes in from outside is 0.
+    x: (n, rows·columns), values in [0, 1], as is the result; pixels from outside are 0.
     strength: factor on all four amplitudes; 0 leaves the images as they are.
     """
     if strength == 0:
@@ -72,8 +72,8 @@ def random_affine(x: Tensor, image_shape: tuple[int, int], strength: float = 1.0
 def deskew(x: Tensor, image_shape: tuple[int, int]) -> Tensor:
     """Move each image's centre of mass to the middle and shear its slant away.
 
-    The slant is that of the regression of the horizontal on the vertical position, weighted by
-    the pixels (LeCun et al. 1998, Proc. IEEE 86: 2278, section III, have deskewed MNIST as well).
+    The slant is the slope of the regression of horizontal on vertical position, weighted by the
+    pixels (LeCun et al. 1998, Proc. IEEE 86: 2278, section III, deskewed MNIST as well).
     x: (n, rows·columns), values in [0, 1], as is the result. An empty image stays as it is.
     """
     rows, columns = image_shape

@@ -2,15 +2,15 @@
 
 Each is a pure function and a mean (over cells, features, dimensions or pairs), never a sum, so
 that its weight means the same for any batch size and number of features: the normalisation for
-which the paper names weights near 1 for reconstruction and clustering, and near 0 for the KL.
-Where an equation is printed without a sign or a term, the docstring says what was put right.
+which the paper gives weights near 1 for reconstruction and clustering, and near 0 for the KL.
+Where an equation is printed without a sign or a term, the docstring says what was corrected.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# keeps probabilities off 0 and 1, and variances off 0, without ending their gradient
+# keeps probabilities off 0 and 1, and variances off 0, without cutting off their gradient
 EPSILON = 1e-6
 VARIANCE_FLOOR = 1e-3
 
@@ -30,7 +30,7 @@ def cluster_kl(z: Tensor, assignment: Tensor, means: Tensor) -> Tensor:
     Σ_k is the diagonal second moment around μ_k of the batch's codes assigned to k, so that
     codes off their mean cost as well. Mean over dimensions; over clusters weighted by their
     share of the cells, so that a cluster of few cells, whose Σ_k is mostly chance, weighs little.
-    Clusters with fewer than two cells count 0.
+    Clusters with fewer than two cells count as 0.
 
     z: (n, n_latent) sampled codes; assignment: (n,) in 0..K−1; means: (K, n_latent).
     """
@@ -47,9 +47,9 @@ def cluster_kl(z: Tensor, assignment: Tensor, means: Tensor) -> Tensor:
 def similarity(probabilities: Tensor, adjacency: Tensor) -> Tensor:
     """Eq 7: binary cross-entropy between P Pᵀ and the similarity S, mean over ordered pairs.
 
-    Printed as Σ S log(P Pᵀ), which one cluster for all cells would minimise; here with its minus
-    sign and its other term (1 − S) log(1 − P Pᵀ). The diagonal is left out: a cell is similar to
-    itself, and p·p < 1 would only push every p to a corner. 0 for a batch of one.
+    Printed as Σ S log(P Pᵀ), whose negative one cluster for all cells would minimise; here with
+    the minus sign and the other term, (1 − S) log(1 − P Pᵀ). The diagonal is left out: a cell is
+    similar to itself, and p·p < 1 would only push every p to a corner. 0 for a batch of one.
 
     probabilities: (n, K), rows sum to 1; adjacency: (n, n) in [0, 1].
     """
@@ -60,7 +60,7 @@ def similarity(probabilities: Tensor, adjacency: Tensor) -> Tensor:
 
 
 def depict_target(probabilities: Tensor) -> Tensor:
-    """Eq 9: q (n, K) from the clean p (n, K): p over the root of its cluster's size, rows to 1.
+    """Eq 9: q (n, K) from the clean p (n, K): p / √(its cluster's size), rows normalised to 1.
 
     It is a fixed target (Dizaji et al. 2017), hence without gradient.
     """
@@ -80,8 +80,8 @@ def depict(probabilities: Tensor, noisy_logits: Tensor) -> Tensor:
 def em_means(probabilities: Tensor, z: Tensor) -> Tensor:
     """Eq 6: μ_k = Σ p_ik z_i / Σ p_ik, (K, n_latent).
 
-    Printed with N_k as the number of cells whose largest p is k; dividing by the weights that
-    are summed makes μ_k a mean whatever the probabilities. A cluster without weight gets 0.
+    Printed with N_k as the number of cells whose p is largest for k; dividing by the sum of the
+    weights makes μ_k a mean whatever the probabilities. A cluster without weight gets 0.
     """
     weight = probabilities.sum(0)
     return probabilities.T @ z / weight.clamp(min=EPSILON)[:, None]
@@ -102,9 +102,9 @@ def released_kl(z: Tensor, assignment: Tensor, centroids: Tensor) -> Tensor:
 
 
 class RunningMeans(nn.Module):
-    """Eq 6 followed over batches: moving averages of Σ p z and of Σ p, whose ratio is μ.
+    """Eq 6 tracked over batches: moving averages of Σ p z and of Σ p, whose ratio is μ.
 
-    A cluster that no cell of late belongs to keeps its mean, since both averages fade alike.
+    A cluster to which no recent cell belongs keeps its mean, since both averages decay alike.
     """
 
     weighted_sum: Tensor
@@ -120,7 +120,7 @@ class RunningMeans(nn.Module):
     def update(self, probabilities: Tensor, z: Tensor) -> Tensor:
         """Take in a batch's p (n, K) and codes (n, n_latent); return the means (K, n_latent)."""
         p, z = probabilities.detach(), z.detach()
-        # in place, as a captured CUDA graph needs it
+        # in place, as a captured CUDA graph requires
         self.weighted_sum.mul_(self.MEMORY).add_((1 - self.MEMORY) * p.T @ z)
         self.weight.mul_(self.MEMORY).add_((1 - self.MEMORY) * p.sum(0))
         return self.weighted_sum / self.weight.clamp(min=torch.finfo(z.dtype).tiny)[:, None]

@@ -1,10 +1,10 @@
 """The networks of MoE-Sim-VAE together, and the two objectives that they are trained with.
 
-One step of training is read from here to `losses`, and back in `training`: an objective takes the
-numbers of a batch's cells and gives the loss as named, weighted terms. `PaperObjective` is Eq 11
-with its misprints put right (see `losses`). `ReleasedObjective` is what the authors' program for
-the mouse organs computes instead (github.com/andkopf/MoESimVAE, read at commit 0b7c3b4), with its
-deviations from the paper named one by one.
+A training step runs forward from here to `losses`, and backward in `training`: an objective takes
+the indices of a batch's cells and gives the loss as named, weighted terms. `PaperObjective` is
+Eq 11 with its misprints corrected (see `losses`). `ReleasedObjective` is what the authors' program
+for the mouse organs computes instead (github.com/andkopf/MoESimVAE, read at commit 0b7c3b4), with
+its deviations from the paper listed one by one.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ class Module(nn.Module):
         return self.experts(z, torch.zeros_like(assignment) if shared else assignment)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """x (n, n_features) in [0, 1] as decoded from the means of q(z | x), without chance."""
+        """x (n, n_features) in [0, 1] as decoded from the means of q(z | x), without sampling."""
         mean = self.encoder(x).mean
         return self.decode(mean, self.gate(mean).argmax(1)).sigmoid()
 
@@ -109,7 +109,7 @@ def build(
 class Weights:
     """The weights of the four terms of Eq 11.
 
-    warm_up: steps over which all but that of the similarity grow from 0; 0: none.
+    warm_up: steps over which all but that of the similarity grow from 0; 0 means no warm-up.
     """
 
     reconstruction: float
@@ -119,7 +119,7 @@ class Weights:
     warm_up: float = 0
 
     def weigh(self, terms: Mapping[str, Tensor], step: int | Tensor) -> dict[str, Tensor]:
-        """The terms times their weights at a step, counted from 0; a tensor stays where it is."""
+        """The terms times their weights at a step, counted from 0; a tensor stays on its device."""
         passed = step / self.warm_up if self.warm_up else 1.0
         grown: float | Tensor
         grown = passed.clamp(max=1) if isinstance(passed, Tensor) else min(1.0, passed)
@@ -184,7 +184,7 @@ def paper_terms(
 
     The gate sees the mean of q(z | x), the experts a sample of it: noise in the gate would
     only blur S. The variance of q is learned, yet Eq 3 asks for unit variance of a cluster's
-    codes together and not of each cell's posterior (there is no KL of q(z | x) to a prior in the
+    codes as a whole, not of each cell's posterior (there is no KL of q(z | x) to a prior in the
     paper): reconstruction shrinks it towards 0 while the means spread to fill N(μ_k, I).
 
     With `augment`, all terms are those of the changed cells, while the target of DEPICT (Eq 9) is
@@ -230,7 +230,7 @@ def released_terms(
     if prior is None:
         assert similar is not None
         together = (p @ p.T).clamp(losses.EPSILON, 1 - losses.EPSILON)
-        # a cell is similar to itself, which S leaves open
+        # a cell is similar to itself, but the diagonal of S is 0
         alike = similar.clone().fill_diagonal_(1.0)
         similarity = functional.binary_cross_entropy(together, alike)
     else:

@@ -44,7 +44,7 @@ class Encoded(NamedTuple):
 class Encoder(nn.Module):
     """q(z | x) = N(mean(x), diag exp(log_variance(x))). A plain autoencoder uses `mean` alone."""
 
-    # e^(±10) is far outside anything a posterior needs, and inside what float32 bears
+    # e^(±10) is far beyond anything a posterior needs, and within the range of float32
     LOG_VARIANCE_LIMIT = 10.0
     centre: Tensor
     spread: Tensor
@@ -66,11 +66,11 @@ class Encoder(nn.Module):
         self.register_buffer("spread", torch.ones(()))
 
     def standardise(self, x: Tensor) -> None:
-        """From now on see features as (x − mean) / spread, both taken from these cells.
+        """See features as (x − mean) / spread from now on, both taken from these cells.
 
         The mean is each feature's; the spread is one number, the root of the features' mean
-        variance. Features that are all positive share one large direction, beside which cells
-        differ little; networks take long to see past it. x: (n, n_features).
+        variance. Features that are all positive share one large direction, compared with which
+        cells differ little; networks take long to see past it. x: (n, n_features).
         """
         self.centre.copy_(x.mean(dim=0))
         self.spread.copy_(x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-3))
@@ -110,7 +110,7 @@ class ConvEncoder(Encoder):
             layers += [convolution, ACTIVATIONS[activation]()]
             rows, columns = (rows + 1) // 2, (columns + 1) // 2
         sizes = [channels[-1] * rows * columns, *hidden]
-        # this order of the values in memory saves a quarter of the time on a CPU
+        # this memory layout saves a quarter of the time on a CPU
         convolutions = nn.Sequential(*layers)
         convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.trunk = nn.Sequential(

@@ -1,14 +1,14 @@
-"""How cells scatter around what an expert decodes: the observation models that `generate` draws by.
+"""How cells scatter around what an expert decodes: the observation models behind `generate`.
 
-A decoder gives means, around which real cells lie. What is learned here comes after the training,
-with encoder, gate and clusters as they are, so that no label depends on it.
+A decoder gives means, around which real cells scatter. What is learned here comes after the
+training, with encoder, gate and clusters fixed, so that no label depends on it.
 
-- `Markers`, for panels: normal scores of a cluster's markers around the expert's output, with the
-  cluster's own covariance, and back to values by its own distribution of each marker, whose steps
-  (a mass at zero or at the floor) it keeps.
+- `Markers`, for panels: normal scores of a cluster's markers scatter around the expert's output
+  with the cluster's own covariance, and are mapped back to values by its own distribution of each
+  marker, whose steps (a mass at zero or at the floor) are kept.
 - `Counts`, for molecules: a negative binomial for each gene, with the library size as in scVI
-  (Lopez et al. 2018), by experts of its own that are trained on the counts.
-- Images are what the experts decode; `train_experts` lets these learn what the codes still hold.
+  (Lopez et al. 2018), from experts of its own that are trained on the counts.
+- Images are what the experts decode; `train_experts` lets these learn what else the codes hold.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ MOST_CELLS = 10_000  # of a cluster, that its noise is learned from
 SCORES = np.linspace(-3.5, 3.5, 199)
 KNOTS = np.array([0.0, *ndtr(SCORES), 1.0])
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
-DRAWS = 4000  # of a cluster's scores, whose distribution is laid over that of its cells
+DRAWS = 4000  # of a cluster's scores, whose distribution is matched to that of its cells
 STEPS, BATCH_SIZE, LEARNING_RATE = 600, 128, 4e-3  # of the experts for counts
-USUAL_DISPERSION = 10.0  # θ of a gene with little to learn it from
+USUAL_DISPERSION = 10.0  # θ of a gene with too little data to learn it from
 # of the experts for images
 IMAGE_EPOCHS, IMAGE_STEPS, IMAGE_BATCH, IMAGE_RATE = 15, (300, 2000), 512, 2e-3
-COUNT_LAYERS = (64,)  # their hidden layers; thousands of genes make larger ones slow
+COUNT_LAYERS = (64,)  # of the experts for counts; thousands of genes make larger hidden layers slow
 
 
 class Markers(nn.Module):
@@ -50,9 +50,9 @@ class Markers(nn.Module):
 
     u = b_k + e A_k + ε, ε ~ N(0, R_k); x_d = F⁻¹_kd(G_kd(u_d)), F_kd the distribution function of
     marker d in the cells of k, and G_kd that of its scores u. So every marker of a cluster has the
-    distribution that it has in its cells, whatever that is, and their dependence is that of the
-    expert's output and of R_k. Cells that share a value, as at a mass at zero, share its scores out
-    at random, which makes their dependence there weaker than it is.
+    distribution that it has in the cluster's cells, whatever that is, and markers depend on each
+    other through the expert's output and R_k. Cells of equal value, as in a mass at zero, get its
+    scores in random order, which makes the dependence there weaker than it is.
     """
 
     slope: Tensor
@@ -79,7 +79,7 @@ class Markers(nn.Module):
         draw: Callable[[int, int, np.random.Generator], np.ndarray],
         random: np.random.Generator,
     ) -> None:
-        """From all cells of each cluster; a cluster of fewer than two takes after all cells.
+        """Learn each cluster's noise from its cells; one of fewer than two takes after all cells.
 
         values: rows of cells (n,) → (n, D) in [0, 1]; decode: codes (n, d), cluster → logits
         (n, D); codes: (n_cells, d); labels: (n_cells,); draw: (cluster, n, random) → codes.
@@ -91,7 +91,7 @@ class Markers(nn.Module):
             x, decoded = values(own), decode(codes[own], k)
             u = normal_scores(x, random)
             linear = RidgeCV(PENALTIES).fit(decoded, u)
-            left = u - linear.predict(decoded).reshape(u.shape)  # of one marker, without a column
+            left = u - linear.predict(decoded).reshape(u.shape)  # of one marker: no column axis
             noise = root(ledoit_wolf(left, assume_centered=True)[0])
             for name, learned in (
                 ("slope", np.atleast_2d(linear.coef_).T),
@@ -124,11 +124,11 @@ def train_experts(
     generator: torch.Generator,
     **settings: Any,
 ) -> dict[str, list[float]]:
-    """Minimise Eq 4 over the experts alone, of fixed codes; returns its course as `train` does.
+    """Minimise Eq 4 over the experts alone, with fixed codes; return its history as `train` does.
 
-    While the clusters are trained, codes change and images are moved at random, and the experts
-    decode what all of that has in common. rows: index (n,) → the images (n, n_features) in [0, 1];
-    codes: (n_cells, n_latent); labels: (n_cells,); settings: more of `train`.
+    While the clusters are trained, codes change and images are altered at random, and the experts
+    decode what all of these have in common. rows: index (n,) → the images (n, n_features) in
+    [0, 1]; codes: (n_cells, n_latent); labels: (n_cells,); settings: further ones of `train`.
     """
     parameters = list(module.experts.parameters())
     device = parameters[0].device
@@ -151,7 +151,7 @@ def train_experts(
 
 
 def normal_scores(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Φ⁻¹ of each column's ranks, (n, D); equal values share their ranks out at random."""
+    """Φ⁻¹ of each column's ranks, (n, D); equal values get their ranks in random order."""
     order = random.permutation(len(values))
     ranks = np.empty(values.shape)
     by_value = order[np.argsort(values[order], axis=0, kind="stable")]
@@ -162,8 +162,8 @@ def normal_scores(values: np.ndarray, random: np.random.Generator) -> np.ndarray
 class Counts(nn.Module):
     """x_g ~ NB(mean l ρ_g, dispersion θ_kg), ρ = softmax(expert k's output), l the library size.
 
-    The variance is mean + mean² / θ. log l is drawn, given the code z, from a + z b with the
-    spread s, all three of the cluster.
+    The variance is mean + mean² / θ. Given the code z, log l is drawn from N(a + z b, s²), with a,
+    b and s of the cluster.
     """
 
     slope: Tensor
@@ -182,7 +182,7 @@ class Counts(nn.Module):
         self.register_buffer("spread", torch.zeros(n_clusters))
 
     def shares(self, z: Tensor, assignment: Tensor) -> Tensor:
-        """ρ (n, n_genes), rows sum to 1, of codes z (n, n_latent) of the clusters (n,)."""
+        """ρ (n, n_genes), rows sum to 1, for codes z (n, n_latent) of the clusters (n,)."""
         shared = self.experts.n_experts == 1
         return self.experts(z, torch.zeros_like(assignment) if shared else assignment).softmax(1)
 
@@ -194,10 +194,10 @@ class Counts(nn.Module):
         generator: torch.Generator,
         progress: str = "",
     ) -> dict[str, list[float]]:
-        """Minimise `negative_log_likelihood`; returns its course as `train` does.
+        """Minimise `negative_log_likelihood`; return its history as `train` does.
 
-        counts: (n_cells, n_genes); codes: (n_cells, n_latent); labels: (n_cells,). A cell without
-        a count says nothing, and is left out.
+        counts: (n_cells, n_genes); codes: (n_cells, n_latent); labels: (n_cells,). Cells without
+        counts carry no information and are left out.
         """
         device = self.log_dispersion.device
         counted = np.flatnonzero(np.asarray(counts.sum(axis=1)).ravel() > 0)
@@ -227,7 +227,7 @@ class Counts(nn.Module):
 
     @torch.no_grad()
     def _start(self, counts: cells.Matrix, labels: np.ndarray) -> None:
-        """Outputs at the shares of each cluster's sums, dispersions by the moments around them."""
+        """Start outputs at each cluster's shares of counts, dispersions at moments around them."""
         counts = sparse.csr_matrix(counts, dtype=np.float64)
         library = np.asarray(counts.sum(axis=1)).ravel()
         total = np.asarray(counts.sum(axis=0)).ravel()
@@ -237,7 +237,7 @@ class Counts(nn.Module):
         for k in range(clusters):
             own = labels == k
             mine, sizes = counts[own], library[own]
-            # drawn a little towards all cells, from which a gene unseen here has its share
+            # shrunk a little towards all cells, from which a gene unseen here gets its share
             shares = np.asarray(mine.sum(axis=0)).ravel() + 10 * everywhere
             shares /= shares.sum()
             squared = shares**2 * (sizes**2).sum()
@@ -249,7 +249,7 @@ class Counts(nn.Module):
         if self.experts.n_experts == 1:
             self.experts.biases[-1][0] = torch.from_numpy(np.log(everywhere))
         self.experts.weights[-1].mul_(0.1)
-        # of Σ (x − μ)² = Σ μ + Σ μ²/θ, with a gene that is seen too little near USUAL_DISPERSION
+        # from Σ (x − μ)² = Σ μ + Σ μ²/θ; a gene that is rarely seen stays near USUAL_DISPERSION
         dispersion = (squares + 1) / (extra.clip(min=0) + 1 / USUAL_DISPERSION)
         self.log_dispersion.copy_(torch.from_numpy(np.log(dispersion.clip(0.05, 100))))
 
@@ -281,10 +281,10 @@ class Counts(nn.Module):
 
 
 def negative_log_likelihood(x: Tensor, mean: Tensor, log_dispersion: Tensor) -> Tensor:
-    """−log NB(x; mean μ, dispersion θ), but for log x!: summed over genes, mean over cells.
+    """−log NB(x; mean μ, dispersion θ), up to log x!: summed over genes, mean over cells.
 
     x, mean, log_dispersion: (n, n_genes). Most counts are 0, and have only the term
-    θ log(1 + μ/θ); the rest of it is computed where they are not.
+    θ log(1 + μ/θ); the other terms are computed only where they are not.
     """
     dispersion = log_dispersion.exp()
     loss = (dispersion * torch.log1p(mean / dispersion)).sum()

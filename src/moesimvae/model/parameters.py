@@ -1,4 +1,4 @@
-"""What each parameter of `MoESimVAE` may be, as data, and the sentence for what it may not be."""
+"""Which values each parameter of `MoESimVAE` may take, as data, and the message for any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from moesimvae.model.training import SCHEDULES
 
 
 class Allowed(NamedTuple):
-    """words: what follows "use …" in the sentence. holds: whether a value is allowed."""
+    """words: what follows "use …" in the message. holds: whether a value is allowed."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -127,14 +127,14 @@ OF_THE_MACHINE = ("cache", "checkpoint", "progress", "device")
 
 
 def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -> None:
-    """Raise UserError for the first value that is not allowed, with what is."""
+    """Raise UserError for the first value that is not allowed, saying what is."""
     for name, value in values.items():
         if not allowed[name].holds(value):
             raise UserError(f"{name} is {repr(value)[:60]}; use {allowed[name].words}.")
 
 
 def check_together(values: Mapping[str, Any], n_cells: int) -> None:
-    """`check` each value, and that they go with each other and with the number of cells."""
+    """`check` each value, and that they fit each other and the number of cells."""
     if n_cells < 3:
         raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
     check(values)
@@ -159,9 +159,9 @@ def check_together(values: Mapping[str, Any], n_cells: int) -> None:
 
 
 def check_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np.ndarray | None:
-    """The groups as (n_cells,) int64; UserError for what is none, or what the objective cannot use.
+    """The groups as (n_cells,) int64; UserError if invalid, or of no use to the objective.
 
-    The released objective makes expert k of group k, from cells of known groups alone.
+    The released objective makes expert k that of group k, from cells of known groups alone.
     """
     if prior is None:
         return None
@@ -182,7 +182,7 @@ def check_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np
 
 
 def check_sparse(similarity: Any) -> None:
-    """Raise UserError for a similarity of the user's that is neither a sparse matrix nor None."""
+    """Raise UserError for a user's similarity that is neither a sparse matrix nor None."""
     if similarity is not None and not sparse.issparse(similarity):
         raise UserError(
             f"similarity is of type {type(similarity).__name__}; give a scipy sparse matrix, "
@@ -191,20 +191,20 @@ def check_sparse(similarity: Any) -> None:
 
 
 def make_plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as JSON has them, without those that concern this machine only."""
+    """The parameters as plain JSON values, without those that concern only this machine."""
     kept = {name: value for name, value in values.items() if name not in OF_THE_MACHINE}
     return json.loads(json.dumps(kept, default=_plain))
 
 
 def _plain(value: Any) -> Any:
-    """What JSON lacks, for `json.dumps`."""
+    """Convert NumPy values, which JSON lacks, for `json.dumps`."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no place in a parameter")
 
 
 def take_seed(random_state: int | np.random.RandomState | None) -> int:
-    """The whole number given, or one drawn from the state given; None is NumPy's own state."""
+    """The whole number given, or one drawn from the state given; None means NumPy's own state."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,4 +1,4 @@
-"""How far a training has come, told on stderr."""
+"""Progress of a training, reported on stderr."""
 
 import sys
 from time import monotonic
@@ -23,7 +23,7 @@ class Progress:
             self.bar = tqdm(total=steps, initial=done, desc=name)
 
     def show(self, step: int, means: dict[str, float], steps: int) -> None:
-        """steps: in all; fewer than at the start where a training ends early."""
+        """Report a step's means. steps: in all, fewer than at first where a training ends early."""
         self.steps = steps
         text = " ".join(f"{name} {mean:.4g}" for name, mean in means.items())
         if self.bar is not None:

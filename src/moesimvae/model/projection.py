@@ -16,9 +16,9 @@ Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 AUTO_PCA_ABOVE = 100
 AUTO_PCA = 50
 FEWEST_PCA, COUNTED_CELLS = 15, 3000  # of `count_components`
-# metrics that mean the same, or nearly, between principal components as between features
+# metrics whose values are (nearly) the same between principal components as between features
 ROTATION_INVARIANT = ("euclidean", "l2", "cosine")
-# cells that UMAP searches with all pairs; above it the neighbours come from `NeighbourSearch`
+# up to this many cells UMAP compares all pairs; above, neighbours come from `NeighbourSearch`
 EXACT_UP_TO = 4096
 BLOCK = 50_000  # cells placed among the landmarks at once
 PLACING_NEIGHBOURS = 5
@@ -54,10 +54,10 @@ def fitted_components(
 def count_components(matrix: Matrix, seed: int) -> int:
     """How many principal components to measure distances in: twice those above chance, 15 to 50.
 
-    Above chance are those of larger variance than the first of the same values with each feature
-    shuffled among the cells (Horn's parallel analysis, 1965). Twice as many, since components
-    below that line still hold part of small groups; all 50 drown these in noise. Of many cells
-    3,000 are looked at. matrix: (n_cells, n_features).
+    Above chance are those of larger variance than the first one after each feature is shuffled
+    among the cells (Horn's parallel analysis, 1965). Twice as many are taken, since components
+    below that line still hold part of small groups; all 50 drown these in noise. At most 3,000
+    cells are examined. matrix: (n_cells, n_features).
     """
     from sklearn.decomposition import PCA
 
@@ -81,19 +81,19 @@ class NeighbourSearch:
     """Approximate nearest neighbours (NN-descent), the same whatever the number of threads.
 
     points: (n_points, n_features), dense or CSR. `neighbours`, `distances`: (n_points, k), each
-    point first among its own.
+    point first among its own, unless others coincide with it.
     """
 
     def __init__(self, points: Matrix, k: int, metric: str, seed: int):
         surroundings.provide_caches()
         from pynndescent import NNDescent
 
-        # one thread: what it finds depends on their number
+        # one thread: the neighbours found depend on the number of threads
         self._index = NNDescent(points, metric=metric, n_neighbors=k, random_state=seed, n_jobs=1)
         self.neighbours, self.distances = self._index.neighbor_graph
 
     def query(self, points: Matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the k nearest points and their distances, (n, k) each, for new points."""
+        """Indices of the k nearest points and their distances, (n, k) each, for new points."""
         return self._index.query(points, k=k)
 
     def others(
@@ -106,12 +106,12 @@ class NeighbourSearch:
             yield rows, *self.query(points[rows], k)
 
     def precomputed(self) -> tuple[np.ndarray, np.ndarray, Any]:
-        """As UMAP wants them."""
+        """Neighbours, distances and index, as UMAP expects them."""
         return self.neighbours, self.distances, self._index
 
 
 def landmark_cells(n_cells: int, landmarks: int, seed: int) -> np.ndarray | None:
-    """Numbers of `landmarks` cells drawn at random, in order, or None when there are no more."""
+    """Indices of `landmarks` cells drawn at random, in order, or None when there are no more."""
     if n_cells <= landmarks:
         return None
     random = np.random.default_rng([seed, n_cells])
@@ -129,13 +129,13 @@ def umap_projection(
 ) -> np.ndarray:
     """UMAP coordinates (n_cells, n_components), float32, the same for the same seed.
 
-    The seed reaches both the neighbour search and the layout. Both run in one thread: the layout
-    is a race in several, and the neighbours found would depend on the number of threads.
+    The seed determines both the neighbour search and the layout. Both run in one thread: in
+    several, the layout is a race, and the neighbours found would depend on their number.
 
-    matrix: (n_cells, n_features), dense or CSR. n_neighbors is cut to n_cells − 1.
-    min_dist: how near to each other neighbours may be laid.
-    landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
-        every other cell lies at the weighted mean of its 5 nearest landmarks. None: from all.
+    matrix: (n_cells, n_features), dense or CSR. n_neighbors is capped at n_cells − 1.
+    min_dist: how near to each other neighbours may be placed.
+    landmarks: with more cells than this, UMAP is made from this many, drawn at random, and every
+        other cell lies at the weighted mean of its 5 nearest landmarks. None: from all cells.
     """
     chosen = None if landmarks is None else landmark_cells(matrix.shape[0], landmarks, seed)
     part = matrix if chosen is None else matrix[chosen]
@@ -188,7 +188,7 @@ def _layout(
 def _keep_compiled() -> None:
     """Let Numba keep UMAP's compiled functions on disk, as PyNNDescent's already are.
 
-    Compiling them takes about 9 s of each process, more than UMAP of 2,000 cells itself (4 s).
+    Compiling them takes about 9 s in each process, more than UMAP of 2,000 cells itself (4 s).
     """
     import umap.layouts
     import umap.umap_

@@ -1,8 +1,8 @@
 """Steps of a training recorded once as CUDA graphs, then replayed.
 
-A step of networks this small is some hundreds of kernels of a few microseconds each. To launch
-them one by one takes a host several times as long as the device takes to run them; a graph is
-launched at once.
+A step of networks this small is some hundreds of kernels of a few microseconds each. Launching
+them one by one takes the host several times as long as the device takes to run them; a graph is
+launched in one go.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-# steps of a kind that are taken one kernel at a time, before the next is recorded: in the first,
-# the optimiser makes its moments, and libraries choose their kernels
+# steps of each kind that are launched kernel by kernel before the next is recorded: in the first,
+# the optimiser creates its moments, and libraries choose their kernels
 WARM_UP = 2
 Work = Callable[[Tensor, int | Tensor, Hashable], dict[str, Tensor]]
 
@@ -21,8 +21,8 @@ class Replay:
     """The same work on batch after batch, as graphs from the third time on."""
 
     def __init__(self, work: Work, device: torch.device):
-        """work(index, step, kind) → named scalars: must ask the device for nothing, change tensors
-        only in place, and do the same kernels for the same kind and size of index.
+        """work(index, step, kind) → named scalars: must never wait for the device, change tensors
+        only in place, and launch the same kernels for the same kind and size of index.
         """
         self.work, self.device = work, device
         self.seen: dict[Hashable, int] = {}
@@ -43,7 +43,7 @@ class Replay:
         self.step.fill_(step)
         if kind not in self.graphs:
             self.graphs[kind] = record(lambda: self._work(kind))
-        # a copy, since the next replay writes over it
+        # a copy, since the next replay overwrites it
         values = self.graphs[kind]().clone()
         return dict(zip(self.names, values, strict=True))
 
@@ -55,7 +55,7 @@ class Replay:
 
 @contextmanager
 def aside(device: torch.device) -> Iterator[None]:
-    """On a stream of its own, as work must be that is recorded later."""
+    """Run on a stream of its own, as work that is recorded later must."""
     own, usual = torch.cuda.Stream(device), torch.cuda.current_stream(device)
     own.wait_stream(usual)
     with torch.cuda.stream(own):
@@ -64,9 +64,9 @@ def aside(device: torch.device) -> Iterator[None]:
 
 
 def record(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """A function that does again on the device what `work` does there, and gives the same tensor.
+    """A function that repeats on the device what `work` does there, and returns the same tensor.
 
-    To record is not to do: nothing is computed before the first call.
+    Recording computes nothing; the first call does.
     """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -1,8 +1,8 @@
 """Which cells are similar: the matrix S that the gate learns to reproduce (Eq 7).
 
 `build` makes a `Similarity` of one of the KINDS, or of a matrix that the user brings. It gives S
-batch by batch, so that no dense (n_cells, n_cells) matrix is ever held. What takes long (UMAP,
-communities) is computed once for a data set and its parameters, and can be kept in a folder.
+batch by batch, so that no dense (n_cells, n_cells) matrix is ever held. The slow parts (UMAP,
+communities) are computed once for a data set and its parameters, and can be kept in a folder.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class UmapKnn:
     n_pca: principal components UMAP is made from; None takes all features; "auto" takes 50 where
         there are more than 100 features and the metric is Euclidean or cosine.
     batch_neighbors: k; None takes half of a cluster's even share of the batch, at least 3;
-        "by_group" three quarters of what a batch holds of the group that j is in (`find_groups`;
+        "by_group" takes three quarters of the cells that a batch holds of j's group (`find_groups`;
         half where groups do not stand out), also at least 3, so that a large group is not cut.
-    landmarks: with more cells than that, UMAP is made from so many of them, drawn at random, and
-        the other cells are placed among them.
+    landmarks: with more cells than this, UMAP is made from this many, drawn at random, and the
+        other cells are placed among them.
     """
 
     n_neighbors: int = 15
@@ -99,21 +99,21 @@ class UmapDistance:
 
 @dataclass(frozen=True)
 class Communities:
-    """S_ij = share of the repeats in which i and j are in one of exactly K groups.
+    """S_ij = share of the repeats in which i and j are in the same one of exactly K groups.
 
-    The graph of shared nearest neighbours (as PhenoGraph's) is split into some hundred fine
+    The graph of shared nearest neighbours (as in PhenoGraph) is split into some hundred fine
     communities, and these are joined until as many groups are left as clusters are asked for, in
-    several ways, of which the purest is taken (`cutting.cut`). A repeat begins with other fine
+    several ways, of which the purest is taken (`cutting.cut`). Each repeat starts from other fine
     communities. For populations of very uneven size, which `umap_knn` cuts into even parts.
 
     n_neighbors: of the graph. n_pca: principal components that distances are measured in; None
         takes all features; "auto" takes twice as many as stand out from chance, 15 to 50
         (`projection.count_components`), where there are more than 100 features.
-    resolutions: lowest and highest, of 8 at equal ratios; 1 is modularity itself.
+    resolutions: lowest and highest of 8, at equal ratios; 1 is modularity itself.
     balance: cells are drawn into batches with probability ∝ (size of their group)^−balance,
-        since two cells of a rare group hardly meet in a batch otherwise. 0: evenly.
-    landmarks: with more cells than that, all is done with so many of them, drawn at random, and
-        any other cell is put where most of its 5 nearest landmarks are.
+        since two cells of a rare group would hardly ever meet in a batch otherwise. 0: uniformly.
+    landmarks: with more cells than this, all is done with this many, drawn at random, and any
+        other cell is put where most of its 5 nearest landmarks are.
     """
 
     n_neighbors: int = 30
@@ -142,9 +142,9 @@ KINDS: dict[str, type] = {
 class Similarity:
     """A function: batch of cell indices (n,) → S (n, n), symmetric, in [0, 1], diagonal 0.
 
-    sampling: (n_cells,) probabilities with which cells are best drawn into batches; None: evenly.
+    sampling: (n_cells,) probabilities with which cells are best drawn into batches; None: uniform.
     facts: what was chosen automatically and how long it took; JSON-able.
-    groups: (n_cells,) from 0, what S was made by where cells have numbers of neighbours by group.
+    groups: (n_cells,) from 0, those that set the cells' numbers of neighbours, where any do.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Similarity:
         self.facts: dict[str, Any] = dict(facts or {})
 
     def to(self, device: torch.device | str) -> Similarity:
-        """The same with its arrays on a device; batches of indices must lie there, too."""
+        """The same with its arrays on a device; batches of indices must be there, too."""
         arrays = tuple(array.to(device) for array in self._arrays)
         return Similarity(self._pairs, arrays, self.sampling, self.facts, self.groups)
 
@@ -185,19 +185,19 @@ def build(
     """Make the similarity of a data set.
 
     spec: the name of a kind; or {"kind": name, parameter: value, …} (see KINDS for parameters and
-        defaults); or a sparse (n_cells, n_cells) matrix of values in [0, 1], whose larger of S_ij
-        and S_ji counts, and whose diagonal does not.
+        defaults); or a sparse (n_cells, n_cells) matrix of values in [0, 1], of which the larger of
+        S_ij and S_ji counts, and the diagonal does not.
     cells: (n_cells, n_features), dense or CSR, finite; also an encoder's features.
-    n_clusters, batch_size: for parameters left to be chosen.
-    prior: (n_cells,) integers, groups known beforehand, −1 = unknown. Of two known cells S is 1
-        in the same group and 0 otherwise, whatever the kind says; where it knows all cells, nothing
-        else is computed.
-    clusters: (n_cells,) from 0, what a training before this one has left. Where neighbours follow
-        the size of groups, these take the groups' place if they fit S better (`_take_better`).
-    cache: folder where projections are kept and found again, by a hash of the cells, the
-        parameters that matter for them, the seed and the version of the code.
+    n_clusters, batch_size: for parameters that are chosen automatically.
+    prior: (n_cells,) integers, groups known beforehand, −1 = unknown. Between two known cells S is
+        1 in the same group and 0 otherwise, whatever the kind says; where all cells are known,
+        nothing else is computed.
+    clusters: (n_cells,) from 0, those that the phase before has left. Where neighbours follow the
+        size of groups, these take the groups' place if they fit S better (`_take_better`).
+    cache: folder where projections and communities are kept and found again, by a hash of the
+        cells, the parameters that matter for them, the seed and the version of the code.
 
-    Raises UserError for an unknown kind or parameter, a matrix or prior that does not fit.
+    Raises UserError for an unknown kind or parameter, or a matrix or prior that does not fit.
     """
     started = monotonic()
     n_cells = cells.shape[0]
@@ -314,21 +314,21 @@ LEAST_NEIGHBORS = 3
 # share of a group's cells in a batch that count as a cell's neighbours, where n_clusters groups of
 # half an even share or more stand out, and where not
 OF_GROUP, OF_GROUP_UNSURE = 0.75, 0.5
-BATCHES_COMPARED = 20  # in which clusters of a training before are compared with groups
-SIZED_BY = 10_000  # cells of which the sizes of groups are found
+BATCHES_COMPARED = 20  # in which clusters of the phase before are compared with groups
+SIZED_BY = 10_000  # most cells that the sizes of groups are found from
 # how far purity may fall when a group is cut between its islands, and not through the middle;
 # chosen on scikit-learn's digits and USPS
 SAME_PURITY = 0.0005
-VALLEY_CELLS = 2000  # whose distances are looked at
-# raise it with every change that gives other coordinates
+VALLEY_CELLS = 2000  # whose distances are examined
+# raise it with every change that alters the coordinates
 UMAP_VERSION = 1
 
 
 def knn_in_batch(points: Tensor, k: int, of_cells: Tensor | None = None) -> Tensor:
     """S_ij = 1 when i is among the k nearest of j or j among those of i, within the batch.
 
-    points: (n, d). k is cut to n − 1. of_cells: (n,) how many of its k nearest count for each
-    cell; all where None. Of equally near points the choice is torch's.
+    points: (n, d). k is capped at n − 1. of_cells: (n,) how many of its k nearest count for each
+    cell; all where None. Ties between equally near points are broken by torch.
     """
     n = len(points)
     distance = _measure_distances(points)
@@ -345,10 +345,10 @@ def knn_in_batch(points: Tensor, k: int, of_cells: Tensor | None = None) -> Tens
 def find_groups(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
     """Groups (n_cells,), from 0, of points (n_cells, n_dimensions), half an even share or more.
 
-    They are those of "communities". A smaller one may be an island of a larger one. So more are
-    cut, as long as that takes no group apart that hangs together, until there are `n_clusters`
-    larger ones, which the islands nearest to them are then part of. Where that finds no
-    `n_clusters` larger ones, the smaller ones are groups, too.
+    They are those of "communities". A smaller one may be an island of a larger one. So more groups
+    are cut, as long as that splits no coherent group, until `n_clusters` of them are large enough;
+    each island then joins the large group nearest to it. Where `n_clusters` large groups are not
+    found, the smaller ones are groups, too.
     """
     parameters = Communities(n_pca=None, landmarks=SIZED_BY)
     arrays = _partition(parameters, points, seed)
@@ -376,7 +376,7 @@ def find_groups(points: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
 
 
 def _count_neighbors(groups: np.ndarray, share: float, batch_size: int) -> np.ndarray:
-    """Of each group (n_groups,), the share of its cells in a batch, at least LEAST_NEIGHBORS."""
+    """For each group (n_groups,), `share` of its cells in a batch, at least LEAST_NEIGHBORS."""
     in_batch = batch_size * np.bincount(groups) / len(groups)
     return np.maximum(LEAST_NEIGHBORS, np.round(share * in_batch)).astype(np.int64)
 
@@ -398,9 +398,9 @@ def _take_better(
     batch_size: int,
     seed: int,
 ) -> np.ndarray:
-    """Which of two labellings (n_cells,) tells pairs in batches more like the S by its own sizes.
+    """The one of two labellings (n_cells,) that agrees better, in batches, with S of its own sizes.
 
-    groups: as `find_groups` gives them; where these are more than `n_clusters`, the clusters are.
+    groups: as `find_groups` gives them; where there are more than `n_clusters`, clusters are taken.
     """
     if groups.max() >= n_clusters:
         return clusters
@@ -424,17 +424,17 @@ def within_distance(points: Tensor, radius: float) -> Tensor:
 
 
 def _measure_distances(points: Tensor) -> Tensor:
-    """Euclidean distances (n, n); the faster way by products would not give duplicates exact 0."""
+    """Euclidean distances (n, n); the faster matrix products would not give duplicates exact 0."""
     return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
-    """The distance at the first valley of the distances between cells, 2,000 at the most.
+    """The first valley in the histogram of distances between cells, 2,000 at the most.
 
-    Where clusters lie apart, distances within them make the first hill of the histogram (200
+    Where clusters lie apart, distances within them form the first hill of the histogram (200
     bins, smoothed by a Gaussian of 2 bins); a valley is a fifth lower than the hills on both sides.
     Where there is none among the nearer half of the pairs, the distance within which
-    1 / n_clusters of the pairs lie.
+    1 / n_clusters of the pairs lie is taken.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.spatial.distance import pdist
@@ -461,13 +461,13 @@ def valley(points: np.ndarray, n_clusters: int, seed: int) -> float:
 
 # ---------------------------------------------------------------------- communities
 
-# groups smaller than that are not drawn into batches more often still
+# a group counts as at least this large when cells are drawn into batches
 RARE_CELLS = 20
 RARE_SHARE = 0.001
-# raise it with every change that gives other communities
+# raise it with every change that alters the communities
 COMMUNITIES_VERSION = 4
 VOTERS = 5  # landmarks that vote on where another cell belongs
-# cells whose nearest neighbours tell how pure groups are
+# cells and nearest neighbours that purity of groups is measured by
 PURITY_CELLS, PURITY_NEIGHBOURS = 5_000, 15
 
 
@@ -501,7 +501,7 @@ def group(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The groups behind the similarity "communities": (n_cells, repeats) int16; facts, JSON-able.
 
-    In each repeat exactly `n_clusters`, fewer only where there are not as many fine communities.
+    In each repeat exactly `n_clusters`, fewer only where there are fewer fine communities.
     """
     points, n_pca = components(parameters, cells, seed)
     parameters = replace(parameters, n_pca=n_pca)
@@ -520,7 +520,7 @@ def group(
 def _cut(
     parameters: Communities, arrays: Arrays, points: np.ndarray, n_groups: int, seed: int
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """`cutting.cut` of what `_partition` gives: (n_cells, repeats) int16; way → purity."""
+    """Apply `cutting.cut` to what `_partition` gives: (n_cells, repeats) int16; way → purity."""
     chosen = landmark_cells(points.shape[0], parameters.landmarks, seed)
     repeats = [
         cutting.Fine(of, weights[: of.max() + 1, : of.max() + 1], groups[: of.max() + 1])
@@ -543,8 +543,8 @@ def _cut(
 
 
 def shared_groups(groups: Tensor, n_groups: int) -> Tensor:
-    """Share of repeats in which two are in one group, diagonal 0: (n, repeats) numbers → (n, n)."""
-    # one product of memberships takes a third of the time of looking pairs up
+    """Share of repeats in which two share a group, diagonal 0: (n, repeats) numbers → (n, n)."""
+    # one product of memberships takes a third of the time of comparing pairs
     member = one_hot(groups.long(), n_groups).flatten(1).float()
     return (member @ member.T / groups.shape[1]).fill_diagonal_(0.0)
 
@@ -552,8 +552,8 @@ def shared_groups(groups: Tensor, n_groups: int) -> Tensor:
 def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
     """Probability of each cell ∝ (size of its group)^−balance, (n_cells,) float64.
 
-    A group counts as at least `RARE_CELLS` cells and `RARE_SHARE` of all: batches would be full
-    of the few cells that resemble no other.
+    A group counts as at least `RARE_CELLS` cells and `RARE_SHARE` of all: otherwise batches would
+    be full of the few cells that resemble no other.
     """
     least = max(RARE_CELLS, RARE_SHARE * len(groups))
     probability = np.maximum(np.bincount(groups)[groups], least) ** -float(balance)
@@ -561,9 +561,9 @@ def _balance(groups: np.ndarray, balance: float) -> np.ndarray:
 
 
 def components(parameters: Communities, cells: Matrix, seed: int) -> tuple[np.ndarray, int | None]:
-    """What distances are measured in: (n_cells, n_dimensions), dense; how many components, if any.
+    """Points to measure distances in, (n_cells, n_dimensions), dense; the number of components.
 
-    None for the cells themselves. cells: (n_cells, n_features).
+    The number is None for the cells themselves. cells: (n_cells, n_features).
     """
     n_pca: Any = parameters.n_pca
     if n_pca == "auto":
@@ -586,12 +586,12 @@ def _find_communities(
 
 
 def _partition(parameters: Communities, points: np.ndarray, seed: int) -> Arrays:
-    """Of the landmarks, or of all cells where these are few enough:
+    """Communities of the landmarks, or of all cells where these are few enough.
 
     fine: (n_cells, repeats) int16; weights: (repeats, n_fine, n_fine) and groups: (repeats,
     n_fine, n_resolutions) int16, as in `cutting.Fine`, padded; voters: (n_others, VOTERS)
-    landmarks nearest to each other cell, the nearest first; purity_cells, purity_neighbours: as
-    in `cutting.purity`.
+    landmarks nearest to each of the other cells, nearest first; purity_cells, purity_neighbours:
+    as in `cutting.purity`.
     """
     chosen = landmark_cells(len(points), parameters.landmarks, seed)
     part = apart(points if chosen is None else points[chosen], parameters.n_neighbors, seed)
@@ -639,7 +639,7 @@ def _place(labels: np.ndarray, chosen: np.ndarray, n_cells: int, voters: np.ndar
     return everywhere
 
 
-# ---------------------------------------------------------------------- what the user brings
+# ---------------------------------------------------------------------- what the user provides
 
 
 def _build_of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
@@ -690,7 +690,7 @@ def _add_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Simil
     return Similarity(pairs, arrays, similarity.sampling, facts)
 
 
-# ---------------------------------------------------------------------- keeping what took long
+# ---------------------------------------------------------------------- keeping what is slow
 
 
 def _load_or_compute(
@@ -699,7 +699,7 @@ def _load_or_compute(
     wanted: Mapping[str, Any],
     compute: Callable[[], Arrays],
 ) -> tuple[Arrays, bool]:
-    """The arrays from the cache, else computed and put there; and whether they were found."""
+    """The arrays from the cache, else computed and stored there; and whether they were found."""
     if cache is None:
         return compute(), False
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
@@ -709,7 +709,7 @@ def _load_or_compute(
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored), True
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        pass  # not there, or damaged: written by another program or cut off
+        pass  # missing, or damaged: written by another program or truncated
     arrays = compute()
     with files.atomic(path) as temporary:
         np.savez(temporary, **arrays)  # type: ignore[arg-type] # taken for allow_pickle

@@ -1,7 +1,7 @@
-"""How sure groups of cells are, and how many there are; by resampling, without labels or torch.
+"""How stable groups of cells are, and how many there are; by resampling, without labels or torch.
 
-The groups of the similarity "communities" are made again and again of half of the cells. What is a
-group of its own comes out again; an arbitrary cut through a cloud of cells does not (Hennig 2007).
+The groups of the similarity "communities" are made again and again from half of the cells. A
+genuine group is found again; an arbitrary cut through a cloud of cells is not (Hennig 2007).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from moesimvae.model.similarity import (
 
 RESAMPLES = 20
 RESAMPLED_CELLS = 5_000  # of a resample at most, else half of all
-STABLE = 0.6  # least stability of a cluster that is one (Hennig 2007)
-FEWEST_CELLS = 10  # of a group that counts as one
-MOST_GROUPS = 40  # that an estimate goes up to
+STABLE = 0.6  # least stability of a genuine cluster (Hennig 2007)
+FEWEST_CELLS = 10  # of a group that counts
+MOST_GROUPS = 40  # that an estimate considers
 JOINED = "balanced"  # the way of joining that the number of groups is estimated by
-CROWD = 15  # neighbours that tell how crowded it is around a cell
-CROWDED = 0.05  # nats of `measure_crowding` that are more than chance
+CROWD = 15  # rank of the neighbour whose distance shows how crowded it is around a cell
+CROWDED = 0.05  # nats of `measure_crowding` that exceed chance
 BOOTSTRAPS = 200
 
 
@@ -50,7 +50,7 @@ class Stability:
     clusters: (n_clusters,) mean over resamples of the largest Jaccard index with a group found
         there, NaN for an empty cluster. together: (n_clusters, n_clusters) share of pairs, one
         cell of each cluster, that are found in one group. drawn, found: (n_resamples, n_drawn)
-        cells, and the clusters that they were found in, by the numbers of the clusters.
+        cells, and the groups that they were found in, numbered like the clusters.
     """
 
     clusters: np.ndarray
@@ -59,7 +59,7 @@ class Stability:
     found: np.ndarray
 
     def merges(self) -> np.ndarray:
-        """The clusters' merge tree, SciPy's linkage (n − 1, 4) of heights 1 − `together`."""
+        """The clusters' merge tree, SciPy's linkage (n − 1, 4) with heights 1 − `together`."""
         return linkage(squareform(1 - self.together, checks=False), "average")
 
     def facts(self, together_above: float = 0.1) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Stability:
 
 @dataclass(frozen=True)
 class Evidence:
-    """How many groups there are, and what speaks for it.
+    """How many groups there are, and the evidence for it.
 
     n_clusters: estimated, 1 where no structure was found; interval: within which it lies in 95 %
     of bootstraps of the resamples. crowding: see `measure_crowding`. curve: for each number of
@@ -123,7 +123,7 @@ def assess(
     """How stable the clusters of the cells are.
 
     cells: (n_cells, n_features); labels: (n_cells,) from 0; way: of `cutting.WAYS`, by which the
-    cells of a resample are joined to as many groups as there are clusters.
+    cells of a resample are joined into as many groups as there are clusters in use.
     """
     points, _ = components(parameters, cells, seed)
     chosen = landmark_cells(len(points), parameters.landmarks, seed)
@@ -155,8 +155,8 @@ def estimate(
     """How many groups of cells there are. cells: (n_cells, n_features), dense or CSR, finite.
 
     The number for which the score Σ over groups of (stability − STABLE) is largest; the stability
-    of a few stray cells, fewer than FEWEST_CELLS or RARE_SHARE of all, counts as 0. The score of
-    1 is that of one group that is always found again. It is 1, too, where cells lie no nearer to
+    of a few stray cells, fewer than FEWEST_CELLS or RARE_SHARE of all, counts as 0. A single group
+    scores as one that is always found again. The number is also 1 where cells lie no nearer to
     each other than shuffled ones (`measure_crowding`).
     """
     parameters = parameters or Communities()
@@ -174,7 +174,7 @@ def estimate(
     reference = {k: groups_after(tree, k)[fine.of] for k in numbers}
     least = max(FEWEST_CELLS, RARE_SHARE * len(points))
     many = {k: np.bincount(groups, minlength=k) >= least for k, groups in reference.items()}
-    # of each number of groups, their Jaccard indices in each resample; 0 where hardly any cells
+    # for each number of groups, their Jaccard indices in each resample; 0 for tiny groups
     stability: dict[int, list[np.ndarray]] = {k: [] for k in numbers}
     for index, other in resample(points, parameters, seed, resamples):
         own = other.tree(points[index], *TREES[JOINED])
@@ -209,7 +209,7 @@ def _choose(numbers: Sequence[int], scores: np.ndarray) -> int:
 def resample(
     points: np.ndarray, parameters: Communities, seed: int, resamples: int
 ) -> Iterator[tuple[np.ndarray, Fine]]:
-    """Half of the cells, RESAMPLED_CELLS at most: their numbers, and their fine communities.
+    """Half of the cells, RESAMPLED_CELLS at most: their indices, and their fine communities.
 
     points: (n_cells, n_dimensions).
     """
@@ -221,9 +221,9 @@ def resample(
 
 
 def jaccard(table: np.ndarray) -> np.ndarray:
-    """Largest Jaccard index of each row's group with one of the columns', (n_rows,).
+    """Largest Jaccard index of each row's group with any column's, (n_rows,).
 
-    table: (n_rows, n_columns) numbers of cells; a row without any has NaN.
+    table: (n_rows, n_columns) numbers of cells; NaN for a row without any.
     """
     sizes = table.sum(axis=1)
     union = sizes[:, None] + table.sum(axis=0) - table
@@ -242,13 +242,13 @@ def _find_fine(points: np.ndarray, parameters: Communities, seed: int) -> Fine:
 
 
 def measure_crowding(cells: Matrix, parameters: Communities, *, seed: int) -> float:
-    """How much nearer cells lie to each other than can be without structure, 0 at the least.
+    """How much nearer cells lie to each other than they would without structure, at least 0.
 
-    The mean over cells of ln(distance to the 15th neighbour) says how crowded they are. How far it
-    is below that of a Gaussian of the same covariance is taken, less the same of the cells with
-    each feature shuffled by itself: by the number of dimensions, how many nats the features tell of
-    each other beyond their covariance. Neither a Gaussian nor independent features of whatever
-    distributions have any. cells: (n_cells, n_features).
+    The mean over cells of ln(distance to the 15th neighbour) says how crowded they are. The result
+    is how far it lies below that of a Gaussian of the same covariance, less the same for the cells
+    with each feature shuffled on its own. Times the number of dimensions, it is how many nats the
+    features tell about each other beyond their covariance: none for a Gaussian, nor for independent
+    features of any distribution. cells: (n_cells, n_features).
     """
     random = np.random.default_rng(seed)
     if cells.shape[0] > RESAMPLED_CELLS:
@@ -259,7 +259,7 @@ def measure_crowding(cells: Matrix, parameters: Communities, *, seed: int) -> fl
 
 
 def shuffle(cells: Matrix, random: np.random.Generator) -> Matrix:
-    """Each feature's values in another order."""
+    """Permute each feature's values on their own."""
     if isinstance(cells, np.ndarray):
         return random.permuted(cells, axis=0)
     columns = cells.tocsc(copy=True)
@@ -269,7 +269,7 @@ def shuffle(cells: Matrix, random: np.random.Generator) -> Matrix:
 
 
 def _beyond_gaussian(points: np.ndarray, random: np.random.Generator) -> float:
-    """How much more crowded than a Gaussian of the same covariance; (n_cells, n_dimensions)."""
+    """Crowding of points (n_cells, n_dimensions) beyond that of a Gaussian of their covariance."""
     centred = points - points.mean(axis=0)
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     gaussian = random.normal(size=(len(points), len(sizes))) * sizes / np.sqrt(len(points)) @ axes
@@ -278,7 +278,7 @@ def _beyond_gaussian(points: np.ndarray, random: np.random.Generator) -> float:
 
 
 def _measure_distance(points: np.ndarray, least: float) -> float:
-    """Mean logarithm of the distance to the 15th neighbour, which is taken for `least` or more."""
+    """Mean logarithm of the distances to the 15th neighbour, floored at `least`."""
     k = min(CROWD, len(points) - 1)
     with threadpool_limits(1):
         far = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()[0][:, -1]

@@ -1,6 +1,6 @@
 """The files of a finished model, and the checkpoints of a training that has not ended.
 
-Tensors stand in safetensors files, everything else as JSON. Nothing is pickled.
+Tensors are stored in safetensors files, everything else as JSON. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read_weights(folder: Path, expected: dict[str, tuple[int, ...]]) -> Tensors:
 
 
 def write_checkpoint(folder: Path, tensors: Tensors, values: dict[str, Any]) -> None:
-    """Replace the folder's checkpoint, at once and as a whole."""
+    """Replace the folder's checkpoint atomically."""
     _write_tensors(folder / CHECKPOINT, tensors, {"values": json.dumps(values)})
 
 
@@ -74,7 +74,7 @@ def read_checkpoint(folder: Path, fingerprint: str) -> tuple[Tensors, dict[str, 
     """The tensors and values of the folder's checkpoint, None where there is none.
 
     Raises UserError when it is damaged, or when its fingerprint, which stands for cells and
-    parameters, is another one.
+    parameters, differs.
     """
     path = folder / CHECKPOINT
     if not path.is_file():

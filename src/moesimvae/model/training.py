@@ -1,4 +1,4 @@
-"""The training loop that every network of the project runs in, and what it needs around it."""
+"""The training loop of every network in the project, and what it needs around it."""
 
 import inspect
 import math
@@ -18,9 +18,9 @@ from moesimvae.model.progress import Progress
 from moesimvae.model.replay import Replay
 
 SCHEDULES = ("settled", "cosine", "constant")
-FALLING = 0.25  # share of the steps in which the rate of the schedule "settled" falls
+FALLING = 0.25  # share of the steps over which the schedule "settled" lowers the rate
 RECORD_EVERY = 50
-LossTerms = Callable[[Tensor, Any], dict[str, Tensor]]  # of cells, and the step's number
+LossTerms = Callable[[Tensor, Any], dict[str, Tensor]]  # of cell indices and the step
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -49,7 +49,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not by older torch
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch lacks it
     return device.type == "cpu" and bool(told.get("amx_bf16"))
 
 
@@ -92,7 +92,7 @@ class Batches:
         if self.cumulative is None:
             order = torch.randperm(self.n_cells, generator=self.generator)
         else:
-            # by hand, since torch.multinomial ends at 2²⁴ cells
+            # by hand, since torch.multinomial is limited to 2²⁴ cells
             draws = torch.rand(self.n_cells, generator=self.generator, dtype=torch.float64)
             order = torch.searchsorted(self.cumulative, draws * self.cumulative[-1], right=True)
             order.clamp_(max=self.n_cells - 1)
@@ -111,17 +111,17 @@ class Batches:
         return batch
 
     def go_to(self, epoch_began_at: Tensor, position: int) -> None:
-        """Go on from where another stream of batches of the same cells stood."""
+        """Continue from where another stream of batches of the same cells stood."""
         self.generator.set_state(epoch_began_at)
         self._new_epoch()
         self.position = position
 
 
 class Accumulated(NamedTuple):
-    """Weights that change once in `every` batches, by the sum of the gradients of all of them.
+    """Weights that change once in `every` batches, by the sum of the gradients of all of these.
 
-    rate: a factor on the learning rate. For Adam the rule is √every, since the gradient is that
-    of as many times more cells.
+    rate: a factor on the learning rate. For Adam the rule is √every, since the gradient comes
+    from `every` times as many cells.
     """
 
     parameters: Iterable[Tensor]
@@ -130,9 +130,9 @@ class Accumulated(NamedTuple):
 
 
 class Adam(torch.optim.Adam):
-    """torch's own, without loading its compiler, which takes as long as 100 steps of a small fit.
+    """torch's Adam without loading its compiler, which takes as long as 100 steps of a small fit.
 
-    The decorators that load it serve a compiled optimiser.
+    The decorators that load it only serve a compiled optimiser.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
@@ -149,7 +149,7 @@ def adam(
     device = groups[0]["params"][0].device
     if device.type != "cuda":
         return Adam(groups, lr=lr, betas=betas, fused=True)
-    # there the rates are tensors, which a recorded step reads anew
+    # on CUDA the rates are tensors, which a recorded step reads anew
     rates = [{"lr": torch.tensor(lr, device=device)} for _ in groups]
     own = [group | rate for group, rate in zip(groups, rates, strict=True)]
     return Adam(own, lr=torch.tensor(lr), betas=betas, fused=True, capturable=True)
@@ -180,18 +180,18 @@ class Training:
         """parameters: the weights that change with every batch.
 
         n_cells, batch_size, generator, sampling: of the `Batches`.
-        optimiser: (groups of parameters, learning rate) → any of torch's that leave a weight
-            without gradient alone, as all but LBFGS do.
-        schedule: "cosine" lets the learning rate fall to zero, "constant" leaves it. "settled"
-            leaves it until `settled` says so, and then lets it fall to zero within as many further
-            steps as a third of those taken; `steps` is then the most that are taken.
+        optimiser: (groups of parameters, learning rate) → any of torch's that leave weights
+            without a gradient alone, as all but LBFGS do.
+        schedule: "cosine" lowers the learning rate to zero, "constant" keeps it. "settled" keeps
+            it until `settled` says so, and then lowers it to zero over a third as many further
+            steps as were taken; `steps` is then the most that are taken.
         accumulated: further weights; each `every` must divide `record_every`.
-        best_every: after so many steps, and at the end, go back to the `Best` so far.
+        best_every: go back to the `Best` so far whenever that many steps are done, and at the end.
         settled: the means of a record → whether nothing changes any more; for that schedule.
-        max_seconds: in which the training is to end: "settled" lets the rate fall in time, the
-            others plan as many steps as there is time for at the pace so far.
-        replay: whether steps are recorded as CUDA graphs (see `Replay` for what that asks of the
-            loss terms, which get the step as a tensor then); not together with best_every.
+        max_seconds: time limit of the training: "settled" lowers the rate in time, the others
+            plan as many steps as there is time for at the pace so far.
+        replay: whether steps are recorded as CUDA graphs (see `Replay` for what that requires of
+            the loss terms, which then get the step as a tensor); not together with best_every.
 
         Raises UserError for another schedule.
         """
@@ -290,7 +290,7 @@ class Training:
         return {name: value.detach() for name, value in terms.items()}
 
     def _end_soon(self, means: dict[str, float]) -> None:
-        """Plan the steps that are left; "settled": let the rate fall where it is time to."""
+        """Plan the steps that are left; with "settled", start lowering the rate when it is time."""
         if self.schedule != "settled" and self.max_seconds is not None:
             affordable = int(self.step * self.max_seconds / max(self.seconds, 1e-9))
             self.steps = min(self.most_steps, max(self.step, affordable))
@@ -324,7 +324,7 @@ class Training:
                 group["lr"] = rate
 
     def _update_weights(self, due: Sequence[bool]) -> None:
-        """Those whose turn it is; of the others the gradient is kept, for the next to add to."""
+        """Update the weights that are due; the others' gradients are kept, to be added to."""
         groups = list(zip(self.optimiser.param_groups, due, strict=True))
         kept = [(p, p.grad) for group, now in groups if not now for p in group["params"]]
         for parameter, _ in kept:
@@ -347,7 +347,7 @@ class Training:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What `resume` needs to end at the same result: tensors, and plain values for JSON.
 
-        The weights themselves and the generators of random numbers are the caller's.
+        The weights themselves and the random number generators are left to the caller.
         """
         tensors = {
             f"optimiser.{index}.{name}": value
@@ -370,7 +370,7 @@ class Training:
         return tensors, values
 
     def resume(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Go on from what `state` of a training of the same parameters and cells gave."""
+        """Continue from what `state` of a training of the same parameters and cells gave."""
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -378,7 +378,7 @@ class Training:
                 _, index, name = key.split(".")
                 weight = parameters[int(index)]
                 if value.shape == weight.shape:
-                    # fused Adam goes through memory, where weights of convolutions lie otherwise
+                    # fused Adam goes through memory, where convolution weights lie in another order
                     value = torch.empty_like(weight).copy_(value)  # noqa: PLW2901
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
@@ -396,7 +396,7 @@ class Best:
     """Weights and the optimiser's moments at the smallest loss of a single batch so far.
 
     The released program keeps these, falls back to them whenever it plots, which it does by
-    default, and ends with them. Without that its loss can run away and not come back.
+    default, and ends with them. Without that, its loss can diverge for good.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer, every: int):
@@ -439,7 +439,7 @@ def train(
     progress: str = "training",
     **settings: Any,
 ) -> dict[str, list[float]]:
-    """Minimise the sum of the loss terms: a `Training` with these settings, from first to last."""
+    """Minimise the sum of the loss terms: a `Training` with these settings, from start to end."""
     return Training(parameters, n_cells, steps, **settings).run(loss_terms, progress)
 
 
@@ -464,8 +464,8 @@ def encode_in_batches(
         for start in range(0, max(n_cells, 1), batch_size):
             part = encode(torch.arange(start, min(start + batch_size, n_cells))).cpu().numpy()
             if encoded is None:
-                # filled in place: to join the parts at the end would take the memory twice
+                # filled in place: joining the parts at the end would take twice the memory
                 encoded = np.empty((n_cells, *part.shape[1:]), part.dtype)
             encoded[start : start + len(part)] = part
-    assert encoded is not None  # there is one batch at least, if an empty one
+    assert encoded is not None  # there is at least one batch, if an empty one
     return encoded

@@ -1,8 +1,8 @@
 """Studies of what trained models generate: accuracy and cost, variety, distances between clusters.
 
-Clusters are named after most of their real cells, the one place where labels enter;
-what was generated is then judged by the model's own clustering, as in the paper, and by a
-classifier that knows nothing of the model.
+Clusters are named after the majority of their real cells, the only place where labels enter; what
+was generated is then judged by the model's own clustering, as in the paper, and by a classifier
+that knows nothing of the model.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ COMPARED = 1000  # images or cells of each side where samples are compared
 GENERATED_CELLS = 500  # of each cluster, in the h5ad
 MOST_FEATURES = 200  # of genes, when the cells of one cluster are compared
 POOLED = 4000  # cells of each side where all clusters are compared together
-LEAST = 20  # cells of a cluster
-# what cells are compared with held-out ones; beside STANDARD, which is N(μ, I), by the means
+LEAST = 20  # cells of a cluster that is compared
+# which cells are compared with held-out ones; beside STANDARD, which is N(μ, I), by the means
 REAL, DRAWN, MEANS, GAUSSIAN, PREDICTIVE = "real", "observations", "means", "gaussian", "scvi"
 MEANS_OF_CLUSTERS = ("ks", "correlation_difference", "correlation_alike")
 COMPONENT = "component"  # VaDE's own mixture component, the counterpart of STANDARD and FITTED
@@ -78,7 +78,7 @@ def study_images(
 
     cells: the images that the run clustered; labels: (n_cells,) their names, "" = unscored. n
     images of every cluster at every threshold on the posterior; a model that needs none draws n
-    in all. Raises UserError for a run without a model that generates, or of other cells.
+    in all. Raises UserError for a run without a model that generates, or one of other cells.
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     accuracy, confusion, quality, examples = [], [], [], {}
@@ -135,7 +135,7 @@ def _judged(
 
 
 def _alike(real: np.ndarray, made: np.ndarray, judge: Judge) -> dict[str, float]:
-    """Real images of a cluster against generated ones, and against as many other real ones."""
+    """Compare a cluster's real images with generated ones, and with as many other real ones."""
     size = min(len(real) // 2, len(made), COMPARED)
     row = {"n": size}
     if size < 5:
@@ -211,19 +211,19 @@ def study_cells(
     labels: np.ndarray,
     predictive: sparse.csr_matrix | None = None,
 ) -> CellStudy:
-    """Generated cells against real ones that the generator has not seen, for one MoE-Sim-VAE.
+    """Compare generated cells with real ones that the generator has not seen, for one MoE-Sim-VAE.
 
-    The run's model learns anew, from half of the cells (`halves`), how cells are drawn; its
-    clusters stay. What it draws, as many of each cluster as that half has, is compared
-    with the other half, and so is the half itself: the best that can be had. predictive: what scVI
-    makes of the half, counts (n, n_genes) of `compare.compared_genes`.
+    The run's model relearns, from half of the cells (`halves`), how cells are drawn; its clusters
+    stay. What it draws, as many of each cluster as that half has, is compared with the other half,
+    and so is the half itself, as the best attainable. predictive: what scVI makes of the half,
+    counts (n, n_genes) of `compare.compared_genes`.
 
     Counts are compared as `compare.normalised`, over the genes that vary most in the half; panels
-    in the units that the model was fitted on. Of all clusters together: two-sample AUC;
+    in the units that the model was fitted on. For all clusters together: two-sample AUC;
     `contrast_slope`; trained_on, accuracy on the other half of a classifier of clusters trained on
     the source; nearest, mean distance to the nearest cell of the half, beside that of the other
-    half. Of each cluster of LEAST cells or more: AUC and correlations, over the MOST_FEATURES that
-    vary most, and KS, the mean over features of the largest difference of distribution functions.
+    half. For each cluster of LEAST cells or more: AUC and correlations, over the MOST_FEATURES that
+    vary most, and KS, the mean over features of the largest difference in distribution functions.
     Raises UserError when no cluster is large enough.
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
@@ -295,7 +295,7 @@ def _of_clusters(
 def _gaussian(cells: np.ndarray, n: int, seed: int) -> np.ndarray:
     """n draws of the Gaussian of cells (m, d) with a full covariance, shrunk by Ledoit and Wolf.
 
-    (1 − s) S + s t I without its root: the cells' own deviations are one of S.
+    The root of (1 − s) S + s t I is not computed: the cells' own deviations are a root of S.
     """
     random, shifted = np.random.default_rng(seed), cells - cells.mean(axis=0)
     shrinkage = float(ledoit_wolf_shrinkage(cells)) if len(cells) > 1 else 1.0
@@ -308,7 +308,7 @@ def _gaussian(cells: np.ndarray, n: int, seed: int) -> np.ndarray:
 def _each_cluster(
     other: np.ndarray, others: np.ndarray, values: np.ndarray, of: np.ndarray, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Each cluster of LEAST cells or more on both sides: real cells against drawn ones."""
+    """Compare real cells with drawn ones in each cluster of LEAST cells or more on both sides."""
     kept = _varying(other)
     for k in np.unique(others[others >= 0]):
         real, made = (_some(v[w == k], COMPARED, seed) for v, w in ((other, others), (values, of)))
@@ -338,7 +338,7 @@ def _together(
     of: np.ndarray,
     seed: int,
 ) -> dict[str, float]:
-    """All clusters together; known: the cells that the generator was made from."""
+    """Compare all clusters together; known: the cells that the generator was made from."""
     pair = _some(other, POOLED, seed), _some(values, POOLED, seed)
     some = np.random.default_rng(seed).permutation(len(values))[:POOLED]
     return {

@@ -1,4 +1,4 @@
-"""The markers of a cytometry panel, as a data set's features hold them."""
+"""The markers of a cytometry panel, as stored in a data set's features."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ def medians(panel: Panel, clusters: np.ndarray, most: int) -> pd.DataFrame:
 
 
 def tree(values: np.ndarray) -> dict:
-    """Average linkage of the rows' Euclidean distances, neighbouring leaves as close as they can
-    be, as scipy's `dendrogram` gives it.
+    """Average linkage of the rows' Euclidean distances, as scipy's `dendrogram` gives it.
+
+    Neighbouring leaves are as close as they can be.
     """
     if len(values) < 3:
         return {"leaves": list(range(len(values))), "icoord": [], "dcoord": []}

@@ -34,10 +34,10 @@ def project_run(run: str | Path) -> pd.DataFrame:
 
 
 def projection(cells: Sequence[str], embedding: np.ndarray, seed: int) -> pd.DataFrame:
-    """Table (cell, x, y) of at most MAX_POINTS cells, drawn without replacement; attrs["axes"]
-    names the two axes.
+    """Table (cell, x, y) of at most MAX_POINTS cells, drawn without replacement.
 
-    cells: n ids; embedding: (n, d). Raises UserError as `project` does.
+    attrs["axes"] names the two axes. cells: n ids; embedding: (n, d). Raises UserError as
+    `project` does.
     """
     kept = shown(len(embedding), seed)
     points, axes = project(embedding[kept], seed)
@@ -76,9 +76,9 @@ def components(features: str | Path) -> pd.DataFrame:
     features: a features.h5ad; its layer lognorm or arcsinh is used where there is one, else X. The
     components are those of the training cells, where cells were held out. Columns cell, x, y; at
     most MAX_POINTS cells, drawn at random. attrs: "explained" (two shares of the variance) and
-    "values" (of what).
+    "values" (what they are).
     """
-    with h5py.File(features, "r") as file:  # nothing but what is looked at
+    with h5py.File(features, "r") as file:  # read only what is needed
         obs = read_elem(file["obs"])
         layer = next((name for name in TRANSFORMED if f"layers/{name}" in file), None)
         values = read_elem(file[f"layers/{layer}" if layer else "X"])
@@ -90,7 +90,7 @@ def components(features: str | Path) -> pd.DataFrame:
     pca.fit(values[train])
     kept = shown(len(names), 0)
     points = pca.transform(values[kept])
-    points *= np.where(np.abs(points).max(axis=0) == points.max(axis=0), 1, -1)  # one sign for all
+    points *= np.where(np.abs(points).max(axis=0) == points.max(axis=0), 1, -1)  # fixed signs
     table = pd.DataFrame({"cell": names[kept], "x": points[:, 0], "y": points[:, 1]})
     table.attrs = {
         "explained": [float(share) for share in pca.explained_variance_ratio_],

@@ -18,15 +18,15 @@ COLUMNS = ["cell", "expert", "x", "y", "decoded_x", "decoded_y"]
 
 
 def reconstruct_run(run: str | Path, features: str | Path) -> pd.DataFrame:
-    """A run's cells and what its model makes of them, on the first two principal components.
+    """A run's cells and their reconstruction by its model, on the first two principal components.
 
     run: a run folder (contract 3); features: the features.h5ad that it clustered. Columns COLUMNS:
     expert is the cluster that decodes the cell, decoded_x and decoded_y its reconstruction on the
     same components, which are those of all cells; at most MAX_POINTS cells, drawn with the run's
     seed. attrs: "explained" (the components' two shares of the variance) and "experts" (how many
-    the model has). A table without rows where the run left no model, or for images and more than
-    MARKERS features, which other pictures suit better; and for a model that cannot be read, such
-    as one of an older version, with attrs "reason".
+    the model has). The table has no rows where the run left no model, for images, and for more than
+    MARKERS features, which other pictures suit better; nor for a model that cannot be read, such as
+    one of an older version, when attrs hold "reason".
 
     Raises UserError when run and features are not about the same cells.
     """
@@ -75,7 +75,7 @@ def principal_axes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     covariance = np.cov(values, rowvar=False)
     sizes, axes = np.linalg.eigh(np.atleast_2d(covariance))
     axes = axes[:, ::-1][:, :2]
-    axes = axes * np.where(np.abs(axes).max(axis=0) == axes.max(axis=0), 1, -1)  # one sign for all
+    axes = axes * np.where(np.abs(axes).max(axis=0) == axes.max(axis=0), 1, -1)  # fixed signs
     if axes.shape[1] < 2:
         axes = np.column_stack([axes, np.zeros(len(axes))])
     shares = np.maximum(sizes[::-1], 0) / max(sizes.sum(), 1e-12)

@@ -29,8 +29,8 @@ def table(
     """Accuracies of every data set, split and group, and their means ("mean"), with COLUMNS.
 
     features: files with obsm["signature"] and uns["signature"], as the data sets' preparation
-    leaves them; labels: the true labels, in the same order of files. published: numbers of the
-    paper; its mean accuracy stands beside the means of its data set and of those named after it.
+    leaves them; labels: the true labels, in the same order of files. published: the paper's
+    numbers; its mean accuracy is put beside the means of its data set and of those named after it.
     """
     quoted = {} if published is None else _published(published)
     frames = []
@@ -44,7 +44,7 @@ def table(
 
 
 def _accuracies(features: str | Path, labels: str | Path) -> pd.DataFrame:
-    with h5py.File(features, "r") as file:  # nothing but what is looked at
+    with h5py.File(features, "r") as file:  # read only what is needed
         cells = read_elem(file["obs"]).index
         shown = np.asarray(read_elem(file["obsm/signature"]), bool)
         genes = json.loads(read_elem(file["uns/signature"]))

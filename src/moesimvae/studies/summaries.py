@@ -1,4 +1,4 @@
-"""The studies of generation in numbers: means over clusters, and what the paper prints."""
+"""The studies of generation in numbers: means over clusters, and the numbers the paper prints."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ TEXT = ("digit", "asked", "found", "name", "first_name", "second_name", "feature
 class Generation:
     """Studies of what trained models generate.
 
-    accuracy to features: their tables, of all runs; views: run → `latent_view`; titles:
-    of methods; published: who → {"own": …}, quoted; similarity: the methods of S2 Figure; judge:
-    one clause on the independent classifier.
+    accuracy to features: their tables, of all runs; views: run → `latent_view`; titles: of
+    methods; published: who → {"own": …}, as quoted; similarity: the methods of S2 Figure; judge:
+    one clause about the independent classifier.
     """
 
     accuracy: pd.DataFrame
@@ -44,12 +44,12 @@ class Generation:
 
     @property
     def dataset(self) -> str:
-        """Of the images."""
+        """The data set of the images."""
         return self.accuracy["dataset"].iloc[0]
 
 
 def read(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Tables of the studies as one, names of digits as text; without rows where there is none."""
+    """Tables of the studies as one, names of digits as text; without rows where there are none."""
     parts = [
         pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
         for path in paths
@@ -91,7 +91,7 @@ def measured(accuracy: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
     by the model's own clustering, `_judge` by the independent classifier. `_fitted` is MoE-Sim-VAE
     with the covariance of each cluster's codes, without it the paper's N(μ, I).
     mmd_between_clusters and mmd_same_cluster are of the codes of real cells, mmd_generation of
-    draws.
+    drawn ones.
     """
     rows = []
 
@@ -124,10 +124,10 @@ def measured(accuracy: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
 
 
 def between_clusters(table: pd.DataFrame) -> tuple[float, float, int, int]:
-    """Mean MMD statistic of pairs of different clusters and of samples of the same, then how many
-    of the pairs of different ones have p > 0.05, and how many there are.
+    """Mean MMD statistic of pairs of different clusters, and of samples of the same one.
 
-    table: a run's rows of one space, as `mmd.pairs` gives them.
+    Then how many of the pairs of different ones have p > 0.05, and how many there are. table: a
+    run's rows of one space, as `mmd.pairs` gives them.
     """
     same = table["first"] == table["second"]
     close = (table.loc[~same, "p_value"] > 0.05).sum()
@@ -176,8 +176,8 @@ def recovered(scores: pd.DataFrame, components: Mapping[str, int]) -> pd.DataFra
 
     scores: long table of scores. components: of each data set, <family>_<components>, that counts.
     The value is the largest number such that it and every smaller one but 1 is found, 0 when the
-    first is not; what did not finish is not found. A long table as `measured` gives it; `dataset`
-    is the family.
+    first is not; runs that did not finish count as not found. Returns a long table like that of
+    `measured`; `dataset` is the family.
     """
     of = scores["dataset"].isin(list(components)) & (scores["metric"] == "clusters_found")
     table = scores[of].assign(

@@ -1,4 +1,4 @@
-"""What finished runs left, put side by side cell by cell: what their pictures are drawn from."""
+"""What finished runs left, aligned cell by cell: what their pictures are drawn from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_BYTES = 2_000_000  # of all data sets' spaces together
 
 
 def labels_of(path: str | Path) -> pd.DataFrame:
-    """A data set's labels.parquet by cell, "" the label of one that is not scored."""
+    """A data set's labels.parquet by cell, with label "" for cells that are not scored."""
     labels = pd.read_parquet(path).set_index("cell")
     return labels.assign(label=labels["label"].where(labels["scored"], ""))
 
@@ -37,13 +37,13 @@ def clusters_of(run: str | Path) -> pd.Series:
 
 
 def unstable(stability: Mapping[str, Any]) -> frozenset[int]:
-    """The clusters of a run that hardly are any, by its facts of stability."""
+    """The unstable clusters of a run, according to its facts of stability."""
     values = enumerate(stability["clusters"])
     return frozenset(k for k, v in values if v is not None and v < stability["stable_from"])
 
 
 def unstable_of(run: str | Path) -> frozenset[int]:
-    """The same of a run folder; none where it is not told how sure any cluster is."""
+    """The same for a run folder; none where the run does not report stability."""
     told = Status.read(run).facts.get("stability")
     return frozenset() if told is None else unstable(told)
 
@@ -78,8 +78,8 @@ class View:
     """One run's latent space.
 
     points: (n, 2); truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise;
-    n_cells: of the run, of which some are drawn. unstable: clusters that hardly are any. `missing`
-    says why there are no points.
+    n_cells: of the run, of which some are drawn. unstable: its unstable clusters. `missing` says
+    why there are no points.
     """
 
     run: Run
@@ -93,7 +93,7 @@ class View:
 
 
 def read_view(projection: str | Path, labels: str | Path, folder: str | Path) -> View:
-    """Put a projection (cell, x, y), the true labels and a run's clusters side by side, by cell.
+    """Align a projection (cell, x, y), the true labels and a run's clusters by cell.
 
     folder: the run's. Without points, the View says why: the run's own reason, or that the method
     gives no embedding.
@@ -127,10 +127,10 @@ def read_view(projection: str | Path, labels: str | Path, folder: str | Path) ->
 
 @dataclass
 class Showcase:
-    """A run that gave labels, its cells in the data set's order.
+    """A run that gave labels, with its cells in the data set's order.
 
     truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise; panel: None for data
-    that is no cytometry; decoded: from `reconstruct_run`, without rows where there is no model;
+    other than cytometry; decoded: from `reconstruct_run`, without rows where there is no model;
     facts: the run's own.
     """
 
@@ -146,7 +146,7 @@ class Showcase:
 def read_showcase(
     folder: str | Path, labels: str | Path, features: str | Path, decoded: str | Path
 ) -> Showcase | None:
-    """What is drawn of a run folder; None where the run gave no labels.
+    """What is drawn from a run folder; None where the run gave no labels.
 
     decoded: parquet file of `reconstruction.reconstruct_run`.
     """
@@ -171,7 +171,7 @@ def read_showcase(
 class Labelling:
     """One method's run: (n,) clusters of all cells, -1 = noise, and their F; or why there are none.
 
-    f: F (FlowCAP) of the scored cells that are told apart.
+    f: F (FlowCAP) of the scored cells in `Figure3.test`.
     """
 
     method: str
@@ -183,10 +183,10 @@ class Labelling:
 
 @dataclass
 class Figure3:
-    """What Figure 3 shows of one data set; points are (n, 2), not a number where not drawn.
+    """What Figure 3 shows of one data set; points are (n, 2), NaN where not drawn.
 
-    truth: (n,) labels, "" = unscored; test: (n,) the cells that F is of; own: the last method's
-    own latent space; labellings: the showcase method's, then the others'.
+    truth: (n,) labels, "" = unscored; test: (n,) the cells that F is computed on; own: the last
+    method's own latent space; labellings: the showcase method's, then the others'.
     """
 
     dataset: str
@@ -208,11 +208,11 @@ def read_figure3(
     projections: Iterable[str | Path],
     methods: Sequence[str],
 ) -> Figure3:
-    """Put one data set's runs, projections and true labels side by side, by cell.
+    """Align one data set's runs, projections and true labels by cell.
 
     labels: labels.parquet; components: <data set>/<file> of `projections.components`; runs:
     folders, and projections: files of `projection`, of which those of other data sets and methods
-    are passed over; methods: the showcase method first, the one with a space of its own last.
+    are ignored; methods: the showcase method first, the one with a space of its own last.
     """
     dataset, data = Path(components).parent.name, pd.read_parquet(components)
     truth = labels_of(labels)
@@ -257,11 +257,11 @@ def _labelling(method: str, folder: Path | None, truth: pd.Series, test: np.ndar
 
 @dataclass
 class Spaces:
-    """One data set's latent spaces, of the same cells in each.
+    """One data set's latent spaces, with the same cells in each.
 
     shown: which of the data set's n cells; truth: (n,) labels, "" = unscored; points: run → the
     shown cells' (len(shown), 2) and what the axes are; clusters: run → (n,), -1 = noise; unstable:
-    run → clusters that hardly are any.
+    run → unstable clusters.
     """
 
     dataset: str
@@ -277,13 +277,13 @@ def read_spaces(
     labels: Sequence[str | Path],
     clustered: Mapping[str, Sequence[Path]],
 ) -> list[Spaces]:
-    """Each data set's latent spaces, without those that have none.
+    """The latent spaces of each data set that has any.
 
     projections: parquet files named after runs (cell, x, y), without rows where a run has no latent
     space; labels: <data set>/labels.parquet; clustered: data set → folders of runs whose clusters
     can be shown in any of these spaces.
 
-    Shown are at most MOST_CELLS of the cells that all projections of a data set have, the first
+    At most MOST_CELLS of the cells that all projections of a data set have are shown, the first
     ones of a fixed permutation, and fewer where all spaces together would exceed MOST_BYTES.
     """
     found = {}
@@ -294,7 +294,7 @@ def read_spaces(
             runs = [r for r in clustered[path.parent.name] if (r / "labels.parquet").exists()]
             found[path] = frames, runs
     each = [4 * len(frames) + 2 * (len(runs) + 1) for frames, runs in found.values()]
-    most = min(MOST_CELLS, MOST_BYTES * 3 // 4 // max(sum(each), 1))  # 3 bytes are 4 letters
+    most = min(MOST_CELLS, MOST_BYTES * 3 // 4 // max(sum(each), 1))  # base64: 3 bytes, 4 letters
     return [_spaces(path, *parts, most) for path, parts in found.items()]
 
 
