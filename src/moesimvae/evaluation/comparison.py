@@ -1,6 +1,6 @@
 """The comparison: what was measured, what failed and what others published, in one tidy table.
 
-Every table and picture of the report is a view of it.
+Every table and figure of the report is a view of it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import selection
 from moesimvae.nouns import Facts, Method, Metric, Plan, Status
 
-Row = dict[str, Any]  # of a table
+Row = dict[str, Any]  # a table row
 DIGITS = 3
-FOUND = ("clusters_found", "noise_share")  # kept with each run, so never missing from a table
-CRITERION = "silhouette"  # chooses settings without labels; no column of the comparison
+FOUND = ("clusters_found", "noise_share")  # recorded with each run, so always in a table
+CRITERION = "silhouette"  # chooses settings without labels; not a column of the comparison
 HELD_OUT = ("test", "train")  # the order in which a table shows them
 CHOICES = {"oracle": "oracle", "label-free": "chosen without labels"}
 OF_ALL_CELLS = "of all cells, scored or not"
@@ -36,7 +36,7 @@ SHORT = {
     "missing": "not run",
     "mixed": "several reasons",
 }
-NOT_SCORED = "not scored"  # its runs finished, and have no value of a metric
+NOT_SCORED = "not scored"  # runs finished but have no value of the metric
 COLUMNS = [
     "dataset", "split", "method", "title", "kind", "source", "metric", "n", "n_planned", "mean",
     "sd", "min", "max", "values", "rank", "status", "reason", "wall_seconds", "peak_memory_mb",
@@ -61,28 +61,28 @@ def compare(
     experiment: Plan,
     published: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Everything an experiment's tables and figures show, one row for each number.
+    """Everything an experiment's tables and figures show, one row per number.
 
-    scores, runs: contract 4's long tables, several data sets concatenated.
-    methods, metrics: the registries'. published: rows of `workflow/published/`.
+    scores, runs: contract 4's long tables, concatenated over data sets.
+    methods, metrics: from the registries. published: rows of `workflow/published/`.
 
-    Returns one row for each (dataset, split, method, metric, source) with columns COLUMNS:
+    Returns one row per (dataset, split, method, metric, source) with columns COLUMNS:
     n of n_planned seeds finished, their mean, sample standard deviation (empty for n < 2), min,
     max and the values by seed (JSON); `rank` 1, 2, … among finished methods, compared at the
-    digits shown (controls, oracles, half-failed methods and those that use prior knowledge are not
-    ranked); status ok | partial | a failure | mixed | not scored | published | not reported. A
+    digits shown (controls, oracles, partly failed methods and those that use prior knowledge are
+    not ranked); status ok | partial | a failure | mixed | not scored | published | not reported. A
     failed run gives a row with n = 0 and its reason. wall_seconds and peak_memory_mb are means over
     the finished runs, or over the failed ones where none finished.
 
-    Of cells that were held out, a data set has its test cells first, then the training cells.
-    A screened method has, besides its own row, one for each way in which one of its settings was
+    Where cells were held out, a data set lists its test cells first, then its training cells.
+    A screened method has, besides its own row, one for each way its settings were
     chosen (`choice`: oracle or label-free; `base`: the method; `settings`: what was chosen); the
     variants themselves have none.
 
-    Raises UserError for a score given twice, a score of a run that did not finish, or a metric or
-    method that the registry does not know.
+    Raises UserError for a duplicate score, a score of a run that did not finish, or a metric or
+    method that is not in the registry.
     """
-    # the criterion of a screening is a column only where nothing is screened by it
+    # the screening criterion is a column only where nothing is screened by it
     left_out = (*FOUND, CRITERION) if experiment.variants else FOUND
     names = [*(m for m in experiment.metrics if m not in left_out), *FOUND]
     asked = {name: registry.block(metrics, name, "metric").lacking for name in names}
@@ -116,7 +116,7 @@ def compare(
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The same types whether the table was just computed or read from its csv."""
+    """Give the table the same types whether just computed or read from its csv."""
     table = table.astype(
         dict.fromkeys([*TEXT, *YES_NO], object)
         | dict.fromkeys(WHOLE, "Int64")
@@ -164,7 +164,7 @@ def _values_by_seed(scores: pd.DataFrame, found: dict) -> dict[tuple, dict[int, 
 
 
 def _planned(experiment: Plan, methods: Mapping[str, Method], found: dict) -> dict[str, list[int]]:
-    """Method → seeds: the experiment's own, then whatever controls were run beside them."""
+    """Method → seeds: the experiment's own, then any controls that were run alongside."""
     planned = dict(experiment.methods)
     for (dataset, method), by_seed in found.items():
         control = method in methods and methods[method].control
@@ -181,7 +181,7 @@ def _splits(scores: pd.DataFrame, datasets: Iterable[str]) -> dict[str, list[str
 
 
 def shown_splits(names: Iterable[str]) -> list[str]:
-    """Test cells, training cells; not both together, which nobody was asked to tell apart."""
+    """Test and training splits where given, never the two pooled; else the given names, sorted."""
     given = set(names)
     return [split for split in HELD_OUT if split in given] or sorted(given)
 
@@ -195,8 +195,8 @@ def _choice_rows(
     found: dict,
     values: dict,
 ) -> Iterable[Row]:
-    """Every screened method with each choice; where none could be made, with what became of its
-    first setting.
+    """Every screened method with each choice; where none could be made, the outcome of its first
+    setting.
     """
     dataset, split = key
     variants = experiment.variants
@@ -223,7 +223,7 @@ def _choice_rows(
 
 
 def choice_name(method: str, choice: str) -> str:
-    """What the comparison calls a method with chosen settings: kmeans_oracle, kmeans_label_free."""
+    """Name in the comparison of a method with chosen settings: kmeans_oracle, kmeans_label_free."""
     return f"{method}_{choice.replace('-', '_')}"
 
 
@@ -235,7 +235,7 @@ def _run_rows(
     found: dict,
     values: dict,
 ) -> Iterable[Row]:
-    """A row for each metric; metrics: name → why a data set may have none of it."""
+    """One row per metric; metrics: name → why a data set may have no value of it."""
     dataset, split, method = key
     missing = dict(zip(("status", "reason"), NOT_RUN, strict=True))
     by_seed = {s: found.get((dataset, method), {}).get(s, missing) for s in seeds}
@@ -272,7 +272,7 @@ def _run_rows(
 
 
 def _numbers(values: dict[int, float]) -> Row:
-    """n, mean, sample standard deviation (divisor n - 1), min, max of the values by seed."""
+    """n, mean, sample standard deviation (divisor n - 1), min and max of the values by seed."""
     array = np.array(list(values.values()))
     n = len(array)
     return {
@@ -306,12 +306,12 @@ def short(status: str) -> str:
 
 
 def failure(status: str) -> str:
-    """What stands in place of scores that are not there: that no run finished, and why."""
+    """Text in place of missing scores: that no run finished, and why."""
     return status if status == NOT_SCORED else f"DNF: {short(status)}"
 
 
 def _reasons(failed: dict[int, Row]) -> str:
-    """Why runs failed, seeds with the same reason together."""
+    """Why runs failed, with seeds grouped by reason."""
     seeds: dict[str, list[int]] = {}
     for seed, run in failed.items():
         said = run["reason"] if _given(run["reason"]) else "no reason was written down"
@@ -323,21 +323,21 @@ def _reasons(failed: dict[int, Row]) -> str:
 def _published_rows(
     published: pd.DataFrame, experiment: Plan, methods: Mapping[str, Method], splits: dict
 ) -> Iterable[Row]:
-    """Published numbers under our method's name where the registry maps one to the other.
+    """Published numbers, under our method's name where the registry maps one to the other.
 
-    Those of a screened method are of settings chosen with the true labels, as our oracle's are.
+    Those of a screened method used settings chosen with the true labels, as our oracle does.
     """
     screened = {block.screens for block in experiment.variants.values()}
     ours: dict[str, str] = {}
     for method in experiment.methods:
-        if name := methods[method].published_as:  # tables call a method differently
+        if name := methods[method].published_as:  # tables name methods differently
             ours.setdefault(name, choice_name(method, "oracle") if method in screened else method)
     for row in published.to_dict("records"):
         given = _given(row["value"])
         split = splits.get(row["dataset"], ["all"])
         yield {
             "dataset": row["dataset"],
-            # Where cells were held out, the numbers that others report are those of the test cells.
+            # Where cells were held out, published numbers refer to the test cells.
             "split": "test" if "test" in split else split[0],
             "method": ours.get(str(row["method"]), str(row["method"])),
             "title": str(row["method"]),
@@ -364,18 +364,18 @@ def _ranks(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.Series:
     for (_, _, metric), rows in comparable.groupby(["dataset", "split", "metric"], sort=False):
         sign = metrics[metric].sign
         if sign and len(rows) > 1:
-            shown = -sign * rows["mean"].round(DIGITS)  # what looks equal is equal
+            shown = -sign * rows["mean"].round(DIGITS)  # what looks equal ties
             ranks[rows.index] = shown.rank(method="min").astype(int)
     return ranks
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The tidy table at full precision; an empty field is a number that does not exist."""
+    """The tidy table as csv at full precision; an empty field means there is no such number."""
     return table.to_csv(index=False, lineterminator="\n")
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
-    """What `to_csv` wrote."""
+    """Read what `to_csv` wrote."""
     text = dict.fromkeys(TEXT, str)
     table = pd.read_csv(
         path, keep_default_na=False, na_values=[""], dtype=text, float_precision="round_trip"
@@ -384,29 +384,29 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 
 def read_remark(path: str | Path | list | None) -> str:
-    """What workflow/published/ says about a table's numbers in two sentences; "" without a file."""
+    """The two-sentence remark in workflow/published/ on a table's numbers; "" without a file."""
     paths = [path] if isinstance(path, str | Path) else list(path or [])
     return " ".join(Path(p).read_text(encoding="utf-8").strip() for p in paths)
 
 
 def of_first_split(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the split that each data set shows first: the test cells where some were held out."""
+    """Rows of the split that each data set shows first: test cells where some were held out."""
     first = table.groupby("dataset")["split"].transform("first")
     return table[table["split"] == first]
 
 
 def own_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of methods as the registry has them, without chosen settings, and of what is quoted."""
+    """Rows of methods with their registry settings (none chosen by scores), and quoted rows."""
     return table[table["choice"] == ""]
 
 
 def values(row: pd.Series) -> dict[int, float]:
-    """Seed → value of one row of the table."""
+    """Seed → value, from one row of the table."""
     return {int(seed): value for seed, value in json.loads(row["values"] or "{}").items()}
 
 
 def best_first(table: pd.DataFrame, metric: str, metrics: Mapping[str, Metric]) -> list[str]:
-    """Methods by their mean of `metric` (over data sets), best first, those without one last."""
+    """Methods by their mean `metric` over data sets, best first, those without one last."""
     rows = table[table["metric"] == metric]
     means = rows.groupby(["method", "title"], sort=False)["mean"].mean().reset_index()
     values = means.sort_values("title").set_index("method")["mean"]
@@ -415,12 +415,12 @@ def best_first(table: pd.DataFrame, metric: str, metrics: Mapping[str, Metric]) 
 
 
 def ranked_metrics(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[str]:
-    """Those of a table's metrics that have a better end, in its order."""
+    """The table's metrics that have a better direction, in its order."""
     return [m for m in dict.fromkeys(table["metric"]) if metrics[m].sign]
 
 
 def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 2) -> list[str]:
-    """A method, then those with the best mean F1 on a data set among the others."""
+    """The given method, then the others with the best mean F1 on a data set."""
     rows = table[
         (table["source"] == "run") & (table["kind"] == "method") & (table["dataset"] == dataset)
         & (table["metric"] == "f1_mean_hungarian") & (table["n"] > 0) & (table["choice"] == "")
@@ -430,7 +430,7 @@ def with_the_best(table: pd.DataFrame, method: str, dataset: str, others: int = 
 
 
 def lacking(own: pd.DataFrame, metrics: Mapping[str, Metric]) -> set[tuple[str, str]]:
-    """(split, metric) of what one data set cannot have; own: its rows of what was run here."""
+    """(split, metric) that one data set cannot have; own: its rows that were run here."""
     return {
         (split, metric)
         for (split, metric), rows in own.groupby(["split", "metric"])
@@ -441,20 +441,20 @@ def lacking(own: pd.DataFrame, metrics: Mapping[str, Metric]) -> set[tuple[str, 
 
 
 def contestants(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of what was run here as the registry has it, without controls."""
+    """Rows that were run here with registry settings, without controls."""
     return own_settings(table[(table["source"] == "run") & (table["kind"] != "control")])
 
 
 def over_datasets(own: pd.DataFrame) -> pd.DataFrame:
-    """(method, metric) → count, mean, std, min and max over data sets of the means over seeds."""
+    """(method, metric) → count, mean, std, min and max, over data sets, of the means over seeds."""
     means = own.groupby(["method", "metric"], sort=False)["mean"]
     return means.agg(["count", "mean", "std", "min", "max"])
 
 
 def over_seeds(row: pd.Series) -> tuple[float, float, float, float, float]:
-    """Mean, median, lowest and highest value, and standard deviation of one row of the table.
+    """Mean, median, minimum, maximum and standard deviation of one row of the table.
 
-    A published number is all of the first four.
+    A published number serves as each of the first four.
     """
     given = list(values(row).values()) or [row["mean"]]
     return row["mean"], float(np.median(given)), min(given), max(given), row["sd"]
@@ -465,8 +465,8 @@ def read_facts(
     statuses: Iterable[Status] = (),
     methods: Mapping[str, Method] | None = None,
 ) -> dict[str, Facts]:
-    """Name → content of dataset.json files; n_clusters is what runs with a `status` asked for, but
-    for those of oracles among the `methods`.
+    """Name → content of dataset.json files; n_clusters is what the runs in `statuses` asked for,
+    except oracles among the `methods`.
     """
     oracles = {name for name, block in (methods or {}).items() if block.oracle}
     asked = {s.dataset: s.n_clusters for s in statuses if s.n_clusters and s.method not in oracles}
@@ -475,7 +475,7 @@ def read_facts(
 
 
 def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Contract-4 csv files of several data sets as one table; UserError for an empty file."""
+    """Contract-4 csv files of several data sets as one table; UserError if one is empty."""
     frames = []
     for path in paths:
         try:
@@ -507,12 +507,12 @@ def joined(values: Iterable[Any]) -> str:
 
 
 def by_dataset(table: pd.DataFrame, datasets: Mapping[str, Facts]) -> pd.DataFrame:
-    """Every data set by every method run here, one row each, at full precision.
+    """Every data set by every method run here, one row per pair, at full precision.
 
     Columns: group, dataset, title, simulated, partial, split, method, method_title, kind, n,
     n_planned, status, reason, wall_seconds, peak_memory_mb, uses_prior, settings, then
-    <metric>_mean, _sd, _min, _max for each metric. group is what the data set's facts say (such as
-    the inhibitor), or "".
+    <metric>_mean, _sd, _min, _max for each metric. group comes from the data set's facts (such as
+    the inhibitor), or is "".
     """
     own = table[table["source"] == "run"]
     names = list(dict.fromkeys(own["metric"]))

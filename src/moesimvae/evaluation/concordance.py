@@ -1,6 +1,6 @@
-"""How far clusterings agree with each other, for data without a truth.
+"""How well clusterings agree with each other, for data without true labels.
 
-stability  of a method over its seeds, agreement with the other methods: both are means of the
+Stability of a method over its seeds and agreement with the other methods are both means of the
 adjusted Rand index (Hubert & Arabie 1985) over pairs of runs, noise being one more cluster. A value
 belongs to one run and compares it with all its partners, so that the mean over a method's seeds is
 the mean over its pairs.
@@ -17,13 +17,13 @@ Run = tuple[str, int]  # method, seed
 
 
 def pairwise(clusters: Mapping[Run, np.ndarray]) -> pd.DataFrame:
-    """ARI of every two runs, with the runs as index and columns; 1 on the diagonal.
+    """ARI of every pair of runs, with the runs as index and columns; 1 on the diagonal.
 
     clusters: run → (n_cells,) integers, -1 = noise, of the same cells in the same order.
     """
     runs = list(clusters)
     values = np.eye(len(runs))
-    # as labels the noise cells need a name of their own, as any other cluster has
+    # used as labels, the noise cells need a name of their own, like any other cluster
     named = {run: labels - labels.min() for run, labels in clusters.items()}
     for i, one in enumerate(runs):
         for j in range(i):
@@ -33,7 +33,7 @@ def pairwise(clusters: Mapping[Run, np.ndarray]) -> pd.DataFrame:
 
 
 def stability(pairs: pd.DataFrame) -> dict[Run, float]:
-    """Run → mean ARI with the other seeds of its method; none for a method with one run.
+    """Run → mean ARI with the other seeds of its method; no entry for a method with one run.
 
     pairs: from `pairwise`.
     """
@@ -46,10 +46,10 @@ def stability(pairs: pd.DataFrame) -> dict[Run, float]:
 
 
 def agreement(pairs: pd.DataFrame, apart: Collection[str] = ()) -> dict[Run, float]:
-    """Run → mean over the other methods of the mean ARI with their runs; none without others.
+    """Run → mean over the other methods of its mean ARI with their runs; no entry without others.
 
-    pairs: from `pairwise`. apart: methods that nobody is compared with (the controls), which have
-    values of their own.
+    pairs: from `pairwise`. apart: methods that none is compared with (the controls); they still
+    get values of their own.
     """
     found = {}
     for run in pairs.index:

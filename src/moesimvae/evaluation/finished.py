@@ -1,4 +1,4 @@
-"""Tables that other experiments left in the results folder, read again."""
+"""Read the tables that other experiments left in the results folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from moesimvae.nouns import Facts
 def read_results(
     paths: Iterable[Path],
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Facts], dict[str, pd.DataFrame]]:
-    """Scores, runs, data sets and checks by experiment, from files of the results folder.
+    """Scores, runs, data sets and checks by experiment, from files in the results folder.
 
-    paths: <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv (the columns
-    of scores, for numbers that are no scores of a clustering), <experiment>/quality.csv and
-    data/<dataset>/dataset.json, in any number.
+    paths: any number of <experiment>/scores/<dataset>.csv and .runs.csv, <experiment>/measured.csv
+    (same columns as scores, for numbers that do not score a clustering), <experiment>/quality.csv
+    and data/<dataset>/dataset.json.
     """
     paths = sorted(path for path in paths if not path.name.endswith(".populations.csv"))
     runs = [path for path in paths if path.name.endswith(".runs.csv")]
@@ -33,7 +33,7 @@ def read_results(
         for path in paths
         if path.name == "quality.csv"
     }
-    # Other studies may call a table of theirs so.
+    # Other studies may use the same file name.
     checks = {name: part for name, part in checks.items() if list(part) == quality.COLUMNS}
     return (
         comparison.read_many(scores) if scores else pd.DataFrame(columns=SCORE_COLUMNS),
@@ -44,7 +44,7 @@ def read_results(
 
 
 def read_verdicts(path: str | Path) -> pd.DataFrame:
-    """The table that `rule verdict` wrote."""
+    """Read the table that `rule verdict` wrote."""
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     numbers = ["published", "published_sd", "mean", "sd", "low", "high", "difference", "tolerance"]
     whole = ["published_n", "n", "n_planned"]

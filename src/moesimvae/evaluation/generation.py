@@ -1,7 +1,7 @@
-"""Is what was generated like what is real? Distances between two samples, population by population.
+"""Do generated samples resemble real ones? Distances between two samples, by population.
 
 Everything here takes plain arrays: real and generated cells, or images in the feature space of a
-classifier that knows nothing of the model.
+classifier trained independently of the model.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MOST_GENES = 2000
 def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     """‖μ_x − μ_y‖² + tr(Σ_x + Σ_y − 2 (Σ_x Σ_y)^½), the squared Fréchet distance of two Gaussians.
 
-    x (n, d), y (m, d): Heusel et al. 2017, arXiv:1706.08500, there on Inception's features. 0 for
-    equal means and covariances. Its estimate has a bias that falls with n and m: compare samples
+    x (n, d), y (m, d): Heusel et al. 2017, arXiv:1706.08500, there on Inception features. 0 for
+    equal means and covariances. The estimator's bias decreases with n and m: compare samples
     of equal size. Raises UserError for fewer than two points.
     """
     x, y = _checked(x, y)
@@ -30,19 +30,19 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     first, second = (np.atleast_2d(np.cov(v, rowvar=False)) for v in (x, y))
     sizes, axes = np.linalg.eigh(first)
     root = (axes * np.sqrt(np.maximum(sizes, 0))) @ axes.T
-    # (Σ_x Σ_y)^½ has the trace of (Σ_x^½ Σ_y Σ_x^½)^½, which is symmetric
+    # (Σ_x Σ_y)^½ has the same trace as (Σ_x^½ Σ_y Σ_x^½)^½, which is symmetric
     mixed = np.linalg.eigvalsh(root @ second @ root)
     shared = 2 * np.sqrt(np.maximum(mixed, 0)).sum()
     return float(max(shift @ shift + np.trace(first) + np.trace(second) - shared, 0.0))
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Share of generated points among the real ones, and of real ones among the generated.
+    """Share of generated points that lie among the real ones, and vice versa.
 
-    A point is among others when it is no farther from one of them than that one's k-th nearest
-    neighbour of its own kind: Kynkäänniemi et al. 2019, arXiv:1904.06991, with k = 3 as there.
-    Precision falls when what is generated looks unreal, recall when it lacks variety. Take samples
-    of equal size, up to some thousands. Raises UserError for k points or fewer.
+    A point lies among the others when it is no farther from one of them than that one's k-th
+    nearest neighbour of its own kind: Kynkäänniemi et al. 2019, arXiv:1904.06991, also with k = 3.
+    Precision falls when generated points look unreal, recall when they lack variety. Use samples
+    of equal size, up to a few thousand. Raises UserError for k points or fewer.
     """
     real, generated = _checked(real, generated, least=k + 1)
     between = cdist(generated, real)
@@ -59,9 +59,9 @@ def two_sample_classifier(
 ) -> dict[str, float]:
     """How well a classifier tells generated from real: {"accuracy", "auc", "p_value"}.
 
-    Gradient-boosted trees, cross-validated, on as many of the one as of the other; 0.5 is chance.
-    p_value: of so many right answers or more by guessing (binomial; Lopez-Paz and Oquab 2017,
-    arXiv:1610.06545). Raises UserError for fewer than `folds` cells on a side.
+    Gradient-boosted trees, cross-validated, on equally many of each; 0.5 is chance. p_value: the
+    probability of at least as many right answers by guessing (binomial; Lopez-Paz and Oquab 2017,
+    arXiv:1610.06545). Raises UserError for fewer than `folds` cells on either side.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
@@ -87,8 +87,8 @@ def marginals(real: np.ndarray, generated: np.ndarray, names: Sequence[str]) -> 
     """Each feature's distribution, real against generated.
 
     Columns: feature; mean_real, mean_generated, sd_real, sd_generated; ks, the largest difference
-    between the two distribution functions (0 to 1); wasserstein, the mean distance by which values
-    would have to move, in the features' units. Raises UserError for fewer than two cells.
+    between the two distribution functions (0 to 1); wasserstein, the mean distance that values
+    would have to move, in the feature's units. Raises UserError for fewer than two cells.
     """
     real, generated = _checked(real, generated)
     rows = [
@@ -107,10 +107,10 @@ def marginals(real: np.ndarray, generated: np.ndarray, names: Sequence[str]) -> 
 
 
 def correlation_agreement(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """Two numbers on Pearson correlations of all pairs of features, real against generated.
+    """Compare the Pearson correlations of all pairs of features, real against generated.
 
-    The mean absolute difference, and the correlation of one set of correlations with the other
-    (NaN where either does not vary). Features that are constant in one of them are left out.
+    Returns the mean absolute difference, and the correlation between the two sets of correlations
+    (NaN where either does not vary). Features that are constant in either sample are left out.
     Raises UserError for fewer than two cells.
     """
     real, generated = _checked(real, generated)
@@ -124,19 +124,19 @@ def correlation_agreement(real: np.ndarray, generated: np.ndarray) -> tuple[floa
 
 
 def halves(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two random halves of n cells, as sorted rows: what a generator sees, and what it does not."""
+    """Two random halves of n cells, as sorted rows: those a generator sees, and the held-out."""
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
 
 
 def normalised(counts: sparse.csr_matrix) -> np.ndarray:
-    """log(1 + 10,000 · counts / library size), (n, n_genes) float32; 0 where a cell has none."""
+    """log(1 + 10,000 · counts / library size), (n, n_genes) float32; 0 where there are none."""
     library = np.asarray(counts.sum(axis=1), dtype=np.float64).reshape(-1, 1)
     return np.log1p(counts.toarray() * (1e4 / np.maximum(library, 1))).astype(np.float32)
 
 
 def compared_genes(counts: sparse.csr_matrix) -> np.ndarray:
-    """The MOST_GENES genes, sorted, whose `normalised` counts vary most in these cells."""
+    """The MOST_GENES genes whose `normalised` counts vary most in these cells, sorted."""
     library = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     scaled = sparse.diags_array(1e4 / np.maximum(library, 1)) @ sparse.csr_array(counts)
     scaled.data = np.log1p(scaled.data)
@@ -147,10 +147,10 @@ def compared_genes(counts: sparse.csr_matrix) -> np.ndarray:
 def contrast_slope(
     real: np.ndarray, real_groups: np.ndarray, generated: np.ndarray, groups: np.ndarray
 ) -> float:
-    """Slope of differences between groups' means, generated on real: 1 where they are as large.
+    """Slope of group-mean differences, generated against real: 1 where equally large.
 
-    real (n, d), generated (m, d): on a logarithmic scale, so that differences are log-fold changes;
-    of all pairs of the groups that both have, and all features. NaN for fewer than two such groups.
+    real (n, d), generated (m, d): on a logarithmic scale, so that differences are log fold changes;
+    over all pairs of groups that both have, and all features. NaN for fewer than two such groups.
     """
     shared = np.intersect1d(real_groups, groups)
     if len(shared) < 2:
@@ -159,7 +159,7 @@ def contrast_slope(
         np.stack([values[of == k].mean(axis=0) for k in shared]).astype(np.float64)
         for values, of in ((real, real_groups), (generated, groups))
     )
-    # sums over pairs of differences are, but for a factor, those of deviations from the mean
+    # sums over pairwise differences equal, up to a factor, those over deviations from the mean
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     return float((a * b).sum() / (a * a).sum())
 
@@ -167,7 +167,7 @@ def contrast_slope(
 def trained_on(
     cells: np.ndarray, groups: np.ndarray, test: np.ndarray, test_groups: np.ndarray, seed: int = 0
 ) -> float:
-    """Accuracy on `test` (m, d) of a random forest trained on cells (n, d) and groups (n,)."""
+    """Accuracy on `test` (m, d) of a random forest trained on cells (n, d) with groups (n,)."""
     from sklearn.ensemble import RandomForestClassifier
 
     forest = RandomForestClassifier(100, random_state=seed).fit(cells, groups)
@@ -175,7 +175,7 @@ def trained_on(
 
 
 def nearest(known: np.ndarray, cells: np.ndarray) -> float:
-    """Mean Euclidean distance of cells (n, d) to the nearest of the known (m, d)."""
+    """Mean Euclidean distance from cells (n, d) to the nearest known cell (m, d)."""
     from sklearn.neighbors import NearestNeighbors
 
     return float(NearestNeighbors(n_neighbors=1).fit(known).kneighbors(cells)[0].mean())

@@ -1,8 +1,8 @@
-"""Classifiers that judge what a model generates without asking the model.
+"""Classifiers that judge what a model generates, independently of the model.
 
-For images a small convolutional network, trained on real images with their true labels. It has seen
-no generated image and no clustering, so that a model that fools itself does not fool it. What it
-gets right on held-out real images is written beside its weights.
+For images, a small convolutional network trained on real images with their true labels. It has seen
+no generated image and no clustering, so a model that fools itself does not fool it. Its accuracy on
+held-out real images is saved with its weights.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from moesimvae.errors import UserError
 WEIGHTS, FACTS = "judge.safetensors", "judge.json"
 CHANNELS = (16, 32, 64)
 BATCH = 1000
-LEAST_STEPS = 200  # small sets are seen more often than `epochs` says
+LEAST_STEPS = 200  # small sets are trained on for more than `epochs` epochs
 
 
 class Judge(nn.Module):
-    """Three convolutions, each halving the image, a hidden layer, and one logit for each class.
+    """Three convolutions, each halving the image, a hidden layer, and one logit per class.
 
-    classes: names of the classes, in the order of the logits; image_shape: (rows, columns).
+    classes: class names, in the order of the logits; image_shape: (rows, columns).
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Judge(nn.Module):
             width = 5 if i == 0 else 3
             layers += [
                 nn.Conv2d(n_in, n_out, width, padding=width // 2, bias=False),
-                nn.MaxPool2d(2, ceil_mode=True),  # before the rest, which then has less to do
+                nn.MaxPool2d(2, ceil_mode=True),  # first, to save work in the other layers
                 nn.BatchNorm2d(n_out),
                 nn.ReLU(),
             ]
@@ -63,13 +63,13 @@ class Judge(nn.Module):
         return self._in_batches(images, lambda x: self(x).softmax(1))
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """The name of the most probable class of each image, (n,)."""
+        """Name of the most probable class of each image, (n,)."""
         if not len(images):
             return np.empty(0, dtype=str)
         return np.array(self.classes)[self.probabilities(images).argmax(1)]
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """The last hidden layer, (n, n_hidden) float32: where images alike to the eye are close."""
+        """The last hidden layer, (n, n_hidden) float32, where similar-looking images are close."""
         return self._in_batches(images, self.trunk)
 
     @torch.no_grad()
@@ -95,11 +95,10 @@ def train_judge(
     batch_size: int = 128,
     learning_rate: float = 5e-3,
 ) -> Judge:
-    """A judge trained on real images; the same seed gives the same judge on one machine.
+    """Train a judge on real images; on one machine the same seed gives the same judge.
 
-    images: (n, rows · columns) in [0, 1]; labels: (n,) names of their classes. AdamW with a
-    one-cycle learning rate, LEAST_STEPS batches at least. Raises UserError for fewer
-    than two classes.
+    images: (n, rows · columns) in [0, 1]; labels: (n,) class names. AdamW with a one-cycle
+    learning rate, for at least LEAST_STEPS batches. Raises UserError for fewer than two classes.
     """
     classes, target = np.unique(np.asarray(labels).astype(str), return_inverse=True)
     if len(classes) < 2:
@@ -128,7 +127,7 @@ def train_judge(
 
 
 def held_out(cells: Sequence[str], seed: int = 0) -> np.ndarray:
-    """Which images the judge is tested on, (n,) bool: those called test_…, else a random fifth."""
+    """Which images the judge is tested on, (n,) bool: those named test_…, else a random fifth."""
     named = np.array([str(name).startswith("test") for name in cells])
     if named.any() and not named.all():
         return named
@@ -136,7 +135,7 @@ def held_out(cells: Sequence[str], seed: int = 0) -> np.ndarray:
 
 
 def save(judge: Judge, folder: str | Path, facts: dict) -> None:
-    """judge.safetensors and judge.json (classes, image shape, and `facts`) in `folder`."""
+    """Write judge.safetensors and judge.json (classes, image shape, `facts`) into `folder`."""
     folder = Path(folder)
     with files.atomic(folder / WEIGHTS) as temporary:
         safetensors.torch.save_file(judge.state_dict(), temporary)
@@ -149,7 +148,7 @@ def save(judge: Judge, folder: str | Path, facts: dict) -> None:
 
 
 def load(folder: str | Path) -> tuple[Judge, dict]:
-    """The judge that `save` wrote and its facts; UserError when a file is missing or damaged."""
+    """Read the judge that `save` wrote, and its facts; UserError for a missing or damaged file."""
     folder = Path(folder)
     try:
         facts = files.read_json(folder / FACTS)
@@ -163,10 +162,10 @@ def load(folder: str | Path) -> tuple[Judge, dict]:
 
 
 def majority_names(labels: np.ndarray, clusters: np.ndarray, n_clusters: int) -> list[str]:
-    """What each cluster stands for: the label of most of its scored cells, "" for an empty one.
+    """Majority label of each cluster's scored cells, "" for a cluster without any.
 
     labels: (n,) names, "" = unscored; clusters: (n,) in 0..n_clusters−1, −1 = noise. Two clusters
-    may stand for the same class. Ties go to the first name in the alphabet.
+    may stand for the same class. Ties go to the alphabetically first name.
     """
     scored = (np.asarray(labels) != "") & (np.asarray(clusters) >= 0)
     counts = pd.crosstab(np.asarray(clusters)[scored], np.asarray(labels)[scored])

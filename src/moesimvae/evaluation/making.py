@@ -1,4 +1,4 @@
-"""An experiment in the making: which of its runs have ended, and what they come to so far."""
+"""An experiment in progress: which of its runs have ended, and their results so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,9 +14,9 @@ from moesimvae.registry import Block
 
 
 class Making:
-    """One experiment while its runs are made.
+    """One experiment while it is running.
 
-    results: folder; runs: its (method, seed) on each data set; datasets: what is known of them
+    results: folder; runs: (method, seed) on each data set; datasets: what is known of them
     before they are prepared.
     """
 
@@ -30,7 +30,7 @@ class Making:
         datasets: Mapping[str, Facts],
     ):
         told = [m for m in experiment.metrics if m not in LABEL_FREE]
-        # those of the label-free ones that compare runs with each other are told at the end
+        # label-free metrics that compare runs with each other are reported at the end
         wanted = told or [m for m in experiment.metrics if m == "silhouette"]
         self.results = Path(results)
         self.experiment = replace(experiment, metrics=wanted, variants={})
@@ -50,7 +50,7 @@ class Making:
         metrics: Mapping[str, Block],
         datasets: Mapping[str, Block],
     ) -> Self:
-        """The same from blocks: of the experiment, and of the registries."""
+        """Construct from the blocks of the experiment and of the registries."""
         known = {name: Facts.of({"title": name, **block}) for name, block in datasets.items()}
         registries = Method.by_name(methods), Metric.by_name(metrics)
         return cls(results, Plan.of(experiment), runs, *registries, known)
@@ -65,16 +65,16 @@ class Making:
 
     @property
     def report(self) -> Path:
-        """Where its page will be."""
+        """Path of its page to come."""
         return self.results / self.name / "report.html"
 
     @property
     def so_far(self) -> Path:
-        """Where what there is stands until then."""
+        """Path of the interim page."""
         return self.report.with_name("status.html")
 
     def look(self) -> list[Run]:
-        """The runs that have ended since the last look."""
+        """The runs that have ended since the last call."""
         new = []
         for run in self.planned:
             path = self.results / run.path / "status.json"
@@ -85,13 +85,13 @@ class Making:
                     self._scored.pop(run, None)
                     self._written[run] = written
                     new.append(run)
-            except (FileNotFoundError, ValueError):  # not yet there, or being made again
+            except (FileNotFoundError, ValueError):  # not there yet, or being rerun
                 for known in (self.ended, self._written, self._scored):
                     known.pop(run, None)
         return new
 
     def comparison(self) -> pd.DataFrame:
-        """`comparison.compare` of what there is; a run that is not has the status "missing"."""
+        """`comparison.compare` of the runs so far; absent ones have the status "missing"."""
         for dataset in self.experiment.datasets:
             folder = self.results / "data" / dataset
             new = [r for r in self.ended if r.dataset == dataset and r not in self._scored]

@@ -1,4 +1,4 @@
-"""Clusters put to the populations that they stand for."""
+"""Match clusters to the populations that they stand for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from moesimvae.evaluation.metrics import count, per_population_f1
 def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]]:
     """Cluster → (population, matched?), over scored cells ("" is unscored, -1 is noise).
 
-    Matched one to one so that the most cells agree (as in accuracy_hungarian); a cluster that is
-    left over gets the population of most of its cells. Clusters without scored cells are left out.
+    Matched one to one to maximise the number of agreeing cells (as in accuracy_hungarian); an
+    unmatched cluster gets its majority population. Clusters without scored cells are left out.
     """
     kept = (truth != "") & (clusters >= 0)
     if not kept.any():
@@ -31,7 +31,7 @@ def match(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]
 def named_clusters(truth: np.ndarray, clusters: np.ndarray) -> dict[int, tuple[str, bool]]:
     """Cluster → (population, matched?), matched as in f1_mean_hungarian.
 
-    A cluster left over gets the population of most of its scored cells, and ("", False) when it
+    An unmatched cluster gets the majority population of its scored cells, or ("", False) when it
     has none. truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise (left out).
     """
     kept = truth != ""
@@ -50,9 +50,9 @@ def confusion_counts(
 ) -> tuple[pd.DataFrame, dict[int, tuple[str, bool]]]:
     """Scored cells by cluster and population, and what each cluster stands for (`named_clusters`).
 
-    Populations from large to small; clusters by the population they are matched to, then by the
-    one most of their cells are of; those without a scored cell after them, noise last. Of more
-    than `most` clusters only the largest.
+    Populations are in descending order of size; clusters follow the population they are matched
+    to, or else their majority population; then those without a scored cell, noise last. Of more
+    than `most` clusters only the largest are kept.
     """
     kept = truth != ""
     names = named_clusters(truth, clusters)

@@ -5,20 +5,20 @@ Every metric is a pure function `metric(truth, clusters) -> float` of
     truth     (n,) labels of the scored cells, text or numbers
     clusters  (n,) integers, one cluster per scored cell, -1 = noise
 
-Cells that are not scored are left out by the caller, before: they count in no metric, neither in
+Unscored cells are removed beforehand by the caller: they count in no metric, neither in
 a population nor in the size of a cluster (Weber & Robinson 2016). All metrics see the labels only
 through one table of counts, so names and order of populations and clusters do not matter, and
-`evaluate` computes many metrics from one pass over the cells.
+`evaluate` computes many metrics in one pass over the cells.
 
-Noise (-1), one rule for each metric:
+Noise (-1), by metric:
 - NMI, ARI, AMI: the noise cells are one more cluster, as in scikit-learn and in the benchmarks
   that use it with HDBSCAN. (Leaving them out would reward a method for giving up on hard cells.)
-- accuracy, FlowCAP F, mean F1: noise is no cluster and matches no population. Its cells are errors
-  (accuracy) or not found (they lower the recall of their population, and nobody's precision).
+- accuracy, FlowCAP F, mean F1: noise is not a cluster and matches no population. Its cells are
+  errors (accuracy) or missed (they lower the recall of their population but no precision).
 - number of clusters: noise is not counted.
 
-Bad input raises UserError: lengths that differ, no cell, a missing value, clusters that are not
-integers or below -1.
+Invalid input raises UserError: unequal lengths, no cells, missing values, clusters that are not
+integers or are below -1.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,12 +38,12 @@ RARE = 0.01  # share of the scored cells below which a population is rare
 
 @dataclass(frozen=True)
 class Counts:
-    """How many scored cells of each population lie in each cluster.
+    """Number of scored cells of each population in each cluster.
 
-    populations: (n_populations,) sorted labels of the truth.
-    clusters: (n_clusters,) sorted cluster numbers, noise not among them.
+    populations: (n_populations,) sorted true labels.
+    clusters: (n_clusters,) sorted cluster numbers, without noise.
     table: (n_populations, n_clusters) integers.
-    noise: (n_populations,) integers, the cells of each population that are noise.
+    noise: (n_populations,) integers, the noise cells of each population.
     """
 
     populations: np.ndarray
@@ -53,7 +53,7 @@ class Counts:
 
     @property
     def population_sizes(self) -> np.ndarray:
-        """Cells of each population, those called noise among them."""
+        """Number of cells of each population, including noise."""
         return self.table.sum(axis=1) + self.noise
 
     @property
@@ -67,7 +67,7 @@ class Counts:
 
 
 def count(truth: ArrayLike, clusters: ArrayLike) -> Counts:
-    """Count cells by population and cluster, after checking both (see the module's text)."""
+    """Count cells by population and cluster, after checking both (see module docstring)."""
     truth, clusters = _checked(truth, clusters)
     population, populations = pd.factorize(truth, sort=True)
     if population.min() < 0:
@@ -109,15 +109,15 @@ def _checked(truth: ArrayLike, clusters: ArrayLike) -> tuple[np.ndarray, np.ndar
     return truth, clusters
 
 
-# Metric name → function of the table of counts; the same names are keys of metrics.yaml, which has
-# those of LABEL_FREE besides: they look at features or at other runs, not at the truth.
+# Metric name → function of the table of counts; the same names are keys of metrics.yaml, which also
+# has those of LABEL_FREE: these use features or other runs, not the truth.
 CONCORDANCE = ("stability", "agreement")
 LABEL_FREE = ("silhouette", *CONCORDANCE)
 METRICS: dict[str, Callable[[Counts], float]] = {}
 
 
 def _metric(of_counts: Callable[[Counts], float]) -> Callable[[ArrayLike, ArrayLike], float]:
-    """Keep a metric of the table in METRICS, and make it a function of truth and clusters."""
+    """Register a metric on counts in METRICS; return it as a function of truth and clusters."""
     METRICS[of_counts.__name__] = of_counts
 
     def of_labels(truth: ArrayLike, clusters: ArrayLike) -> float:
@@ -133,9 +133,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Several metrics (default: all) of one labelling, from one table of counts.
 
-    NaN where the truth has none, as `f1_rare_hungarian` without a rare population.
+    NaN where the metric is undefined, as `f1_rare_hungarian` without a rare population.
 
-    Raises UserError for bad labels (see the module's text) and for an unknown metric.
+    Raises UserError for bad labels (see module docstring) and for an unknown metric.
     """
     names = list(METRICS) if metrics is None else list(metrics)
     check_names(names)
@@ -144,7 +144,7 @@ def evaluate(
 
 
 def check_names(metrics: Iterable[str]) -> None:
-    """Raise UserError when one of `metrics` does not exist."""
+    """Raise UserError if one of `metrics` does not exist."""
     for name in metrics:
         if name not in METRICS:
             raise UserError(f"unknown metric '{name}'; choose from: {', '.join(METRICS)}.")
@@ -154,8 +154,8 @@ def check_names(metrics: Iterable[str]) -> None:
 def nmi_arithmetic(counts: Counts) -> float:
     """Mutual information over the *arithmetic* mean of both entropies; 1 when both are trivial.
 
-    Noise is one more cluster. As scikit-learn's normalized_mutual_info_score by default.
-    Strehl & Ghosh (2002) normalise by the geometric mean, which gives a value as large or larger.
+    Noise is one more cluster. Same as scikit-learn's normalized_mutual_info_score by default.
+    Strehl & Ghosh (2002) normalise by the geometric mean, which never gives a smaller value.
     """
     table = counts.with_noise_as_cluster
     entropy = _mean_entropy(table)
@@ -164,12 +164,12 @@ def nmi_arithmetic(counts: Counts) -> float:
 
 @_metric
 def ari(counts: Counts) -> float:
-    """Adjusted Rand index (Hubert & Arabie 1985): agreement of pairs of cells, less chance.
+    """Adjusted Rand index (Hubert & Arabie 1985): chance-corrected agreement on pairs of cells.
 
-    Noise is one more cluster. 1 when both labellings make the same pairs, 0 on average by chance.
+    Noise is one more cluster. 1 when both labellings give the same pairs, 0 on average by chance.
     """
     table = counts.with_noise_as_cluster
-    # Python's integers: the products of pair counts pass 2^63 from some 50,000 cells on.
+    # Python integers: products of pair counts exceed 2^63 from about 50,000 cells on.
     squares = int((table**2).sum())
     rows, columns = int((table.sum(1) ** 2).sum()), int((table.sum(0) ** 2).sum())
     n = counts.n_cells
@@ -214,7 +214,7 @@ def accuracy_hungarian(counts: Counts) -> float:
 def f_flowcap(counts: Counts) -> float:
     """FlowCAP's F-measure: Σ_i n_i/N · max_j F1(i, j), populations i, clusters j.
 
-    A cluster may serve several populations. Noise cells are not found. (Aghaeepour et al. 2013;
+    A cluster may serve several populations. Noise cells count as missed. (Aghaeepour et al. 2013;
     the F-measure of the MoE-Sim-VAE paper.)
     """
     best = _f1(counts).max(axis=1, initial=0)
@@ -226,7 +226,7 @@ def f1_mean_hungarian(counts: Counts) -> float:
     """Unweighted mean over populations of F1 with the matched cluster.
 
     The matching is one to one and maximises the sum of F1; a population without a cluster has
-    F1 = 0. Noise cells are not found. (Weber & Robinson 2016.)
+    F1 = 0. Noise cells count as missed. (Weber & Robinson 2016.)
     """
     f1 = _f1(counts)
     return f1[linear_sum_assignment(f1, maximize=True)].sum() / len(counts.populations)
@@ -234,10 +234,10 @@ def f1_mean_hungarian(counts: Counts) -> float:
 
 @_metric
 def f1_rare_hungarian(counts: Counts) -> float:
-    """Mean over the populations below RARE of the scored cells of F1 with the matched cluster.
+    """Mean F1 with the matched cluster over populations with a share below RARE of scored cells.
 
-    The matching is that of `f1_mean_hungarian`, of all populations; of several that are as good,
-    the best for the rare ones. NaN without a rare population.
+    The matching is that of `f1_mean_hungarian`, over all populations; ties are broken in favour of
+    the rare ones. NaN without a rare population.
     """
     rare = counts.population_sizes < RARE * counts.n_cells
     if not rare.any():
@@ -255,12 +255,12 @@ def clusters_found(counts: Counts) -> float:
 
 @_metric
 def noise_share(counts: Counts) -> float:
-    """Share of the scored cells that are noise."""
+    """Share of scored cells that are noise."""
     return counts.noise.sum() / counts.n_cells
 
 
 def per_population_f1(truth: ArrayLike, clusters: ArrayLike) -> pd.DataFrame:
-    """Which cluster found which population, one row a population, sorted by label.
+    """Cluster matched to each population, one row per population, sorted by label.
 
     Columns: population, n_cells, f1, precision, recall, cluster (<NA> when unmatched). The matching
     is that of `f1_mean_hungarian`, whose value is the mean of f1.
@@ -268,7 +268,7 @@ def per_population_f1(truth: ArrayLike, clusters: ArrayLike) -> pd.DataFrame:
     counts = count(truth, clusters)
     f1 = _f1(counts)
     rows, columns = linear_sum_assignment(f1, maximize=True)
-    shared = f1[rows, columns] > 0  # a match without a common cell is none
+    shared = f1[rows, columns] > 0  # a match without a shared cell is no match
     rows, columns = rows[shared], columns[shared]
 
     sizes = counts.population_sizes
@@ -299,7 +299,7 @@ def _mean_entropy(table: np.ndarray) -> float:
 
 
 def _mutual_information(table: np.ndarray) -> float:
-    """In nats. One logarithm of a ratio: exactly 0 when all cells are in one cluster."""
+    """In nats. A single logarithm of a ratio: exactly 0 when all cells are in one cluster."""
     n = table.sum()
     row, column = np.nonzero(table)
     cells = table[row, column]
@@ -308,6 +308,6 @@ def _mutual_information(table: np.ndarray) -> float:
 
 
 def _one_to_one(table: np.ndarray) -> bool:
-    """True when clusters and populations are the same up to names."""
+    """Whether clusters and populations are the same up to names."""
     filled = table > 0
     return bool((filled.sum(axis=0) == 1).all() and (filled.sum(axis=1) == 1).all())

@@ -1,7 +1,7 @@
-"""Maximum mean discrepancy: how far apart two distributions are, judged by samples of them.
+"""Maximum mean discrepancy: how far apart two distributions are, estimated from samples.
 
 Gretton et al. 2012 (JMLR 13: 723–773), with the statistic of the paper's S2 and S3 Figures:
-n m / (n + m) times the unbiased estimate of MMD², about 0 (also below 0) for samples of one
+n m / (n + m) times the unbiased estimate of MMD², about 0 (possibly negative) for samples of one
 distribution and growing with the number of samples for two.
 """
 
@@ -21,7 +21,7 @@ COLUMNS = ["first", "second", "n", "m", "statistic", "p_value"]
 
 @dataclass(frozen=True)
 class Test:
-    """statistic: n m / (n + m) · MMD²; p_value: share of permutations at least as far apart."""
+    """statistic: n m / (n + m) · MMD²; p_value: share of permutations at least as large."""
 
     statistic: float
     p_value: float
@@ -30,8 +30,8 @@ class Test:
 def statistic(x: np.ndarray, y: np.ndarray) -> float:
     """n m / (n + m) · unbiased MMD² of x (n, d) and y (m, d).
 
-    Gaussian kernel exp(−‖a − b‖² / w), w the median of the squared distances between all the
-    points of both. Raises UserError for fewer than two points in one of them, other numbers of
+    Gaussian kernel exp(−‖a − b‖² / w), where w is the median squared distance between all points
+    of both. Raises UserError for fewer than two points in either, differing numbers of
     dimensions, or values that are not finite.
     """
     kernel = _kernel(x, y)
@@ -43,10 +43,10 @@ def statistic(x: np.ndarray, y: np.ndarray) -> float:
 def two_sample_test(
     x: np.ndarray, y: np.ndarray, *, n_permutations: int = 200, seed: int = 0
 ) -> Test:
-    """The statistic, and how often it is as large when points change sides at random.
+    """The statistic and its p-value by permutation of the points between the two samples.
 
-    The p-value is (1 + number of permutations as far apart) / (1 + n_permutations), hence never 0,
-    and uniform when x and y come from one distribution. Raises UserError as `statistic` does.
+    The p-value is (1 + number of permutations at least as large) / (1 + n_permutations), so never
+    0, and uniform when x and y come from one distribution. Raises UserError as `statistic` does.
     """
     kernel = _kernel(x, y)
     rng = np.random.default_rng(seed)
@@ -61,12 +61,12 @@ def two_sample_test(
 def pairs(
     samples: Sequence[np.ndarray], *, n: int = 1000, n_permutations: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """The test between all pairs of distributions, and between two samples of each one.
+    """Test all pairs of distributions, and each distribution against itself.
 
-    samples: for each distribution (n_k, d) points. Of each, up to n are drawn without replacement;
-    where a distribution meets itself, two parts of up to n without a common point. Columns
+    samples: for each distribution (n_k, d) points. From each, up to n are drawn without
+    replacement; a distribution is compared with itself by two disjoint samples of up to n. Columns
     COLUMNS: first ≤ second are positions in `samples`; n, m the numbers of points on the two
-    sides. A distribution of fewer than four points gets no value (NaN).
+    sides. NaN for fewer than two points on a side, four for a distribution against itself.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -87,7 +87,7 @@ def pairs(
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """exp(−d² / w) between all points, x before y; 0 on the diagonal, which MMD² leaves out."""
+    """exp(−d² / w) between all points, x before y; 0 on the diagonal, which MMD² omits."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise UserError(
@@ -97,7 +97,7 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     points = np.concatenate([x, y])
     if not np.isfinite(points).all():
         raise UserError("the MMD's points hold NaN or infinite values; leave those points out.")
-    points = points - points.mean(axis=0)  # keeps the squares below small
+    points = points - points.mean(axis=0)  # keeps the following squares small
     norms = (points**2).sum(axis=1)
     squared = np.maximum(norms[:, None] + norms - 2 * points @ points.T, 0)
     width = np.median(squared[np.triu_indices(len(points), 1)])
@@ -107,7 +107,7 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _statistics(kernel: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """One statistic for each column of `sides` (n + m, …), 1 for a point of x and 0 for one of y.
+    """One statistic per column of `sides` (n + m, …), which is 1 for a point of x and 0 for y.
 
     With z a column and K the kernel without its diagonal, the three sums of MMD² are zᵀKz,
     (1−z)ᵀK(1−z) and zᵀK(1−z), all from one product K z.

@@ -1,4 +1,4 @@
-"""What made runs, put together from their status.json: machines with packages, and parameters."""
+"""Provenance of runs, compiled from their status.json: machines, packages and parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moesimvae.nouns import Status
 
 @dataclass
 class Environment:
-    """A machine with the packages of the runs there, counted from 1."""
+    """A machine with the packages that its runs used, numbered from 1."""
 
     number: int
     machine: dict[str, Any]
@@ -21,23 +21,23 @@ class Environment:
     runs: int = 0
 
     def holds(self, status: Status) -> bool:
-        """Whether a run is of this environment: nothing that it tells contradicts it."""
+        """Whether a run fits this environment: nothing that it records contradicts it."""
         return (self.machine, self.version) == (status.machine, status.version) and all(
             self.packages.get(name, version) == version for name, version in status.packages.items()
         )
 
 
 def environments(statuses: Mapping[str, Status]) -> tuple[list[Environment], dict[str, int]]:
-    """The different environments, and run → which of them.
+    """The distinct environments, and run → number of its environment.
 
-    A run tells the packages that it imported; runs on one machine whose versions do not
-    contradict each other are of one environment, which has the packages of them all.
+    A run records the packages that it imported; runs on one machine whose versions do not
+    conflict share one environment, which has the packages of them all.
     """
     found: list[Environment] = []
     of_run = {}
     for path, status in statuses.items():
         if not status.machine:
-            continue  # controls are written, not run
+            continue  # controls are written directly, not run
         where = next((some for some in found if some.holds(status)), None)
         if where is None:
             where = Environment(len(found) + 1, status.machine, status.version, {})
@@ -49,15 +49,15 @@ def environments(statuses: Mapping[str, Status]) -> tuple[list[Environment], dic
 
 
 def tally(values: Iterable[str]) -> list[tuple[str, int]]:
-    """Each different value with how often it is there."""
+    """Each distinct value with its number of occurrences."""
     return list(Counter(values).items())
 
 
 def parameters(
     given: list[dict[str, Any]],
 ) -> tuple[dict[str, Any], dict[str, list[tuple[str, int]]]]:
-    """What runs were given: what is the same in all of them, and the different values of the rest,
-    each with how many runs had it.
+    """Parameters of runs: those equal in all of them, and the distinct values of the others,
+    each with the number of runs that had it.
     """
     names = list(dict.fromkeys(name for params in given for name in params))
     values = {n: tally(str(params.get(n, "not known")) for params in given) for n in names}

@@ -1,7 +1,7 @@
 """Quality control of the benchmark itself: can its tables be relied on?
 
-Every check has a rule with a green and a red side, amber between them; `check` gives one row for
-each rule that was looked at and each place where it fired.
+Every check has a rule that is green, amber or red; `check` gives one row for each rule that passed
+and each place where one fired.
 
 check               green                       amber                     red
 runs that failed    none                        some                      more than 10 %
@@ -11,18 +11,18 @@ controls            true labels best, others    -                         anythi
                     about 0 where corrected                               controls at all
 control range       between the controls        no better than one        better than the truth
                                                 cluster or random labels
-same data           every run saw the data set  -                         another features_sha256
-                    that lies there
-same code           one version for a method's  several versions          -
-                    seeds
-code as it is now   every run and control was   made by other code      -
-                    made by it
-same seed           repeats give the same       other labels, same number other outcome, or labels
-                    labels, cell by cell        of clusters               with other clusters
+same data           every run used the          -                         different
+                    current data set                                      features_sha256
+same code           one version for all seeds   several versions          -
+                    of a method
+code as it is now   every run and control made  made by other code        -
+                    by the current code
+same seed           repeats give the same       different labels, same    different outcome or
+                    labels, cell by cell        number of clusters        number of clusters
 the data            whole, real, 100 or more    partial, simulated, or    -
                     scored cells                fewer scored cells
 
-A check that cannot be made (no repeat was run) is "not checked" and counts for nothing.
+A check that cannot be made (no repeat was run) is "not checked" and does not count.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation.scores import CONTROLS, ENOUGH_CELLS, EXACT_TOLERANCE, check_controls
 from moesimvae.nouns import Facts, Method, Metric, Plan, Run, Status
 
-Row = dict[str, Any]  # of the table
+Row = dict[str, Any]  # a table row
 GREEN, AMBER, RED, UNCHECKED = "green", "amber", "red", "not checked"
-LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # the worst first
+LEVELS = (RED, AMBER, GREEN, UNCHECKED)  # worst first
 MANY_FAILED = 0.1
 COLUMNS = ["check", "level", "dataset", "method", "rule", "found"]
 KNOW_NOTHING = ("random_labels", "one_cluster")
@@ -73,11 +73,11 @@ def check(
     codes: Mapping[str, str] | None = None,
     repeats: Iterable[tuple[Path, Path]] = (),
 ) -> pd.DataFrame:
-    """The checks of one experiment, columns COLUMNS, the worst first.
+    """The checks of one experiment, columns COLUMNS, worst first.
 
-    scores, populations, runs: contract 4's long tables, data sets concatenated; statuses: those
-    of its runs and controls; codes: method → hash of the code that it
-    has now (not checked without); repeats: pairs of run folders made with the same seed.
+    scores, populations, runs: contract 4's long tables, concatenated over data sets; statuses:
+    those of its runs and controls; codes: method → hash of its current code (if omitted, not
+    checked); repeats: pairs of run folders made with the same seed.
     """
     controls = {name for name, block in methods.items() if block.control}
     own = runs[~runs["method"].isin(controls)]
@@ -99,7 +99,7 @@ def check(
 
 
 def overall(table: pd.DataFrame) -> str:
-    """The worst level of a table of checks; checks that were not made do not count."""
+    """The worst level in a table of checks; checks that were not made do not count."""
     levels = set(table["level"])
     return next((level for level in LEVELS[:3] if level in levels), GREEN)
 
@@ -165,7 +165,7 @@ def _controls(
 
 
 def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Metric]) -> list[Row]:
-    """Methods above the truth, or no better than what knows nothing; metrics of agreement only."""
+    """Methods above the truth or no better than a blind control; metrics of agreement only."""
     fired: dict[tuple[str, str, str], list[str]] = {}
     scores = scores[scores["method"].isin(list(names))]
     means = scores.groupby(["dataset", "split", "metric", "method"])["value"].mean()
@@ -204,7 +204,7 @@ def _provenance(statuses: list[Status], datasets: Mapping[str, Facts]) -> list[R
         key = (status.dataset, status.method)
         codes.setdefault(key, set()).add(status.code_sha256)
         expected = datasets[key[0]].features_sha256 if key[0] in datasets else None
-        seen = status.features_sha256  # none by controls
+        seen = status.features_sha256  # None for controls
         if None not in (expected, seen) and seen != expected:
             other.setdefault(key, []).append(status.seed)
     for (dataset, method), seeds in other.items():
@@ -220,7 +220,7 @@ def _provenance(statuses: list[Status], datasets: Mapping[str, Facts]) -> list[R
 def _current(
     statuses: list[Status], codes: Mapping[str, str] | None, experiment: Plan
 ) -> list[Row]:
-    """Runs of other code than there is now, with the command that makes them anew."""
+    """Runs not made by the current code, with the command that reruns them."""
     if codes is None or not statuses:
         return [_row("code as it is now", UNCHECKED)]
     stale: dict[tuple[str, str], list[int]] = {}
@@ -254,7 +254,7 @@ def _repeated(repeats: Iterable[tuple[Path, Path]]) -> list[Row]:
 
 
 def _repeat(one: Path, other: Path) -> tuple[str, str]:
-    """Level of two runs with the same seed, and what was found."""
+    """Level of two runs with the same seed, and the finding."""
     name = f"seed{Run.of(one).seed}"
     ended = [Status.read(run).status for run in (one, other)]
     if ended[0] != ended[1]:

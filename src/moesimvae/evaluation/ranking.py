@@ -1,4 +1,4 @@
-"""Who leads over all data sets and metrics of an experiment, and how much that rests on weights."""
+"""Which method leads over all data sets and metrics, and how far that depends on weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from scipy.stats import rankdata
 from moesimvae.evaluation import comparison
 from moesimvae.nouns import Metric
 
-WEIGHTINGS = 10_000  # of the metrics, drawn uniformly from all there are
+WEIGHTINGS = 10_000  # of the metrics, drawn uniformly from all possible ones
 WITHIN = 0.9  # share of the weightings that a range of ranks covers
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """metrics: those that the mean is of, in the table's order.
+    """metrics: those averaged in the mean, in the table's order.
 
-    scores: methods × (data set, metric), from 0 to 1, best methods first, of every metric that has
-    a better end. of_methods: for each method `mean`, `rank` and, where there are several metrics,
-    `leads` (share of the weightings in which it is first), `low` and `high` (ranks that cover
-    WITHIN of them); only methods that compete have a rank.
+    scores: methods × (data set, metric), from 0 to 1, best methods first, for every metric with
+    a better direction. of_methods: for each method `mean`, `rank` and, where there are several
+    metrics, `leads` (share of the weightings in which it is first), `low` and `high` (range of
+    ranks in WITHIN of them); only methods that compete have a rank.
     """
 
     metrics: list[str]
@@ -34,18 +34,18 @@ class Ranking:
 
 
 def rank(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> Ranking:
-    """Methods by the mean of their metrics, each of which counts as much as any other.
+    """Rank methods by the equally weighted mean of their metrics.
 
-    table: from `comparison.compare`, of which the first split of each data set is looked at and
-    controls are not. A metric's value is its mean over seeds, then over data sets, counted from 0
-    (no better than chance, or than nothing) to 1. The mean is of the metrics that compare with true
-    labels; of the label-free ones where there are no others. A method competes when each of its
-    runs finished and nobody told it anything of the truth. What is equal at the digits shown is
-    equal. The same table gives the same ranking.
+    table: from `comparison.compare`; only the first split of each data set is used, without
+    controls. A metric's value is its mean over seeds, then over data sets, scaled from 0
+    (no better than chance, or than nothing) to 1. The mean is over the metrics that use true
+    labels, or over the label-free ones where there are no others. A method competes if all of its
+    runs finished and it was given no knowledge of the truth. Values equal at the digits shown are
+    ties. The same table gives the same ranking.
     """
     own = comparison.of_first_split(table[table["source"] == "run"])
     own = own[own["kind"] != "control"]
-    # what a data set cannot have, no method lacks
+    # no method is missing a metric that a data set cannot have
     may_lack = own["metric"].map(lambda metric: bool(metrics[metric].lacking))
     own = own[~(may_lack & (own["status"] == comparison.NOT_SCORED))]
     shown = comparison.ranked_metrics(own, metrics)
@@ -76,10 +76,10 @@ def rank(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> Ranking:
 
 
 def share(values: pd.Series, metric: Metric) -> pd.Series:
-    """Values of one metric as shares of the way from its worst to its best one.
+    """Scale the values of one metric to 0 (its worst value) to 1 (its best).
 
-    What lies below 0 counts as 0 where more is better; of a metric without limit the worst and the
-    best value there are stand for them.
+    Where higher is better, values below 0 count as 0; for an unbounded metric, the worst and best
+    values present are the limits.
     """
     worst, best = metric.worst, metric.best
     if metric.sign > 0 and worst < 0 < best:

@@ -1,7 +1,7 @@
-"""How the numbers of this machine stand to those that the repository keeps in docs/.
+"""Compare this machine's numbers with those that the repository keeps in docs/.
 
-Kept are an experiment's table, and its labels' fingerprint: of each method the first seed's labels
-of at most CELLS cells of each data set.
+Kept are an experiment's table and a fingerprint of its labels: each method's first-seed labels
+of at most CELLS cells per data set.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ KEY = ["dataset", "split", "method", "metric"]
 
 
 def against(here: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
-    """Each number that both tables have of a run method, one row each; without controls.
+    """Compare each number that both tables have of a method run, one row each; without controls.
 
     here, there: from `comparison.compare`. Columns KEY, title, here and there (means over the seeds
-    that both have), and verdict: EQUAL when every seed is, at the digits shown; WITHIN when one of
-    the means lies between the other side's least and greatest value; else OTHER.
+    that both have), and verdict: EQUAL if every seed is, at the digits shown; WITHIN if either mean
+    lies between the other side's minimum and maximum; else OTHER.
     """
     rows = []
     kept = dict(_measured(there))
@@ -48,9 +48,9 @@ def _measured(table: pd.DataFrame) -> list[tuple[tuple, pd.Series]]:
 
 
 def fingerprint(table: pd.DataFrame, results: str | Path) -> pd.DataFrame:
-    """Labels to keep: index (dataset, cell), a column for each method, empty where there are none.
+    """Labels to keep: index (dataset, cell), a column per method, empty where there are none.
 
-    table: an experiment's, whose runs lie in the results folder.
+    table: of an experiment whose runs are in the results folder.
     """
     columns: dict[str, list[pd.Series]] = {}
     for (dataset, method), labels in _first_labels(table, Path(results)).items():
@@ -63,7 +63,7 @@ def fingerprint(table: pd.DataFrame, results: str | Path) -> pd.DataFrame:
 def agreement(
     kept: pd.DataFrame, table: pd.DataFrame, results: str | Path
 ) -> dict[tuple[str, str], float]:
-    """(data set, method) → ARI of the labels here with those kept, of the kept cells.
+    """(data set, method) → ARI of the labels here with those kept, over the kept cells.
 
     kept: from `fingerprint`.
     """
@@ -78,7 +78,7 @@ def agreement(
 
 
 def _first_labels(table: pd.DataFrame, results: Path) -> Mapping[tuple[str, str], pd.Series]:
-    """(data set, method) → labels by cell of the first run, without chosen settings."""
+    """(data set, method) → labels by cell of the first run, excluding chosen settings."""
     own = comparison.own_settings(table[(table["source"] == "run") & (table["kind"] != "control")])
     first = own.drop_duplicates(["dataset", "method"])
     paths = {(r.dataset, r.method): results / r.runs.partition(" ")[0] / "labels.parquet"

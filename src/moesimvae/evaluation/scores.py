@@ -1,6 +1,6 @@
 """From runs to the one long table of scores, and back to one row per method.
 
-A run folder lies where `nouns.Run` says in the folder of results. It holds `status.json` and, when
+A run folder lies where `nouns.Run` says in the results folder. It holds `status.json` and, when
 the status is ok, `labels.parquet` (cell, label). The true labels of a data set are a table with the
 columns cell, label, scored and split. Cells are matched by id, in order.
 """
@@ -35,8 +35,8 @@ RUN_COLUMNS = [
 ALL_SPLITS = "all"
 
 # Chance-corrected metrics of random labels scatter around 0: sd 0.02 with 100 cells, 0.003 with
-# 1,000 (5 to 10 populations), so about as 1 / cells. Further off than this with so many scored
-# cells or more, a control that should know nothing knows; with fewer it may be further off.
+# 1,000 (5 to 10 populations), so roughly as 1 / cells. With ENOUGH_CELLS scored cells or more, a
+# blind control beyond this tolerance must have seen labels; with fewer it may lie further off.
 RANDOM_TOLERANCE, ENOUGH_CELLS = 0.1, 100
 EXACT_TOLERANCE = 1e-9
 CONTROLS = ("true_labels", "random_labels", "one_cluster")
@@ -46,8 +46,8 @@ def read_labels(path: str | Path, needed: bool = True) -> pd.DataFrame:
     """The true labels of a data set, checked.
 
     Columns: cell (str), label (str, "" when unscored), scored (bool), split (str). Raises UserError
-    for a missing column, a cell that comes twice, a scored cell without a label, no scored cell at
-    all where they are `needed`, or a split named "all" beside others.
+    for a missing column, a duplicate cell, a scored cell without a label, no scored cells
+    where they are `needed`, or a split named "all" beside others.
     """
     path = Path(path)
     try:
@@ -78,10 +78,10 @@ def score_run(
 ) -> list[dict[str, Any]]:
     """Rows (split, metric, value) of one successful run.
 
-    clusters: of every cell, as `read_clusters` gives them; labels: as `read_labels` does. Each
-    split has its own rows, and "all" stands for all of them when there is more than one; a split
-    without a scored cell has none, and of a metric that it cannot have there is no row. Raises
-    UserError when the clusters are not integers ≥ -1.
+    clusters: of every cell, as from `read_clusters`; labels: as from `read_labels`. Each split has
+    its own rows, and "all" stands for all of them when there is more than one; a split without
+    scored cells has no rows, and a metric undefined on a split has none there. Raises UserError
+    if the clusters are not integers ≥ -1.
     """
     return [
         {"split": split, "metric": metric, "value": value}
@@ -92,7 +92,7 @@ def score_run(
 
 
 def separation_run(clusters: np.ndarray, space: Space) -> list[dict[str, Any]]:
-    """One row (split, metric, value) of one successful run: how well its clusters lie apart."""
+    """One row (split, metric, value) of one successful run: how well separated its clusters are."""
     value = silhouette(space.distances, clusters[space.cells])
     return [{"split": space.split, "metric": "silhouette", "value": value}]
 
@@ -100,9 +100,9 @@ def separation_run(clusters: np.ndarray, space: Space) -> list[dict[str, Any]]:
 def concordance_rows(
     clusters: Mapping[tuple[str, int], np.ndarray], labels: pd.DataFrame, metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rows (run, split, metric, value) of the metrics that compare runs, on scored cells or not.
+    """Rows (run, split, metric, value) of the metrics that compare runs, on all cells.
 
-    clusters: (method, seed) → one integer ≥ -1 for each cell; labels: only its splits are used.
+    clusters: (method, seed) → one integer ≥ -1 per cell; labels: only its splits are used.
     """
     wanted = [metric for metric in metrics if metric in agreement.CONCORDANCE]
     rows = []
@@ -123,7 +123,7 @@ def concordance_rows(
 def populations_run(clusters: np.ndarray, labels: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows (split, population, n_cells, f1, precision, recall, cluster) of one successful run.
 
-    As `metrics.per_population_f1` gives them for each split; the mean of a split's f1 is its
+    From `metrics.per_population_f1` on each split; the mean of a split's f1 is its
     f1_mean_hungarian. Arguments and errors are those of `score_run`.
     """
     return [
@@ -136,7 +136,7 @@ def populations_run(clusters: np.ndarray, labels: pd.DataFrame) -> list[dict[str
 def _by_split(
     clusters: np.ndarray, labels: pd.DataFrame
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Split, truth and clusters of its scored cells; all splits together last."""
+    """Each split with the truth and clusters of its scored cells; all splits together last."""
     scored = labels["scored"].to_numpy(dtype=bool)
     truth = labels["label"].to_numpy(dtype=object)
     for name, mask in _masks(labels["split"]).items():
@@ -153,10 +153,10 @@ def _masks(split: pd.Series) -> dict[str, np.ndarray]:
 
 
 def read_clusters(run_dir: str | Path, cells: Sequence[str]) -> np.ndarray:
-    """The cluster of every cell of a data set, (n_cells,), from a run's folder.
+    """Read the cluster of every cell of a data set, (n_cells,), from a run folder.
 
-    cells: (n_cells,) their names in order. Raises UserError when the run is about other cells, or
-    has them in another order.
+    cells: (n_cells,) their names in order. Raises UserError if the run has other cells, or
+    has them in a different order.
     """
     path = Path(run_dir) / "labels.parquet"
     try:
@@ -183,20 +183,20 @@ def score_dataset(
     results_root: str | Path,
     features: str | Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All runs on one data set: the long tables of scores and of populations, the table of runs.
+    """Score all runs on one data set: long tables of scores and of populations, table of runs.
 
     scores has SCORE_COLUMNS, populations POPULATION_COLUMNS (`cluster` is empty where a population
     has no match), both only successful runs; runs has RUN_COLUMNS and every run. `run` is the
     run's folder relative to `results_root`. A run that says ok but cannot be scored (other
-    cells, clusters that are no integers ≥ -1, no readable status.json) is not scored: its status
-    in the table of runs is "invalid" and the reason is told. Rows are sorted by method, seed, split
+    cells, clusters that are not integers ≥ -1, no readable status.json) is not scored: its status
+    in the table of runs is "invalid", with the reason. Rows are sorted by method, seed, split
     and the order of `metrics`, or population. Raises UserError for bad true labels or an unknown
     metric.
 
     features: the data set's features.h5ad, which only the silhouette needs; its rows come last in
-    a run and are of the training cells alone where there is a split. Below all others stand the
-    rows of the metrics that compare runs with each other, on all cells (split "all"). With
-    label-free metrics alone no cell needs to be scored.
+    a run and cover only the training cells where there is a split. Last of all come the
+    rows of the metrics that compare runs with each other, on all cells (split "all"). If only
+    label-free metrics are asked for, no cell needs to be scored.
     """
     labelled = [name for name in metrics if name not in agreement.LABEL_FREE]
     agreement.check_names(labelled)
@@ -236,7 +236,7 @@ def score_dataset(
 
 
 def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
-    """Data set, method and seed, as the folder's name says, and the name itself."""
+    """Data set, method and seed according to the folder's name, and the name itself."""
     name = run_dir.relative_to(results) if run_dir.is_relative_to(results) else run_dir
     run = Run.of(name)
     if name != Path(run.path):
@@ -245,7 +245,7 @@ def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
 
 
 def _read_status(run_dir: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """status.json of a run, which must speak of the run that its folder is named after."""
+    """Read a run's status.json, which must describe the run that its folder is named after."""
     try:
         status = read_json(run_dir / "status.json")
     except (OSError, ValueError) as error:
@@ -283,14 +283,14 @@ def check_controls(
     """Refuse scores in which the controls misbehave.
 
     scores, populations: long tables, as from `score_dataset`; metrics: the registry's. For
-    each data set and split: the true labels must reach the best value of every metric of agreement
-    that has one; on every chance-corrected metric one cluster for all cells must be 0 (or the
+    each data set and split: the true labels must reach the best value of every agreement metric
+    that has one; on every chance-corrected metric one cluster for all cells must score 0 (or the
     best value on all, where there is one true group) and random labels within RANDOM_TOLERANCE of
-    0, with n < ENOUGH_CELLS scored cells ENOUGH_CELLS / n times that. A label-free metric is no
-    agreement with the truth: there one cluster for all cells must be at the worst value, or, where
-    it is corrected for chance, random labels must be about 0. Raises UserError naming control, data
-    set, metric and value, also when a control has no scores; true labels are not looked for where
-    only label-free metrics are scored.
+    0, or ENOUGH_CELLS / n times that with n < ENOUGH_CELLS scored cells. A label-free metric does
+    not measure agreement with the truth: there one cluster for all cells must score the worst
+    value, or, if it is chance-corrected, random labels about 0. Raises UserError naming control,
+    data set, metric and value, also when a control has no scores; true labels are not required
+    where only label-free metrics are scored.
     """
     if scores.empty:
         raise UserError("there are no scores, not even of the controls; run the controls first.")
@@ -340,7 +340,7 @@ def check_controls(
 
 
 def _reaches(runs: pd.DataFrame, values: Mapping[str, tuple[float, float]]) -> bool:
-    """Whether rows (metric, value) have these values, within tolerance, wherever one is given."""
+    """Whether rows (metric, value) match these values, within tolerance, wherever one is given."""
     rows = runs[runs["metric"].isin(list(values))]
     wanted = rows["metric"].map(values)
     return bool(len(rows)) and all(
@@ -350,6 +350,6 @@ def _reaches(runs: pd.DataFrame, values: Mapping[str, tuple[float, float]]) -> b
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    """The same table gives the same bytes: fixed number format and line ends, no index."""
+    """Write csv reproducibly, byte for byte: fixed number format and line ends, no index."""
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")

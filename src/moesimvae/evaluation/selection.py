@@ -1,10 +1,10 @@
-"""Which settings of a screened method stand in the table: two choices, and how each was made.
+"""Which settings of a screened method appear in the table: two choices, and how each was made.
 
-"oracle"      the best mean F (FlowCAP) on the test cells: the choice saw the labels, as the paper's
-"label-free"  the best mean silhouette, which no label enters
+"oracle"      the best mean F (FlowCAP) on the test cells: it used the labels, as the paper's did
+"label-free"  the best mean silhouette, which uses no labels
 
-A variant is a method with settings of a declared grid; its block says which method it `screens` and
-with which `settings`. A variant whose run failed has no score and is never chosen.
+A variant is a method with settings from a declared grid; its block says which method it `screens`
+and with which `settings`. A variant whose run failed has no score and is never chosen.
 """
 
 import json
@@ -32,14 +32,14 @@ def select(
     variants: Mapping[str, Variant],
     metrics: Mapping[str, Metric],
 ) -> pd.DataFrame:
-    """The variants chosen, one row for each data set, screened method and choice.
+    """The variants chosen, one row per data set, screened method and choice.
 
-    scores: the long table of scores, of one or more data sets; other methods' rows do no harm.
-    metrics: the registry's, which say what is best.
+    scores: the long table of scores, of one or more data sets; other methods' rows are ignored.
+    metrics: the registry's, which define what is best.
 
     Returns SELECTION_COLUMNS: the variant, its settings (JSON), the metric it was chosen by and its
-    mean there: of the test cells for the oracle and of the training cells for the label-free
-    choice, of all cells where there is no split. Of equal ones the first of the grid is chosen.
+    mean: on the test cells for the oracle and on the training cells for the label-free
+    choice, or on all cells where there is no split. Ties go to the first in the grid.
     Where no variant has a value, variant and settings are "", value is NaN, and `reason` says why
     in one sentence.
     """
@@ -78,11 +78,11 @@ def screening(
     metrics: Mapping[str, Metric],
     shown: Sequence[str],
 ) -> pd.DataFrame:
-    """Every variant of every grid, failed ones too: one row for each data set and variant.
+    """Every variant of every grid, including failed ones: one row per data set and variant.
 
-    scores, runs: the long tables; variants, metrics: as `select` takes them. Returns
+    scores, runs: the long tables; variants, metrics: as for `select`. Returns
     SCREENING_COLUMNS and, for each metric `shown` and each split that has scores, a column
-    `<metric>_<split>`; `chosen` names the choices that fell on the variant.
+    `<metric>_<split>`; `chosen` names the choices that selected the variant.
     """
     selected = select(scores, variants, metrics)
     chosen = selected.groupby(["dataset", "variant"])["choice"].agg("; ".join)

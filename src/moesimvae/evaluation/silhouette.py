@@ -1,8 +1,8 @@
-"""How well clusters lie apart, without labels: the silhouette in one space for every method.
+"""How well separated clusters are, without labels: the silhouette in one space for every method.
 
-The space is made once for a data set: a fixed sample of its training cells (of all cells where
-there is no split) on their first 50 principal components, of the values on the markers' or
-genes' own scale. So a method that clusters in a space of its own is not measured in that space.
+The space is made once per data set: a fixed sample of its training cells (of all cells where
+there is no split) on their first 50 principal components, from values on the markers' or genes'
+own scale. So a method that clusters in a space of its own is not measured in that space.
 """
 
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from moesimvae.layers import TRANSFORMED
 MAX_CELLS = 5000
 N_COMPONENTS = 50
 SEED = 0
-LAYERS = (*(f"layers/{name}" for name in TRANSFORMED), "X")  # the first that there is
+LAYERS = (*(f"layers/{name}" for name in TRANSFORMED), "X")  # the first one present is used
 LOWEST = -1.0
 
 
 @dataclass(frozen=True)
 class Space:
-    """The cells that are looked at, and how far they are from each other.
+    """The sampled cells and their pairwise distances.
 
     cells: (n,) their rows in the data set, ascending.
     distances: (n, n) float32, Euclidean.
-    split: "train", or "all" (the name of the only split there is) without training cells.
+    split: "train"; without training cells, the name of the only split, or "all".
     """
 
     cells: np.ndarray
@@ -44,8 +44,8 @@ class Space:
 def read_space(features: str | Path, labels: pd.DataFrame) -> Space:
     """The space of a data set's features.h5ad.
 
-    labels: its cells in order and their split (columns cell, split); nothing else of it is used.
-    Raises UserError when the two are not about the same cells.
+    labels: its cells in order and their split (columns cell, split); nothing else is used.
+    Raises UserError if the two do not have the same cells.
     """
     with h5py.File(features, "r") as file:
         names = read_elem(file["obs"]).index
@@ -65,26 +65,26 @@ def read_space(features: str | Path, labels: pd.DataFrame) -> Space:
 
 
 def sample(cells: np.ndarray) -> np.ndarray:
-    """At most MAX_CELLS of the cells, always the same ones, in their order."""
+    """At most MAX_CELLS of the cells, always the same ones, in order."""
     if len(cells) <= MAX_CELLS:
         return cells
     return np.sort(np.random.default_rng(SEED).choice(cells, MAX_CELLS, replace=False))
 
 
 def components(values: np.ndarray | sparse.csr_matrix) -> np.ndarray:
-    """(n, d) values as (n, 50) principal components; as they are where n or d is not above 50."""
+    """(n, d) values as (n, 50) principal components; unchanged where n or d is 50 or less."""
     if min(values.shape) <= N_COMPONENTS:
         return values if isinstance(values, np.ndarray) else values.toarray()
-    # arpack takes sparse values as they are
+    # arpack accepts sparse values directly
     return PCA(N_COMPONENTS, svd_solver="arpack", random_state=SEED).fit_transform(values)
 
 
 def silhouette(distances: np.ndarray, clusters: np.ndarray) -> float:
     """Mean over cells of (b - a) / max(a, b).
 
-    a is a cell's mean distance to the others of its cluster, b its mean distance to the cells of
-    the nearest other cluster. 0 for a cell alone in its cluster and for a noise cell (-1), which is
-    no cluster to the others either. -1 with fewer than two clusters. Rousseeuw (1987).
+    a is a cell's mean distance to the others in its cluster, b its mean distance to the cells of
+    the nearest other cluster. 0 for a cell alone in its cluster and for a noise cell (-1); noise is
+    not a cluster for other cells either. -1 with fewer than two clusters. Rousseeuw (1987).
 
     distances: (n, n). clusters: (n,) integers. In [-1, 1].
     """

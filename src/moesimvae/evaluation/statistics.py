@@ -1,8 +1,8 @@
-"""How sure a difference between methods is: across data sets by tests, within one by intervals.
+"""How certain differences between methods are: tests across data sets, intervals within one.
 
-Across data sets the data sets are the sample. A seed is no data set: ten seeds on MNIST say how far
-a method scatters on MNIST and nothing about other data, so no test here counts seeds. Within one
-data set, paired differences over seeds get a bootstrap interval and effect sizes, and no p-value.
+Across data sets, the data sets are the sample. A seed is not a data set: ten seeds on MNIST say how
+much a method varies on MNIST and nothing about other data, so no test here counts seeds. Within one
+data set, paired differences over seeds get a bootstrap interval and effect sizes, but no p-value.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from moesimvae.nouns import Method, Metric, Plan
 
 ALPHA = 0.05
 # The smallest p of a two-sided signed-rank test on n data sets is 2^(1-n): 0.0625 for 5, 0.031
-# for 6. With fewer than six no pair of methods can differ, whatever the scores.
+# for 6. With fewer than six, no two methods can differ, whatever the scores.
 MIN_DATASETS = 6
 MIN_METHODS = 3  # Friedman's test compares at least three
-# Of three values a bootstrap knows ten different samples; its interval is then too short by far.
+# A bootstrap of three values has only ten distinct samples; its interval is far too short.
 MIN_SEEDS = 5
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 
 ACROSS, WITHIN = "across data sets", "within one data set"
-COUNTED = ("test", "all", "train")  # the first of them that a metric has is compared
+COUNTED = ("test", "all", "train")  # the first one that a metric has is compared
 
 COLUMNS = [
     *("level", "dataset", "split", "metric", "better", "method_a", "method_b", "n"),
@@ -46,8 +46,8 @@ class Friedman:
     """Friedman's test over n data sets and k methods.
 
     ranks: (k,) average ranks, 1 is best. chi2, p: Friedman's statistic, corrected for ties, and its
-    p by the chi-squared distribution with k - 1 degrees of freedom. f, p_f: Iman and Davenport's
-    statistic and its p by F(k - 1, (k - 1)(n - 1)), the less conservative of the two.
+    p from the chi-squared distribution with k - 1 degrees of freedom. f, p_f: Iman and Davenport's
+    statistic and its p from F(k - 1, (k - 1)(n - 1)), the less conservative of the two.
     """
 
     ranks: np.ndarray
@@ -61,7 +61,7 @@ def friedman(values: np.ndarray, better: str = "higher") -> Friedman:
     """Do the methods differ at all? Demšar J. (2006) JMLR 7: 1-30, section 3.2.2.
 
     values: (data sets, methods), one score each; better: "higher" | "lower".
-    Raises UserError when there are fewer than MIN_DATASETS data sets or MIN_METHODS methods.
+    Raises UserError for fewer than MIN_DATASETS data sets or MIN_METHODS methods.
     """
     values = np.asarray(values, dtype=float)
     refusal = too_few(*values.shape)
@@ -70,7 +70,7 @@ def friedman(values: np.ndarray, better: str = "higher") -> Friedman:
     n, k = values.shape
     ranks = stats.rankdata(-Metric(better).sign * values, axis=1)
     mean = ranks.mean(axis=0)
-    # Σ over data sets and methods of the squared ranks is less where ranks are tied.
+    # The sum of squared ranks over data sets and methods is smaller where ranks are tied.
     spread = (ranks**2).sum() / n - k * (k + 1) ** 2 / 4
     if spread <= 0:  # every method ties with every other, everywhere
         return Friedman(mean, 0.0, 1.0, 0.0, 1.0)
@@ -87,7 +87,7 @@ def friedman(values: np.ndarray, better: str = "higher") -> Friedman:
 
 
 def too_few(n_datasets: int, n_methods: int) -> str:
-    """Why there is no test across data sets, in a sentence; "" when there may be one."""
+    """Why no test across data sets is possible, in a sentence; "" when one is."""
     if n_methods < MIN_METHODS:
         return (
             f"no test across data sets: {n_methods} methods finished on all of them, and "
@@ -104,10 +104,10 @@ def too_few(n_datasets: int, n_methods: int) -> str:
 
 
 def wilcoxon_holm(values: np.ndarray, alpha: float = ALPHA) -> pd.DataFrame:
-    """Which methods differ? Wilcoxon's signed-rank test of every pair, p-values by Holm.
+    """Which methods differ? Wilcoxon's signed-rank test of every pair, with Holm's correction.
 
-    values: (data sets, methods). Data sets without a difference count half for each side (Demšar's
-    way, `zsplit`). Returns one row for each pair a < b of column numbers: a, b, statistic (the
+    values: (data sets, methods). Data sets without a difference count half for each side (as in
+    Demšar, `zsplit`). Returns one row per pair a < b of column numbers: a, b, statistic (the
     smaller rank sum), p, p_holm, different (p_holm ≤ alpha).
     """
     values = np.asarray(values, dtype=float)
@@ -131,7 +131,7 @@ def _signed_ranks(differences: np.ndarray) -> dict[str, float]:
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Adjusted p-values, step down (Holm S. (1979) Scand. J. Stat. 6: 65-70), capped at 1."""
+    """Step-down adjusted p-values (Holm S. (1979) Scand. J. Stat. 6: 65-70), capped at 1."""
     raw = np.asarray(p, dtype=float)
     order = np.argsort(raw, kind="stable")
     adjusted = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
@@ -141,11 +141,10 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def groups(ranks: Sequence[float], pairs: pd.DataFrame) -> list[list[int]]:
-    """The bars of a critical-difference diagram: methods of which no two differ.
+    """The bars of a critical-difference diagram: groups of methods no two of which differ.
 
-    ranks: average rank of each method; pairs: as `wilcoxon_holm` gives them. A bar is a run of
-    neighbours in order of rank, as long as it can be and of at least two; bars inside others are
-    left out.
+    ranks: average rank of each method; pairs: from `wilcoxon_holm`. A bar is a maximal sequence
+    of at least two neighbours in order of rank; bars inside others are left out.
     """
     order = [int(i) for i in np.argsort(ranks, kind="stable")]
     differ = {frozenset((int(r.a), int(r.b))) for r in pairs[pairs["different"]].itertuples()}
@@ -166,7 +165,7 @@ def groups(ranks: Sequence[float], pairs: pd.DataFrame) -> list[list[int]]:
 def bootstrap_interval(
     differences: Sequence[float], confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Percentile interval of the mean difference, RESAMPLES resamples, always the same ones.
+    """Percentile interval of the mean difference from RESAMPLES fixed resamples.
 
     Raises UserError for fewer than MIN_SEEDS values.
     """
@@ -191,7 +190,7 @@ def hedges_g(differences: Sequence[float]) -> float:
     """Mean paired difference in units of its standard deviation, corrected for small samples.
 
     Hedges L. V. (1981) J. Educ. Stat. 6: 107-128, correction 1 - 3/(4(n - 1) - 1). NaN for fewer
-    than three values or where they do not differ.
+    than three values or if all are equal.
     """
     values = np.asarray(differences, dtype=float)
     n = len(values)
@@ -201,7 +200,7 @@ def hedges_g(differences: Sequence[float]) -> float:
 
 
 def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
-    """Share of pairs of runs in which a is above b, less the share in which it is below; -1 to 1.
+    """Share of pairs of runs in which a is above b, minus the share in which it is below; -1 to 1.
 
     Cliff N. (1993) Psychol. Bull. 114: 494-509.
     """
@@ -209,8 +208,7 @@ def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def pareto_front(costs: Sequence[float], qualities: Sequence[float], better: str) -> np.ndarray:
-    """Which methods no other beats in both: True where none is as cheap and as good and, in one of
-    the two, better.
+    """Which methods are Pareto-optimal: no other is as cheap and as good and better in one.
 
     costs: lower is better; qualities: by `better`, "higher" | "lower"; both (methods,). A method
     with a missing number is not on the front.
@@ -228,7 +226,7 @@ def on_front(rows: pd.DataFrame, better: str) -> np.ndarray:
     """Which rows of one metric are on the Pareto front of quality and time. Oracles and methods
     that use prior knowledge do not compete.
 
-    rows: of the comparison, one for each method; better: "higher" | "lower".
+    rows: of the comparison, one per method; better: "higher" | "lower".
     """
     competes = (rows["kind"] == "method") & ~rows["uses_prior"]
     seconds = rows["wall_seconds"].where(competes)
@@ -236,10 +234,10 @@ def on_front(rows: pd.DataFrame, better: str) -> np.ndarray:
 
 
 def growth(rows: pd.DataFrame, sizes: int) -> dict[str, float]:
-    """Title → power of the number of cells that time grows with: the slope of log time on log
-    cells, of the methods that finished on so many sizes.
+    """Title → exponent of time in the number of cells: the slope of log time on log
+    cells, for methods that finished on at least `sizes` sizes.
 
-    rows: of the comparison, one for each method and data set, with n_cells.
+    rows: of the comparison, one per method and data set, with n_cells.
     """
     slopes = {}
     for title, mine in rows[rows["n"] > 0].groupby("title", sort=False):
@@ -260,18 +258,18 @@ def significance(
 ) -> pd.DataFrame:
     """All comparisons of an experiment, one row each, columns COLUMNS.
 
-    scores: contract 4's long table, data sets concatenated; of the experiment its
-    methods and metrics count; metrics without a direction are left out, and so
-    are oracles and controls. Of a data set with a split its test cells count.
+    scores: contract 4's long table, concatenated over data sets. Only the experiment's methods and
+    metrics are used, without oracles, controls and metrics that have no direction. For a data set
+    with a split, the test cells are used.
 
     Level "across data sets": first a row for Friedman's test (method_a and method_b empty, n data
-    sets, statistic F of Iman and Davenport), or its refusal in `note`; then, where it was made, a
-    row for each pair with Wilcoxon's p, Holm's p, and `different` yes or no. The score of a method
-    on a data set is its mean over seeds.
-    Level "within one data set": a row for each pair: n common seeds, mean of a - b, its bootstrap
-    interval where there are MIN_SEEDS, effect sizes, `different` "yes" where the interval leaves
-    out 0. A method without randomness has the same value for every seed. Seeds of two methods
-    have only their number in common, so pairing takes no scatter away here.
+    sets, statistic F of Iman and Davenport), or the reason for its refusal in `note`; then, where
+    it was made, a row per pair with Wilcoxon's p, Holm's p, and `different` yes or no. The score of
+    a method on a data set is its mean over seeds.
+    Level "within one data set": a row per pair: n common seeds, mean of a - b, its bootstrap
+    interval where there are MIN_SEEDS, effect sizes, `different` "yes" where the interval excludes
+    0. A deterministic method has the same value for every seed. Equal seeds of two methods share
+    only their number, so pairing removes no variance here.
     """
     scores = _counted(scores)
     names = [
@@ -293,9 +291,9 @@ def significance(
 
 
 def _counted(scores: pd.DataFrame) -> pd.DataFrame:
-    """The finite rows that are compared: of the test cells, else of all, else of training cells.
+    """The finite rows to compare: of the test cells, else of all, else of the training cells.
 
-    Which, is decided for each metric: a silhouette is of the training cells where there is a split.
+    This is decided per metric: the silhouette is of the training cells where there is a split.
     """
     scores = scores[np.isfinite(scores["value"]) & scores["split"].isin(COUNTED)]
     place = scores["split"].map({split: i for i, split in enumerate(COUNTED)})
@@ -310,7 +308,7 @@ def means(scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[dict[str, Any]]:
-    """Friedman's test and, where it is made, one row for each pair of methods."""
+    """Friedman's test and, where it is made, one row per pair of methods."""
     table = means(scores, names)
     n, k = table.shape
     here = {"level": ACROSS, "dataset": "", "split": "", "n": n}
@@ -331,9 +329,9 @@ def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[dic
 
 
 def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[dict[str, Any]]:
-    """Wilcoxon's test for each pair of the methods that Friedman's test was made of.
+    """Wilcoxon's test for each pair of the methods in Friedman's test.
 
-    table: data sets × methods, as `means` gives it.
+    table: data sets × methods, from `means`.
     """
     values, names = table.to_numpy(), list(table.columns)
     pairs = wilcoxon_holm(values)
@@ -350,7 +348,7 @@ def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[dict[str, Any]]:
             "statistic": pair["statistic"],
             "p": pair["p"],
             "p_holm": pair["p_holm"],
-            # Without a difference among all there is none to look for between two.
+            # If Friedman's test finds no difference, no pair counts as different.
             "different": "yes" if pair["different"] and test.p_f <= ALPHA else "no",
             "note": note,
         }
@@ -359,7 +357,7 @@ def _of_pairs(table: pd.DataFrame, test: Friedman) -> list[dict[str, Any]]:
 
 
 def _hopeless(n_datasets: int, n_pairs: int) -> str:
-    """Why no pair can differ, in a sentence; "" when one may."""
+    """Why no pair can differ, in a sentence; "" when one can."""
     smallest = min(1.0, n_pairs * 2.0 ** (1 - n_datasets))
     if smallest <= ALPHA:
         return ""
@@ -371,7 +369,7 @@ def _hopeless(n_datasets: int, n_pairs: int) -> str:
 def _within(
     scores: pd.DataFrame, names: Sequence[str], methods: Mapping[str, Method], better: str
 ) -> list[dict[str, Any]]:
-    """One row for each pair of methods, the one with the better mean first."""
+    """One row per pair of methods, the one with the better mean first."""
     values = {m: g.set_index("seed")["value"] for m, g in scores.groupby("method", sort=False)}
     order = Metric(better).best_first({m: values[m].mean() for m in names if m in values})
     return [
@@ -414,7 +412,7 @@ def _pair(a: pd.Series, b: pd.Series, method_a: Method, method_b: Method) -> dic
 
 
 def ranks_of(part: pd.DataFrame) -> dict[str, float]:
-    """Average ranks, which the rows of pairs hold."""
+    """Average ranks by method, taken from the pair rows."""
     pairs = part.iloc[1:]
     return dict(zip(pairs["method_a"], pairs["rank_a"], strict=True)) | dict(
         zip(pairs["method_b"], pairs["rank_b"], strict=True)
@@ -422,12 +420,12 @@ def ranks_of(part: pd.DataFrame) -> dict[str, float]:
 
 
 def best_of(part: pd.DataFrame) -> str:
-    """The method with the best mean, which stands first in the pairs within one data set."""
+    """The method with the best mean, which comes first in the pairs within one data set."""
     return str(part["method_a"].iloc[0])
 
 
 def against(part: pd.DataFrame, first: str) -> pd.DataFrame:
-    """Every other method's difference to `first`: other, n, difference, low, high."""
+    """Every other method's difference from `first`: other, n, difference, low, high, different."""
     rows = []
     for row in part.to_dict("records"):
         if first not in (row["method_a"], row["method_b"]):

@@ -1,24 +1,24 @@
-"""Verdicts: for every number of the paper, what came out here and whether that is the same.
+"""Verdicts: for every number of the paper, what was obtained here and whether it agrees.
 
 The rules, in this order; the first that applies decides. p is the published value, m the mean of
 our n seeds, t the tolerance that `workflow/published/comparison.yaml` declares with its reason.
 
-1. not comparable: the quantity is another one (a setting, another definition).
-2. not run here: nobody implements the method here, its runs are missing, or all of them failed.
+1. not comparable: the quantity differs (a setting, another definition).
+2. not run here: the method is not implemented here, its runs are missing, or all of them failed.
 3. not comparable: the runs are of other data, a subset or simulated cells.
 4. reproduced: |m - p| ≤ t.
-5. within noise: further apart, but the interval of ours and that of the published value overlap.
-   It confirms nothing: these runs cannot tell the two apart.
+5. within noise: further apart, but our interval and that of the published value overlap.
+   This confirms nothing: these runs cannot tell the two apart.
 6. not reproduced: everything else.
 
 Intervals. Ours needs MIN_SEEDS seeds: m ± t(0.975, n - 1) · sd · √(1/n), Student's 95 % confidence
-interval of the mean. Where the published value is known to be a single run (its n is 1) it is
+interval of the mean. Where the published value is known to be a single run (its n is 1), it is
 compared with what one further run of ours would give, the prediction interval with √(1 + 1/n). The
 published interval is p ± t(0.975, n - 1) · sd / √n where sd and n are printed, else the point p.
 
-`direction` says better or worse than published where the metric has a good side and the difference
-is beyond the tolerance, also when the verdict is "not reproduced": a number far above the printed
-one is not a reproduction of it.
+`direction` says better or worse than published where the metric has a direction and the difference
+exceeds the tolerance, also when the verdict is "not reproduced": a number far above the printed
+one does not reproduce it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from scipy import stats
 from moesimvae.errors import UserError
 from moesimvae.nouns import Experiment, Facts, Method, Metric, Variant
 
-Row = dict[str, Any]  # of the table
+Row = dict[str, Any]  # a table row
 MIN_SEEDS = 3  # fewer give an interval so wide that everything lies within it
 CONFIDENCE = 0.95
 ROUNDING = 1e-9
@@ -45,7 +45,7 @@ NOT_COMPARABLE, NOT_RUN = "not comparable", "not run here"
 VERDICTS = (REPRODUCED, NOISE, DIFFERENT, NOT_COMPARABLE, NOT_RUN)
 PAPER, BEYOND, SETTING = "the paper's", "beyond the paper", "a setting of the paper's"
 
-NOBODY = "no experiment of this configuration"  # begins the reason of what cannot be run
+NOBODY = "no experiment of this configuration"  # starts the reason where nothing can be run
 
 COLUMNS = [
     *("table", "published_method", "dataset", "metric", "definition", "published"),
@@ -58,7 +58,7 @@ COLUMNS = [
 @dataclass(frozen=True)
 class Judgement:
     """verdict: one of VERDICTS; direction: better | worse | above | below | same | "";
-    low, high: our interval (NaN without one); reason: a clause on what decided."""
+    low, high: our interval (NaN if none); reason: a clause on what decided."""
 
     verdict: str
     direction: str
@@ -75,10 +75,10 @@ def judge(
     published_sd: float = np.nan,
     published_n: float = np.nan,
 ) -> Judgement:
-    """Rules 4 to 6 for one number.
+    """Apply rules 4 to 6 to one number.
 
-    values: ours, one for each finished seed, at least one. better: higher | lower | none.
-    Raises UserError when there is no value.
+    values: ours, one per finished seed, at least one. better: higher | lower | none.
+    Raises UserError if there is no value.
     """
     ours = np.asarray(list(values), dtype=float)
     if not len(ours):
@@ -103,7 +103,7 @@ def judge(
 
 
 def interval(values: np.ndarray, one_more: bool = False) -> tuple[float, float]:
-    """Student's interval of the mean, or with `one_more` of one further value; NaN for too few."""
+    """Student's interval of the mean or, with `one_more`, of a further value; NaN for too few."""
     n = len(values)
     if n < MIN_SEEDS:
         return float("nan"), float("nan")
@@ -131,10 +131,10 @@ def _direction(difference: float, better: str) -> str:
 
 @dataclass(frozen=True)
 class Results:
-    """What was run: long tables of contract 4 from any number of experiments, and what they are of.
+    """What was run: contract 4's long tables from any number of experiments, with their context.
 
-    scores, runs: a run that stands in several experiments counts once. experiments: to say what
-    would run a missing number. variants: for printed settings.
+    scores, runs: a run that appears in several experiments counts once. experiments: to say which
+    one would produce a missing number. variants: for printed settings.
     """
 
     scores: pd.DataFrame
@@ -153,9 +153,9 @@ class Results:
         return dict(list(self.runs.groupby(["dataset", "method"])))
 
     def values(self, dataset: str, method: str, metric: str) -> tuple[str, pd.DataFrame]:
-        """Split and its rows (seed, value, run): of the test cells where there are any.
+        """Split and its rows (seed, value, run): the test cells where there are any.
 
-        What is counted with each run is taken from there where the experiment does not score it.
+        Values recorded with each run are taken from there where the experiment does not score them.
         """
         found = self._scores.get((dataset, method, metric))
         if found is None and metric in self.runs:
@@ -177,7 +177,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one published metric is compared; the comments of comparison.yaml say what keys mean."""
+    """How one published metric is compared; comments in comparison.yaml explain the keys."""
 
     ours: str = ""
     better: str = ""
@@ -195,13 +195,13 @@ class Rule:
     target: str = ""
 
     def within(self, value: float) -> float:
-        """The tolerance at a published value."""
+        """The absolute tolerance at a published value."""
         return self.tolerance if self.relative is None else self.relative * abs(value)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """comparison.yaml. methods, beyond: table → published name → ours, with settings or without."""
+    """comparison.yaml. methods, beyond: table → published name → ours, optionally with settings."""
 
     metrics: Mapping[str, Rule]
     methods: Mapping[str, Mapping[str, Any]]
@@ -213,7 +213,7 @@ class Rules:
     def of(
         cls, blocks: Mapping[str, Any], published: pd.DataFrame, methods: Mapping[str, Method]
     ) -> Rules:
-        """UserError for a published metric without a rule, an unknown key or an unknown method."""
+        """Raise UserError for a published metric without a rule, an unknown key or method."""
         allowed = [f.name for f in fields(Rule)]
         for metric in published["metric"].unique():
             if metric not in blocks["metrics"]:
@@ -251,12 +251,12 @@ def verdicts(
     methods: Mapping[str, Method],
     metrics: Mapping[str, Metric],
 ) -> pd.DataFrame:
-    """One row for each published number and each method here that stands for it, columns COLUMNS.
+    """One row per published number and method here that stands for it, columns COLUMNS.
 
     published: the csv files of workflow/published/ as one table; a number that the paper does not
-    report has no row. `role` is "the paper's", or "a setting of the
-    paper's", or, for what goes beyond the paper and stands there for comparison, "beyond the
-    paper". `difference` is ours less published, `tolerance` absolute.
+    report has no row. `role` is "the paper's", or "a setting of the paper's", or, for a method
+    beyond the paper that is included for comparison, "beyond the paper". `difference` is ours minus
+    published, `tolerance` absolute.
     """
     rows: list[Row] = []
     derived: list[tuple[Row, Rule]] = []
@@ -281,9 +281,9 @@ def verdicts(
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Table of the paper × verdict: how many results; settings and what goes beyond do not count.
+    """Number of results by table of the paper and verdict, without settings and what goes beyond.
 
-    A published number for which several methods here stand counts once, with the best verdict.
+    A published number represented by several methods here counts once, with the best verdict.
     """
     own = table[table["role"] == PAPER]
     order = {verdict: i for i, verdict in enumerate(VERDICTS)}
@@ -337,7 +337,7 @@ def _of_number(
     for method, title, role in candidates:
         mine = row | {"method": method, "title": title, "role": role}
         found.append(_of_method(mine, rule, better, results, rules))
-    # Of several that could stand for it, those that did; if none did, one row says so.
+    # Of several possible methods, keep those that ran; if none did, one row says so.
     ran = [r for r in found if r["verdict"] != NOT_RUN]
     if any(r["role"] == PAPER for r in ran):
         return ran
@@ -347,7 +347,7 @@ def _of_number(
 
 
 def _metric(name: str, rules: Rules, metrics: Mapping[str, Metric]) -> Metric:
-    """A published metric as comparison.yaml says which values are better, or as ours says it."""
+    """A published metric, its direction from comparison.yaml or else from our own metric."""
     rule = rules.metrics[name]
     ours = metrics.get(rule.ours or name, Metric())
     return Metric(rule.better or ours.better)
@@ -356,7 +356,7 @@ def _metric(name: str, rules: Rules, metrics: Mapping[str, Metric]) -> Metric:
 def _methods_of(
     row: Row, rules: Rules, methods: Mapping[str, Method], results: Results
 ) -> list[tuple[str, str, str]]:
-    """(method, title, role) of what stands for a published name: the paper's, then ours."""
+    """(method, title, role) of the methods for a published name: the paper's, then ours."""
     name, table = row["published_method"], row["table"]
     said = rules.methods.get(table, {}).get(name)
     if said is None:
@@ -395,7 +395,7 @@ def _of_method(row: Row, rule: Rule, better: str, results: Results, rules: Rules
     values = found["value"].to_numpy()
     if rule.out_of is not None:
         values = rule.out_of - values
-    # A number with a target of its own is measured on finished runs, and not on every one.
+    # A number with a target of its own is measured on some of the finished runs only.
     planned = 0 if rule.target else len(results.planned(place, method))
     runs = list(dict.fromkeys(r for r in found["run"] if isinstance(r, str) and r))
     row = row | {
@@ -425,7 +425,7 @@ def _of_method(row: Row, rule: Rule, better: str, results: Results, rules: Rules
 
 
 def _other_data(place: str, dataset: str, datasets: Mapping[str, Facts]) -> str:
-    """Why what was run is not the published data; "" when it is."""
+    """Why our runs did not use the published data; "" if they did."""
     facts = datasets.get(place, Facts(title=place))
     if facts.simulated:
         return f"run on simulated cells: {facts.title}"
@@ -456,14 +456,14 @@ def _sentence(text: str) -> str:
 
 
 def _derived(row: Row, rule: Rule, rows: list[Row], metric: Metric) -> Row:
-    """A number that follows from the others of one table: a lead over the second, a rank.
+    """A number derived from the others in a table: a lead over the second, a rank.
 
-    metric: what the others are of.
+    metric: that of the others.
     """
     of = [r for r in rows if r["table"] == rule.table and r["metric"] == rule.of]
     judged = [r for r in of if r["role"] == PAPER and r.get("verdict") in VERDICTS[:3]]
     name = row["published_method"]
-    signed = metric.sign or 1  # values times this are the better the larger they are
+    signed = metric.sign or 1  # a value times this is better the larger it is
     mine = [signed * r["mean"] for r in judged if r["published_method"] == name]
     others = {
         "margin": [signed * r["mean"] for r in judged if r["published_method"] != name],

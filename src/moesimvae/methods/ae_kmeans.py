@@ -1,4 +1,4 @@
-"""Autoencoder, then k-means on its codes: what DEC starts from and has to beat."""
+"""Autoencoder, then k-means on its codes: DEC's starting point, which it has to beat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cluster(
     learning_rate: float = 1e-3,
     device: str = "auto",
 ) -> Clustering:
-    """k-means (best of 20 starts) in the code of an autoencoder with squared error.
+    """k-means (best of 20 starts) on the codes of an autoencoder with squared error.
 
     embedding: the codes, (n_cells, n_latent).
     Raises UserError as `pretrained_autoencoder` does.

@@ -1,10 +1,10 @@
 """The autoencoder that AE → k-means, DEC, N2D and VaDE start from.
 
-It is made of the same layers and trained by the same loop as MoE-Sim-VAE, so that these peers
-differ from it, and from each other, in the objective alone. Layer sizes are those that DEC (Xie
-et al. 2016) published and the others took over: d-500-500-2000-10 and its mirror image.
+It uses the same layers and training loop as MoE-Sim-VAE, so that these peers
+differ from it, and from each other, only in the objective. Layer sizes are those that DEC (Xie
+et al. 2016) published and the others adopted: d-500-500-2000-10 and its mirror image.
 
-Not a method: methods import it inside `cluster`, since it imports torch.
+Not a method itself: methods import it inside `cluster`, since it imports torch.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ class Autoencoder(nn.Module):
 
 @dataclass
 class Pretrained:
-    """A trained autoencoder and what its user goes on with.
+    """A trained autoencoder and what its caller continues with.
 
-    cells: (n_cells, n_features) on the device of the network.
-    likelihood: "bernoulli" or "gaussian", what the network was trained for.
-    generator: state of the batch shuffles, for the next training.
+    cells: (n_cells, n_features) on the network's device.
+    likelihood: "bernoulli" or "gaussian", as the network was trained.
+    generator: state of the batch shuffling, for the next training.
     history, facts: as in `Clustering`; the loss is "pretraining_reconstruction".
     """
 
@@ -48,17 +48,17 @@ class Pretrained:
     facts: dict
 
     def codes(self) -> np.ndarray:
-        """(n_cells, n_latent) float32, as the network is now."""
+        """(n_cells, n_latent) float32, from the network's current state."""
         return encode_in_batches(
             lambda index: self.network.encoder(self.cells[index]).mean, len(self.cells)
         )
 
 
 def negative_log_likelihood(output: Tensor, x: Tensor, likelihood: str) -> Tensor:
-    """−log p(x | z) summed over features, one value per cell; `output` is the decoder's.
+    """−log p(x | z) summed over features, one value per cell; `output` is from the decoder.
 
     bernoulli: −Σ x log σ(output) + (1 − x) log(1 − σ(output)), for x in [0, 1].
-    gaussian: ½ Σ (x − output)², unit variance, without its constant ½ d log 2π.
+    gaussian: ½ Σ (x − output)², unit variance, without the constant ½ d log 2π.
     """
     if likelihood == "bernoulli":
         loss = functional.binary_cross_entropy_with_logits(output, x, reduction="none")
@@ -80,11 +80,11 @@ def pretrained_autoencoder(
     device: str,
     likelihood: str = "gaussian",
 ) -> Pretrained:
-    """Train an autoencoder on `matrix` (n_cells, n_features) for a number of batches.
+    """Train an autoencoder on `matrix` (n_cells, n_features) for `steps` batches.
 
-    likelihood: "gaussian" is the squared error; "auto" takes "bernoulli" where all features lie
+    likelihood: "gaussian" is the squared error; "auto" uses "bernoulli" where all features lie
         in [0, 1].
-    Raises UserError when there are fewer cells than clusters or a feature is not finite.
+    Raises UserError if there are fewer cells than clusters or a feature is not finite.
     """
     n_cells, n_features = matrix.shape
     if n_cells < n_clusters:

@@ -1,6 +1,6 @@
 """VaDE and DEC as ClustPy (Leiber et al. 2023) implements them: an independent cross-check.
 
-Runs in an environment of its own: ClustPy needs another torch than the rest.
+Runs in an environment of its own: ClustPy needs a different torch from the rest.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def cluster(
 ) -> Clustering:
     """`algorithm` ("VaDE" or "DEC") with ClustPy's own networks, losses and final clustering.
 
-    Its networks are d-500-500-2000-10. Steps are turned into the nearest number of whole epochs,
-    at least one. Labels are its `labels_`: a last k-means (DEC) or Gaussian mixture (VaDE) of the
+    Its networks are d-500-500-2000-10. Steps are rounded to whole epochs, at least one.
+    Labels are its `labels_`: a final k-means (DEC) or Gaussian mixture (VaDE) on the
     trained codes, which are the embedding, (n_cells, 10).
-    Raises UserError for an unknown algorithm, and for VaDE when a feature leaves [0, 1].
+    Raises UserError for an unknown algorithm, and for VaDE if a feature is outside [0, 1].
     """
     from clustpy import deep
 

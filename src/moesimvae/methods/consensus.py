@@ -1,4 +1,4 @@
-"""The groups of MoE-Sim-VAE's own similarity, without any network: what the network must beat."""
+"""The groups from MoE-Sim-VAE's own similarity, without a network: what the network must beat."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def cluster(cells: AnnData, n_clusters: int, seed: int, **parameters: Any) -> Clustering:
-    """Exactly `n_clusters` groups: those of the similarity "communities", voted over its repeats.
+    """Exactly `n_clusters` groups: those of the similarity "communities", by vote of its repeats.
 
     parameters: of `similarity.Communities`.
-    Raises UserError for a parameter that it does not have.
+    Raises UserError for an unknown parameter.
     """
     from moesimvae.model import cutting, similarity
     from moesimvae.model.cells import matrix_of

@@ -1,6 +1,6 @@
 """The three controls, the only "methods" that read labels.
 
-A table in which one cluster, random labels or the true labels do not score as they must is wrong.
+A table in which one cluster, random labels or true labels do not score as they must is wrong.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from moesimvae.methods.runner import blank_status, code_of, whole_folder
 from moesimvae.methods.worker import found, write_labels
 from moesimvae.nouns import Run
 
-# The control's own: labels that a user simulates with `default_rng(seed)` must not be its labels.
+# Unique to this control: labels that a user simulates with `default_rng(seed)` must differ.
 SALT = 0x6D6F6573
 
 
 def random_labels(n_clusters: int, n_cells: int, seed: int) -> np.ndarray:
-    """Each cell's cluster, (n_cells,), drawn evenly from a stream that nobody else draws from."""
+    """Each cell's cluster, (n_cells,), drawn uniformly from a stream that nothing else uses."""
     return np.random.default_rng([SALT, seed]).integers(n_clusters, size=n_cells)
 
 
@@ -28,9 +28,9 @@ def write_controls(labels_path: Path, n_clusters: int, seeds: Sequence[int], out
     """Write the controls as runs: <out>/<control>/seed<seed>/.
 
     labels_path: labels.parquet in the folder of its data set, whose name the runs carry.
-    `one_cluster` and `true_labels` run with the first seed alone. Cells without a label (never
-    scored) are noise, -1, among the true labels. `random_labels` draws each cell's cluster
-    uniformly from `n_clusters`. Where no cell has a label there are no true labels.
+    `one_cluster` and `true_labels` run with the first seed only. Cells without a label (never
+    scored) are noise, -1, in `true_labels`. `random_labels` draws each cell's cluster
+    uniformly from `n_clusters`. Where no cell has a label, there is no `true_labels`.
     """
     from pandas import read_parquet
 

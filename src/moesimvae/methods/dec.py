@@ -23,7 +23,7 @@ def soft_assignment(codes: Tensor, centres: Tensor) -> Tensor:
 
 
 def target_distribution(q: Tensor) -> Tensor:
-    """Eq 3: p_ij ∝ q_ij² / f_j with the soft cluster sizes f_j = Σ_i q_ij, rows sum to 1."""
+    """Eq 3: p_ij ∝ q_ij² / f_j with soft cluster sizes f_j = Σ_i q_ij, rows sum to 1."""
     weight = q**2 / q.sum(dim=0)
     return weight / weight.sum(dim=1, keepdim=True)
 
@@ -48,11 +48,11 @@ def cluster(
     fine_tuning_rate: float = 1e-4,
     device: str = "auto",
 ) -> Clustering:
-    """Autoencoder, k-means on its codes, then encoder and centres follow KL(P ‖ Q).
+    """Autoencoder, k-means on its codes, then encoder and centres minimise KL(P ‖ Q).
 
     The decoder is dropped after pre-training. P is computed from all cells every
-    `update_interval` steps. Adam takes the place of the paper's SGD, and the number of steps that
-    of its stopping rule (less than 0.1 % of the cells change cluster); the share that changed
+    `update_interval` steps. Adam replaces the paper's SGD, and a fixed number of steps
+    its stopping rule (less than 0.1 % of the cells change cluster); the share that changed
     between the last two updates is in `facts`.
 
     labels: argmax of q. embedding: codes (n_cells, n_latent). probabilities: q.

@@ -1,8 +1,8 @@
-"""Energy that the machine used while a run went on, where it tells.
+"""Energy that the machine used during a run, where it reports it.
 
-Processors count in Linux's powercap (RAPL of Intel and AMD; readable by root alone on most
-machines), NVIDIA's GPUs in NVML (package nvidia-ml-py). Both count for the whole machine: what else
-ran at the same time is in it, so a run's number is an upper bound.
+Processors report it in Linux's powercap (RAPL of Intel and AMD; readable only by root on most
+machines), NVIDIA GPUs in NVML (package nvidia-ml-py). Both count for the whole machine, including
+anything else that ran at the same time, so a run's number is an upper bound.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Meter:
-    """Sums what counters went on since it was made; `sample` before one wraps (minutes)."""
+    """Sums counter increments since it was made; call `sample` before one wraps (minutes)."""
 
     def __init__(self, gpu: bool):
-        # intel-rapl:0 is a processor; intel-rapl:0:1 is a part of it and would count twice
+        # intel-rapl:0 is a processor; intel-rapl:0:1 is part of it and would be counted twice
         self.counters = {
             path: _number(path / "max_energy_range_uj")
             for path in POWERCAP.glob("intel-rapl:*")
@@ -39,7 +39,7 @@ class Meter:
             self.last[path] = now
 
     def joules(self) -> float | None:
-        """All that was used so far, J; None where nothing counts."""
+        """Energy used so far, J; None where there is no counter."""
         if not self.counters and not self.gpus:
             return None
         self.sample()
@@ -66,6 +66,6 @@ def _gpus() -> list:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         readers = [lambda h=h: pynvml.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles]
         for read in readers:
-            read()  # older ones cannot
+            read()  # fails on older GPUs
         return readers
     return []

@@ -1,4 +1,4 @@
-"""Clusterings that the user has already: runs that are written, not made."""
+"""Clusterings that the user already has, written as runs without running anything."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def write_run(
     features: Path,
     out: Path,
 ) -> None:
-    """Write the clusters (n_cells,), integers ≥ −1, as the run of the folder `out`.
+    """Write the clusters (n_cells,), integers ≥ −1, as the run in the folder `out`.
 
-    names: of the clusters, in the user's words. block: of the registry; it says which column.
+    names: of the clusters, as in the user's file. block: from the registry; it names the column.
     """
     run = Run.of(out)
     status = blank_status(run.dataset, run.method, int(run.seed), {}, len(names), threads=1)

@@ -1,13 +1,13 @@
-"""A user's own method that is an executable: it reads features, and writes a label for each cell.
+"""A user's own method as an executable, which reads features and writes a label per cell.
 
-The command is run without a shell, in the folder where its block lies, and sees two files:
+The command is run without a shell, in the folder of its block, and is given two files:
 
-features  `csv`: a line `cell,<features>`, then a line for each cell, its name first;
+features  `csv`: a header `cell,<features>`, then a line for each cell, its name first;
           `mtx`: a sparse matrix (cells × features) in the Matrix Market format, and beside it
-          cells.txt and features.txt with one name a line
-labels    to be written: one whole number a line, in the order of the cells, -1 = noise
+          cells.txt and features.txt with one name per line
+labels    to be written: one integer per line, in the order of the cells, -1 = noise
 
-Time and memory are limited, and whatever fails is told, as of any other method.
+Time and memory are limited and failures reported, as for any other method.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from moesimvae.methods.interface import Clustering, Invalid, dense
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MOST_BYTES = 24  # of a line of labels
+MOST_BYTES = 24  # per line of labels
 
 
 def cluster(
@@ -42,12 +42,12 @@ def cluster(
 ) -> Clustering:
     """Run the command on the cells and read its labels.
 
-    command: its words, with {features}, {labels}, {n_clusters}, {seed}, {threads} and the names of
-        the block's params where their values go. place: the folder in which it runs. form: csv or
-        mtx. exchange: a folder for the two files, which is removed.
+    command: with {features}, {labels}, {n_clusters}, {seed}, {threads} and the names of the
+        block's params as placeholders for their values. place: the folder in which it runs. form:
+        csv or mtx. exchange: a folder for the two files, removed afterwards.
 
-    Raises UserError when the program cannot be started or fails, Invalid for labels that are
-    missing or none.
+    Raises UserError when the program cannot be started or fails, Invalid for missing or invalid
+    labels.
     """
     folder = Path(exchange)
     folder.mkdir()
@@ -70,9 +70,9 @@ def cluster(
 
 
 def filled(command: str, values: dict[str, Any]) -> list[str]:
-    """The words of a command with values in the places of their names in braces.
+    """The words of a command with values substituted for their names in braces.
 
-    Words are told apart before, so no value can become two of them.
+    The command is split into words first, so no value can become two of them.
     """
 
     def value(found: re.Match) -> str:
@@ -82,7 +82,7 @@ def filled(command: str, values: dict[str, Any]) -> list[str]:
 
 
 def write_features(cells: AnnData, folder: Path, form: str) -> Path:
-    """The cells as features.csv or features.mtx (with cells.txt and features.txt) in the folder."""
+    """Write the cells as features.csv, or features.mtx with cells.txt and features.txt."""
     import pandas as pd
     from scipy import io, sparse
 
@@ -99,7 +99,7 @@ def write_features(cells: AnnData, folder: Path, form: str) -> Path:
 
 
 def read_labels(path: Path, n_cells: int) -> np.ndarray:
-    """(n_cells,) integers from one a line; Invalid for anything else."""
+    """Read (n_cells,) integers, one per line; Invalid for anything else."""
     if not path.is_file():
         raise Invalid("the command ended well but wrote no labels to the path {labels}.")
     if path.stat().st_size > MOST_BYTES * max(n_cells, 1):

@@ -1,8 +1,8 @@
 """FlowSOM (Van Gassen et al. 2015): a self-organising map by flowsom, its nodes metaclustered.
 
-The map is the package's. The metaclustering is written here after R's FlowSOM and
-ConsensusClusterPlus, which the published numbers come from: flowsom 0.2.2 offers a class of that
-name that cuts a plain tree of the nodes without any consensus.
+The map is the package's. The metaclustering is implemented here after R's FlowSOM and
+ConsensusClusterPlus, the source of the published numbers: the class of that name in flowsom 0.2.2
+cuts a plain tree of the nodes without any consensus.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # as in FlowSOM's metaClustering_consensus
 RESAMPLES = 100
 DRAWN = 0.9
-SMOOTH = 0.2  # of the curve in which the elbow is sought
+SMOOTH = 0.2  # smoothing of the curve in which the elbow is sought
 
 
 def cluster(
@@ -34,9 +34,9 @@ def cluster(
 ) -> Clustering:
     """`n_clusters` metaclusters of the nodes of a map of `grid` nodes.
 
-    passes: how often the map sees as many cells as there are, drawn at random.
-    elbow_up_to: None, or the largest number of metaclusters to try; the number is then where
-        their sum of squares bends (`elbow`), and n_clusters is ignored.
+    passes: number of passes, each over as many randomly drawn cells as there are.
+    elbow_up_to: None, or the largest number of metaclusters to try; the number is then at the
+        elbow of their sum of squares (`elbow`), and n_clusters is ignored.
     """
     n_nodes = grid[0] * grid[1]
     points = dense(cells)
@@ -75,7 +75,7 @@ def check(n_cells: int, n_nodes: int, n_clusters: int, elbow_up_to: int | None) 
 def self_organising_map(
     points: np.ndarray, grid: Sequence[int], passes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The map's nodes (n_nodes, n_features), each cell's node, and their mean distance."""
+    """The map's nodes (n_nodes, n_features), each cell's node, and the mean distance to it."""
     from flowsom.models import SOMEstimator
 
     state = np.random.get_state()  # noqa: NPY002 - the package seeds NumPy's global generator
@@ -89,7 +89,7 @@ def self_organising_map(
 def consensus(nodes: np.ndarray, numbers: Sequence[int], seed: int) -> np.ndarray:
     """Consensus clustering (Monti et al. 2003): a column of labels for each of `numbers`.
 
-    Average linkage of the nodes by `consensus_distances`, as ConsensusClusterPlus.
+    Average linkage of the nodes by `consensus_distances`, as in ConsensusClusterPlus.
     nodes: (n, n_features).
     """
     from scipy.cluster.hierarchy import cut_tree, linkage
@@ -102,7 +102,7 @@ def consensus(nodes: np.ndarray, numbers: Sequence[int], seed: int) -> np.ndarra
 
 
 def consensus_distances(nodes: np.ndarray, numbers: Sequence[int], seed: int) -> np.ndarray:
-    """How often two nodes are apart, of the draws that have both: (len(numbers), n, n) in [0, 1].
+    """Share of draws with both nodes in which they are apart: (len(numbers), n, n) in [0, 1].
 
     Each of 100 random draws of 90 % of the nodes is cut into each number of clusters by average
     linkage.
@@ -124,19 +124,19 @@ def consensus_distances(nodes: np.ndarray, numbers: Sequence[int], seed: int) ->
 
 
 def within_squares(points: np.ndarray, labels: np.ndarray) -> float:
-    """Σ squared distance of the points to the mean of their cluster."""
+    """Sum of squared distances of the points to the mean of their cluster."""
     groups = (points[labels == label] for label in np.unique(labels))
     return float(sum(((group - group.mean(axis=0)) ** 2).sum() for group in groups))
 
 
 def elbow(curve: np.ndarray) -> int:
-    """The number of clusters where `curve`, its values for 1, 2, … clusters, bends.
+    """The number of clusters at the elbow of `curve`, its values for 1, 2, … clusters.
 
-    As R's FlowSOM: the smoothed curve as two straight lines, with the smallest sum of absolute
-    residuals; the number is the first point of the second.
+    As in R's FlowSOM: the smoothed curve is split into two straight lines with the smallest sum of
+    absolute residuals; the number is the first point of the second.
     """
     smooth = curve.astype(float)
-    for i in range(1, len(curve) - 1):  # one after the other, as there
+    for i in range(1, len(curve) - 1):  # sequentially, as in R's FlowSOM
         smooth[i] = (1 - SMOOTH) * smooth[i] + SMOOTH / 2 * (smooth[i - 1] + smooth[i + 1])
     numbers = np.arange(1, len(curve) + 1)
     residuals = [
@@ -147,7 +147,7 @@ def elbow(curve: np.ndarray) -> int:
 
 
 def residual(x: np.ndarray, y: np.ndarray) -> float:
-    """Sum of absolute residuals of the least-squares line; 0 for two points or one."""
+    """Sum of absolute residuals of the least-squares line; 0 for one or two points."""
     if len(x) <= 2:
         return 0.0
     return float(np.abs(y - np.polyval(np.polyfit(x, y, 1), x)).sum())

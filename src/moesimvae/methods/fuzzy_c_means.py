@@ -24,10 +24,10 @@ def cluster(
 ) -> Clustering:
     """Cluster of largest membership; the memberships are the probabilities.
 
-    `m` > 1 is the fuzzifier, None for `estimated_fuzzifier`. Where it is too large, as the usual 2
-    is for more than a few features, all centres fall on the mean of the cells:
-    `fuzzy_partition_coefficient` among the facts is then 1 / n_clusters.
-    It ends when the memberships change by less than `tolerance` (norm of the whole matrix).
+    `m` > 1 is the fuzzifier, None for `estimated_fuzzifier`. If it is too large, as the usual 2
+    is for more than a few features, all centres collapse to the mean of the cells:
+    `fuzzy_partition_coefficient` in `facts` is then 1 / n_clusters.
+    Iteration ends when the memberships change by less than `tolerance` (norm of the whole matrix).
     """
     from skfuzzy import cmeans, cmeans_predict
 
@@ -57,7 +57,7 @@ def cluster(
 
 
 def estimated_fuzzifier(n_cells: int, n_features: int) -> float:
-    """The smallest m that finds no clusters in noise, by Schwämmle and Jensen (2010)."""
+    """The smallest m that finds no clusters in noise, after Schwämmle and Jensen (2010)."""
     power = -0.0406 * np.log(n_cells) - 0.1134
     return (
         1

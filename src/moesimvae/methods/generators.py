@@ -1,6 +1,6 @@
-"""Trained models as generators: codes of a cluster drawn, accepted by the posterior, decoded.
+"""Trained models as generators: draw a cluster's codes, accept them by the posterior, decode.
 
-Not a method. MoE-Sim-VAE and VaDE stand side by side here, so that what their generation costs is
+Not a method. MoE-Sim-VAE and VaDE share this module so that the cost of generation is
 counted in one unit: draws of a latent code.
 """
 
@@ -21,16 +21,16 @@ from moesimvae.model import storage
 from moesimvae.model.estimator import MoESimVAE
 
 BATCH = 2000
-# how many draws one accepted code may cost before a threshold counts as out of reach
+# draws per accepted code above which a threshold counts as out of reach
 MOST_DRAWS = 2000
 STANDARD, FITTED = "standard", "fitted"
 
 
 @dataclass(frozen=True)
 class Generator:
-    """What a trained model can do for its clusters, on the CPU.
+    """What a trained model can do with its clusters, on the CPU.
 
-    draw: (cluster, n, torch generator) → codes (n, n_latent) of the cluster's Gaussian.
+    draw: (cluster, n, torch generator) → codes (n, n_latent) from the cluster's Gaussian.
     posterior: codes → (n, n_clusters), p(cluster | code); None where the model accepts every draw.
     decode: (codes, cluster) → cells (n, n_features) float32, in the units of the features.
     assign: cells → (n,) clusters, the model's own clustering.
@@ -45,11 +45,11 @@ class Generator:
 
 @dataclass
 class Drawn:
-    """What one cluster gave at several thresholds; an image may serve several of them.
+    """What one cluster generated at several thresholds; a cell may serve several of them.
 
     cells: (u, n_features); codes: (u, n_latent). For each threshold, accepted: (n,) rows of both,
     the first n draws that pass it; draws: how many codes that took; seconds: to draw, test and
-    decode them. A threshold that MOST_DRAWS · n draws do not meet has fewer than n rows.
+    decode them. A threshold not reached within MOST_DRAWS · n draws has fewer than n rows.
     """
 
     cells: np.ndarray
@@ -60,17 +60,16 @@ class Drawn:
 
 
 def read_model(run: str | Path) -> MoESimVAE:
-    """The MoE-Sim-VAE of a run folder, on the CPU; UserError for a run without one."""
+    """Load the MoE-Sim-VAE of a run folder onto the CPU; UserError for a run without one."""
     return MoESimVAE.load(Path(run) / "model", device="cpu")
 
 
 def read(run: str | Path, gaussian: str = FITTED) -> Generator:
     """The generator of a run folder (contract 3) whose method saved its model.
 
-    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from the
-    mixture of Gaussians of the cluster's own codes. VaDE has a covariance of its own for each
-    component.
-    Raises UserError for a run without a model that generates.
+    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from a
+    mixture of Gaussians fitted to the cluster's codes. VaDE has a covariance for each component.
+    Raises UserError for a run without a generative model.
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
@@ -85,11 +84,11 @@ def read(run: str | Path, gaussian: str = FITTED) -> Generator:
 def generate(
     generator: Generator, cluster: int, n: int, thresholds: Sequence[float] = (0.0,), seed: int = 0
 ) -> Drawn:
-    """n cells of a cluster for each threshold φ on the posterior of its component.
+    """Generate n cells of a cluster for each threshold φ on the posterior of its component.
 
-    Codes are drawn in one stream; at each φ the first n of them with p(cluster | code) > φ are
-    taken (φ = 0: all). Without a posterior each φ takes the first n draws. What the thresholds
-    share is decoded once, and each is charged for its part.
+    Codes are drawn in one stream; each φ takes the first n of them with p(cluster | code) > φ
+    (φ = 0: all). Without a posterior, each φ takes the first n draws. Codes shared by
+    thresholds are decoded once, and each threshold is charged for its part.
     """
     if not 0 <= cluster < generator.n_clusters:
         raise UserError(

@@ -25,8 +25,8 @@ def cluster(
 ) -> Clustering:
     """Most probable component of a Gaussian mixture.
 
-    `covariance` is scikit-learn's type. A full one costs n_cells · n_clusters · n_features² in
-    each step: right after `n_pca`, out of reach for hundreds of features (minutes a step on
+    `covariance` is scikit-learn's type. "full" costs n_cells · n_clusters · n_features² per
+    step: suitable after `n_pca`, infeasible for hundreds of features (minutes per step on
     MNIST's 784 pixels); "diag" costs n_cells · n_clusters · n_features.
     `regularisation` is added to every variance; constant features need it.
     """
@@ -45,9 +45,9 @@ def fit_mixture(
     n_init: int = 1,
     regularisation: float = 1e-6,
 ) -> GaussianMixture:
-    """Mixture of `n_clusters` Gaussians on points (n_cells, n_dimensions), k-means starts.
+    """Fit `n_clusters` Gaussians to points (n_cells, n_dimensions), initialised by k-means.
 
-    In double precision: EM on float32 loses positive definiteness on nearly constant features.
+    In double precision: EM in float32 loses positive definiteness on nearly constant features.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -61,7 +61,7 @@ def fit_mixture(
 
 
 def most_probable(mixture: GaussianMixture, points: np.ndarray) -> Clustering:
-    """The component of largest posterior probability for each of the points."""
+    """The component of largest posterior probability for each point."""
     probabilities = mixture.predict_proba(points.astype(np.float64))
     facts = {
         "converged": bool(mixture.converged_),

@@ -1,4 +1,4 @@
-"""One GPU for each run: the scheduler's, or a free one of the machine."""
+"""One GPU per run: the scheduler's, or a free one on the machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU of the machin
 
 @contextmanager
 def one_gpu() -> Iterator[str | None]:
-    """Hold a GPU: what CUDA_VISIBLE_DEVICES must be for a process that is to see it alone.
+    """Hold a GPU; yield the CUDA_VISIBLE_DEVICES for a process that is to see only that one.
 
-    It is one of those that the variable names, as set by a scheduler, else of the machine. Of
-    several, the first that no other run of this user holds; where all are held they are shared. A
-    process that ends, however it does, no longer holds any. "" where a scheduler gives none, None
-    where the machine does not tell.
+    It is one of those that the variable already names (set by a scheduler), else of the machine's.
+    Of several, it is the first that no other run of this user holds; if all are held, they are
+    shared. A process that ends, however it ends, releases its GPU. "" where a scheduler gives none,
+    None where the machine does not report its GPUs.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:

@@ -21,9 +21,9 @@ def cluster(
     min_cluster_size: int = 50,
     min_samples: int | None = None,
 ) -> Clustering:
-    """Density clusters of at least `min_cluster_size` cells; the others are noise, -1.
+    """Density clusters of at least `min_cluster_size` cells; all other cells are noise, -1.
 
-    It finds its own number of clusters and ignores `n_clusters`. The seed reaches the PCA alone.
+    It finds its own number of clusters and ignores `n_clusters`. Only the PCA uses the seed.
     """
     import hdbscan
 

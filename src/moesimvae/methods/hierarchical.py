@@ -21,9 +21,9 @@ def cluster(
 ) -> Clustering:
     """Ward's tree cut at `n_clusters`.
 
-    Up to `max_cells_dense` cells any two clusters may merge, which holds two copies of all
-    n(n − 1)/2 distances: 3.2 GB at 20,000 cells, 39 GB at 70,000. Above it only clusters that
-    touch in the graph of `n_neighbors` nearest neighbours may, in memory linear in n.
+    Up to `max_cells_dense` cells, any two clusters may merge, which requires two copies of all
+    n(n − 1)/2 distances: 3.2 GB at 20,000 cells, 39 GB at 70,000. Above that, only clusters
+    connected in the graph of `n_neighbors` nearest neighbours may, in memory linear in n.
     """
     from sklearn.cluster import AgglomerativeClustering
 

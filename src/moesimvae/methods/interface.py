@@ -1,11 +1,11 @@
-"""What a clustering method takes and gives back: contract 2 of the benchmark.
+"""What a clustering method takes and returns: contract 2 of the benchmark.
 
 A method is a module in this folder with one function
 
     def cluster(cells: AnnData, n_clusters: int, seed: int, **params) -> Clustering
 
 and a block in `workflow/registry/methods.yaml`. It never sees a label. It imports the library
-it wraps inside `cluster`, so that listing methods stays quick.
+it wraps inside `cluster`, so that listing methods stays fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Invalid(Exception):
-    """The method's result breaks contract 2, told in one sentence."""
+    """The method's result violates contract 2; the message is one sentence."""
 
 
 @dataclass
@@ -30,13 +30,13 @@ class Clustering:
     """The result of one run.
 
     labels: (n_cells,) integers, -1 = noise.
-    embedding: (n_cells, n_dimensions) or None, the space the method clustered in.
+    embedding: (n_cells, n_dimensions) or None, the space in which the method clustered.
     probabilities: (n_cells, n_clusters) or None, rows sum to 1.
     history: loss term → one value per recorded step, or empty.
-    facts: small JSON-able facts worth keeping (chosen K, experts in use, device, …).
+    facts: small JSON-serialisable facts worth keeping (chosen K, experts in use, device, …).
     save: writes the fitted model into a folder, or None.
-    assign: labels of further cells, with embedding and probabilities where the method has them, by
-        what was fitted; None where the method cannot. Data sets with a split need it: a method is
+    assign: labels further cells with the fitted model, with embedding and probabilities where the
+        method has them; None if it cannot. Data sets with a split need it: a method is
         fitted on their training cells and never sees the others.
     """
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def cluster(
     cells: AnnData, n_clusters: int, seed: int, n_pca: int | None = None, n_init: int = 10
 ) -> Clustering:
-    """Lloyd's k-means from the best of `n_init` k-means++ starts.
+    """Lloyd's k-means, the best of `n_init` k-means++ starts.
 
-    One or two threads give the same labels for the same seed; with more, scikit-learn adds up
-    partial sums in whatever order the threads end.
+    One or two threads give the same labels for the same seed; with more, scikit-learn adds
+    partial sums in the order in which the threads finish.
     """
     from sklearn.cluster import KMeans
 

@@ -1,4 +1,4 @@
-"""A consensus of k-means codes: many codebooks, the codes of each joined by Ward's linkage."""
+"""Consensus of k-means codebooks, the codes of each joined by Ward's linkage."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def cluster(
     codes: int = 200,
     repeats: int = 10,
 ) -> Clustering:
-    """Each repeat makes `codes` means and joins them to `n_clusters` groups; cells vote over all.
+    """Majority vote over repeats, each joining `codes` k-means centres into `n_clusters` groups.
 
-    Means are weighed by their cells in Ward's tree. The votes follow the repeat that shares most
-    with the others (`cutting.vote`).
+    Ward's tree weights the centres by their cells. The votes are aligned to the repeat that agrees
+    most with the others (`cutting.vote`).
     """
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits

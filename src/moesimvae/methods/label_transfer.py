@@ -1,4 +1,4 @@
-"""Cells that a method was not fitted on: the labels of the fitted ones carried over to them."""
+"""Transfer labels from the cells that a method was fitted on to other cells."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ N_PCA = 50
 def majority_of_nearest(
     points: Matrix, labels: np.ndarray, further: Matrix, n_neighbors: int = NEIGHBOURS
 ) -> np.ndarray:
-    """The commonest label among each further point's nearest `points`, (n_further,).
+    """Most common label among each further point's nearest `points`, (n_further,).
 
     points: (n, d) with labels (n,), -1 (noise) counting like any other; further: (n_further, d).
-    Of labels that are equally common, that of the nearest point counts.
+    Ties go to the label of the nearest point.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -44,8 +44,8 @@ def by_nearest_cells(
 ) -> Callable[[AnnData], Clustering]:
     """`Clustering.assign` for a method without one.
 
-    A cell gets the majority label of its 15 nearest ones among `cells`, in the first 50 principal
-    components of what the method was given, which are fitted on `cells` alone.
+    A cell gets the majority label of its 15 nearest neighbours among `cells`, in the first 50
+    principal components of the method's input, fitted on `cells` alone.
     """
 
     def assign(further: AnnData) -> Clustering:

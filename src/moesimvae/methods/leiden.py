@@ -1,4 +1,4 @@
-"""Leiden (Traag et al. 2019) on the graph of shared neighbours, its resolution sought for K."""
+"""Leiden (Traag et al. 2019) on the shared-neighbour graph, its resolution searched for K."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def cluster(
     n_neighbors: int = 30,
     rounds: int = 20,
 ) -> Clustering:
-    """The communities of large modularity whose number comes nearest to `n_clusters`.
+    """Communities of large modularity whose number comes closest to `n_clusters`.
 
-    The resolution is sought by halving an interval of its logarithm, at most `rounds` times; no
-    label is seen. Of equally near numbers the first found is taken.
+    The resolution is found by bisecting an interval of its logarithm, at most `rounds` times; no
+    label is used. Of equally close numbers the first found is taken.
     """
     from moesimvae.model.graphs import (
         jaccard_graph,

@@ -26,7 +26,7 @@ def cluster(
     """Communities of largest modularity at `resolution`; a larger one gives more clusters.
 
     It finds its own number of clusters and ignores `n_clusters`. `weights` is "jaccard" (shared
-    neighbours, as PhenoGraph) or "none". A neighbour on one side only counts half.
+    neighbours, as in PhenoGraph) or "none". A one-sided neighbour counts half.
     """
     from moesimvae.model.graphs import jaccard_graph, louvain, neighbour_graph, symmetric
 

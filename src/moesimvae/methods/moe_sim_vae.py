@@ -25,20 +25,20 @@ def cluster(
     library_size: float | None = None,
     **params,
 ) -> Clustering:
-    """Cluster with `MoESimVAE(n_clusters, random_state=seed, **params)`, which tells of params.
+    """Cluster with `MoESimVAE(n_clusters, random_state=seed, **params)`, which documents params.
 
     `refinements: 0` is the paper's setting. The embedding is the latent posterior mean.
     estimate_clusters: estimate their number from the cells and ignore `n_clusters`; at least 2.
-    resamples: how often the groups are made again of half of the cells, to tell how stable each
+    resamples: how often to recompute the groups from half of the cells, to measure how stable each
         cluster is and to calibrate the probabilities (`MoESimVAE.assess`); only with the similarity
         "communities". 0: not at all.
-    prior: "signature" tells it the groups of the cells that express one group's signature gene
-        alone (`groups_by_signature`); None nothing.
-    spread_prior: carry these groups over to the other cells, and overrule those that contradict
-        their neighbours, along the graph of shared neighbours (`graphs.spread_groups`).
-    library_size: scale the counts of each cell to this sum first; 1e6 for the released program,
-        whose data are in TPM and not in logarithms.
-    Raises UserError for another prior, and when the cells have no signatures.
+    prior: "signature" gives the model the groups of those cells that express one group's
+        signature gene only (`groups_by_signature`); None gives none.
+    spread_prior: propagate these groups to the other cells, overruling those that contradict
+        their neighbours, along the shared-neighbour graph (`graphs.spread_groups`).
+    library_size: first scale the counts of each cell to this sum; 1e6 for the released program,
+        whose data are in TPM without a logarithm.
+    Raises UserError for an unknown prior, and if the cells have no signatures.
     """
     from moesimvae.model.cells import are_whole, matrix_of
     from moesimvae.model.estimator import MoESimVAE
@@ -59,7 +59,7 @@ def cluster(
             groups = spread(cells, groups, seed)
             facts["cells_of_spread_group"] = int((groups >= 0).sum())
     counts = cells.layers.get("counts")
-    # not of a panel, whose markers have distributions of their own, nor what was corrected
+    # not for a panel, whose markers have distributions of their own, nor for corrected counts
     if counts is not None and (cells.n_vars <= MOST_MARKERS or not are_whole(counts)):
         counts = None
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
@@ -96,7 +96,7 @@ def cluster(
 
 
 def of_library_size(cells: AnnData, target: float) -> AnnData:
-    """The cells with their values scaled to the sum `target` in each; a sum of 0 stays 0."""
+    """The cells with each cell's values scaled to the sum `target`; a sum of 0 stays 0."""
     from scipy.sparse import csr_matrix
     from sklearn.preprocessing import normalize
 
@@ -109,7 +109,7 @@ def of_library_size(cells: AnnData, target: float) -> AnnData:
 def groups_by_signature(cells: AnnData, prior: str) -> np.ndarray:
     """Number of the one group whose signature a cell shows, (n_cells,); -1 for none or several.
 
-    obsm["signature"] is True, (n_cells, n_groups), where a cell is above the average of a group's
+    obsm["signature"], (n_cells, n_groups), is True where a cell is above average in a group's
     signature gene.
     """
     if prior != "signature":
@@ -125,15 +125,15 @@ def groups_by_signature(cells: AnnData, prior: str) -> np.ndarray:
 
 
 def spread(cells: AnnData, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Groups (n_cells,) spread along the graph of 30 nearest neighbours, weighed as PhenoGraph's.
+    """Spread groups (n_cells,) along the 30-nearest-neighbour graph, weighted as in PhenoGraph.
 
-    Distances are those of principal components, 50 where there are more than 100 features.
+    Distances are between principal components, 50 where there are more than 100 features.
     """
     from moesimvae.model.cells import matrix_of
     from moesimvae.model.graphs import jaccard_graph, neighbour_graph, spread_groups, symmetric
     from moesimvae.model.projection import principal_components
 
     points = principal_components(matrix_of(cells), "auto", seed)
-    if not isinstance(points, np.ndarray):  # of a panel, whose markers are taken as they are
+    if not isinstance(points, np.ndarray):  # a panel, whose markers are used unchanged
         points = points.toarray()
     return spread_groups(symmetric(jaccard_graph(neighbour_graph(points, 30, seed))), groups)

@@ -26,7 +26,7 @@ def cluster(
 ) -> Clustering:
     """Autoencoder, UMAP of its codes, Gaussian mixture with full covariances.
 
-    Code and UMAP both have as many dimensions as there are clusters, as published, and UMAP's
+    Codes and UMAP both have as many dimensions as there are clusters, as published, and UMAP's
     min_dist is 0. Pre-training is counted in steps (the paper: 1,000 epochs).
 
     embedding: the UMAP, (n_cells, n_clusters). probabilities: the mixture's.

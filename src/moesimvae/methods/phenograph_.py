@@ -1,8 +1,8 @@
-"""PhenoGraph (Levine et al. 2015): Louvain communities of the graph of shared neighbours.
+"""PhenoGraph (Levine et al. 2015): Louvain communities of the shared-neighbour graph.
 
-Written here on igraph, graph and rules as in the package PhenoGraph 1.5.7, which a test compares:
-the package starts a Louvain program that seeds itself from clock and process number, so that its
-labels cannot be had twice.
+Implemented here with igraph, with graph and rules as in PhenoGraph 1.5.7 (a test compares them):
+that package starts a Louvain program that seeds itself from clock and process number, so its
+labels are not reproducible.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def cluster(
     patience: int = 20,
     min_cluster_size: int = 10,
 ) -> Clustering:
-    """Communities of the `n_neighbors` nearest neighbours' graph, weighed by Jaccard's index.
+    """Communities of the `n_neighbors`-nearest-neighbour graph, weighted by the Jaccard index.
 
-    It finds its own number of clusters and ignores `n_clusters`. Louvain runs again until
+    It finds its own number of clusters and ignores `n_clusters`. Louvain is repeated until
     `patience` runs in a row have not raised the modularity by 0.001. Communities of
     `min_cluster_size` cells or fewer are noise, -1; the others are numbered by size.
     """
@@ -51,7 +51,7 @@ def cluster(
 
 
 def repeated_louvain(graph: csr_matrix, patience: int, seed: int) -> tuple[np.ndarray, float, int]:
-    """Communities, their modularity and the number of runs, of Louvain repeated as above."""
+    """Communities, their modularity and the number of runs, from Louvain repeated as above."""
     from moesimvae.model.graphs import as_igraph, igraph_draws_from
 
     drawn, weights = as_igraph(graph)
@@ -67,7 +67,7 @@ def repeated_louvain(graph: csr_matrix, patience: int, seed: int) -> tuple[np.nd
 
 
 def by_size(communities: np.ndarray, min_cluster_size: int) -> np.ndarray:
-    """Communities numbered from the largest on; those of min_cluster_size cells or fewer are -1."""
+    """Communities numbered by falling size; those of min_cluster_size cells or fewer are -1."""
     sizes = np.bincount(communities)
     rank = np.empty(len(sizes), dtype=int)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))

@@ -1,8 +1,8 @@
-"""One run of one method: contract 3. The one place that times, isolates, catches, writes down.
+"""One run of one method: contract 3. The one place that isolates, times and records runs.
 
-`run` supervises a worker in its own process group, stops it when it takes more time or memory
-than allowed, and leaves a folder that holds labels or a reason, never neither and never half.
-Nothing heavy is imported here: the supervisor waits beside every run.
+`run` supervises a worker in its own process group, stops it when it exceeds its time or memory
+limit, catches failures, and leaves a folder with labels or a reason, complete in either case.
+Nothing heavy is imported here, since a supervisor waits beside every run.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from moesimvae.methods import energy, gpus
 from moesimvae.nouns import RUNS, Status, made_with
 
 LOG_LINES = 20
-SECONDS_BETWEEN_LOOKS = 0.02  # at whether the worker has ended
+SECONDS_BETWEEN_LOOKS = 0.02  # polling for the worker's end
 SECONDS_BETWEEN_SAMPLES = 0.2  # of its memory
-SECONDS_TO_END = 5.0  # for what was killed
+SECONDS_TO_END = 5.0  # for killed processes
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl(2)
 MB = 1e6
-OLD = 86_400  # seconds since 1970: before any features
+OLD = 86_400  # seconds since 1970: older than any features
 ENDED = (
     "its job was ended from outside at every attempt, as when it is cancelled, or reaches the "
     "cluster's limit of time or memory, or a node fails"
@@ -54,11 +54,11 @@ THREAD_VARIABLES = (
 
 @dataclass
 class Cost:
-    """What the worker's process tree took, and how it ended.
+    """Resources used by the worker's process tree, and how it ended.
 
-    stopped: "timeout" or "out-of-memory" when the supervisor ended it, else "".
-    exit_code: as in subprocess, -n when signal n ended it.
-    energy_j: of the whole machine meanwhile, J; None where it does not tell.
+    stopped: "timeout" or "out-of-memory" if the supervisor ended it, else "".
+    exit_code: as in subprocess, -n if ended by signal n.
+    energy_j: of the whole machine meanwhile, J; None where not reported.
     """
 
     wall_seconds: float = 0.0
@@ -87,17 +87,18 @@ def run(
 ) -> dict[str, Any]:
     """Cluster the cells of `features` with one method and leave the run in the folder `out`.
 
-    block: the method's block of methods.yaml; its module, environment, input, gpu and, where
-        they are true, uses_prior and all_genes count here. A user's own method has files_sha256
-        besides and, where it is an executable, command, folder and format (see `external`).
-    params: keyword arguments of `cluster`, complete: the block's defaults are not mixed in.
-    mem_mb: most resident memory of the worker and its children together, 10⁶ bytes.
-    interpreter: the Python of the block's environment; this one when None.
-    attempt, attempts: this is the nth of so many. The last of several does not run again what was
-        ended from outside at the attempt before (its temporary folder is still there), but says so.
+    block: the method's block of methods.yaml, of which module, environment, input, gpu and, where
+        true, uses_prior and all_genes are used here. A user's own method also has files_sha256
+        and, if it is an executable, command, folder and format (see `external`).
+    params: complete keyword arguments of `cluster`: the block's defaults are not merged in.
+    mem_mb: limit on the resident memory of the worker and its children together, 10⁶ bytes.
+    interpreter: the Python of the block's environment; this one if None.
+    attempt, attempts: number of this attempt, and of all. The last of several does not rerun what
+        was ended from outside at the previous attempt (its temporary folder is still there), but
+        reports that.
 
-    Returns what it wrote into status.json. A method that fails gives a status other than ok.
-    Raises UserError when there is no features file, no such module, or when the features carry
+    Returns what it wrote to status.json. A method that fails gives a status other than ok.
+    Raises UserError if there is no features file or no such module, or if the features carry
     annotation of the cells; `out` is then left as it was.
     """
     features, out = Path(features), Path(out)
@@ -145,12 +146,12 @@ def run(
 
 
 def forget_failed(runs_root: Path) -> list[Path]:
-    """Forget the runs whose status is not ok, or cannot be read; which they are."""
+    """Forget the runs whose status is not ok or cannot be read; return them."""
     return _forget(runs_root, lambda status: status.get("status") != "ok")
 
 
 def forget_stale(runs_root: Path, methods: dict[str, dict[str, Any]]) -> list[Path]:
-    """Forget the runs that other code made than these methods, name → block, have now."""
+    """Forget runs not made by the current code of these methods (name → block); return them."""
     codes: dict[str, str] = {}
 
     def is_stale(status: dict[str, Any]) -> bool:
@@ -163,10 +164,10 @@ def forget_stale(runs_root: Path, methods: dict[str, dict[str, Any]]) -> list[Pa
 
 
 def _forget(runs_root: Path, wanted: Callable[[dict[str, Any]], bool]) -> list[Path]:
-    """Make run folders <dataset>/<method>/<seed> with such a status look old; which they are.
+    """Make run folders <dataset>/<method>/<seed> with such a status look old; return them.
 
-    The switch that lets the workflow run them again, and make anew the tables that they are in: it
-    does not miss a deleted folder while the table made from it is there. The controls of a data set
+    This makes the workflow rerun them and remake their tables; deleting a folder would
+    not, as long as the table made from it exists. The controls of a data set
     are made together.
     """
     runs = [p for g in RUNS for p in Path(runs_root).glob(f"{g}/status.json")]
@@ -186,7 +187,7 @@ def _status(path: Path) -> dict[str, Any]:
     return {}
 
 
-# What is run
+# What to run
 
 
 def arguments(
@@ -205,8 +206,8 @@ def arguments(
 
 
 def module_name(module: str) -> str:
-    """A plain name is a module of this folder; a dotted one is imported as it stands, and so is a
-    file .py.
+    """A plain name as a module of this folder; a dotted name unchanged; a .py file as absolute
+    path.
     """
     if module.endswith(".py"):
         return str(Path(module).resolve())
@@ -214,7 +215,7 @@ def module_name(module: str) -> str:
 
 
 def module_source(module: str, method: str) -> Path:
-    """The file of a method's module; UserError when there is none."""
+    """The file of a method's module; UserError if there is none."""
     if module.endswith(".py"):
         return Path(module)
     try:
@@ -230,8 +231,8 @@ def module_source(module: str, method: str) -> Path:
 
 
 def code_of(method: str, block: dict[str, Any]) -> str:
-    """Hash of the code that a method runs as it is now: of its module, of the worker around it, and
-    of all that these come to import of this package.
+    """Hash of the code that a method runs at present: its module, the worker around it, and
+    everything that these import from this package.
     """
     if block.get("control"):
         return code_sha256(["moesimvae.methods.controls"])
@@ -242,7 +243,7 @@ def code_of(method: str, block: dict[str, Any]) -> str:
 def blank_status(
     dataset: str, method: str, seed: int, params: dict[str, Any], n_clusters: int, threads: int
 ) -> dict[str, Any]:
-    """status.json before the run: every key of contract 3, in its order."""
+    """status.json before the run: every key of contract 3, in order."""
     status = Status(
         dataset=dataset,
         method=method,
@@ -275,15 +276,15 @@ def cpu_name() -> str:
 
 
 def temporary_folder(out: Path) -> Path:
-    """Where a run is made; it stays when the run is ended from outside."""
+    """Where a run is made; it stays if the run is ended from outside."""
     return out.with_name(f".{out.name}.partial")
 
 
 @contextlib.contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block succeeds.
+    """A temporary folder beside `out` that replaces it when the block succeeds.
 
-    A temporary one that a killed run left behind is cleared first.
+    One left behind by a killed run is cleared first.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_folder(out)
@@ -313,7 +314,7 @@ def marked_when_ended(out: Path, attempts: int) -> Iterator[None]:
 
 
 def clear_results(folder: Path) -> None:
-    """Leave of a failed run only its log: labels without the rest are no result."""
+    """Keep only the log of a failed run: labels without the rest are not a result."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -327,9 +328,9 @@ def clear_results(folder: Path) -> None:
 def worker_environment(seed: int, threads: int, gpu: str | None) -> dict[str, str]:
     """Variables that must be set before the worker's libraries load.
 
-    Another Python finds this package through PYTHONPATH when it lies in a checkout. Installed,
-    it lies among packages that only this Python can use, and the other needs its own copy.
-    gpu: the one that it may see (`gpus.one_gpu`), "" for none, None for all there are.
+    Another Python finds this package through PYTHONPATH if it is in a checkout. If installed,
+    it is among packages that only this Python can use, and the other needs its own copy.
+    gpu: the one that it may see (`gpus.one_gpu`), "" for none, None for all.
     """
     library = Path(moesimvae.__file__).parents[1]
     path = [] if library.name == "site-packages" else [str(library)]
@@ -338,10 +339,10 @@ def worker_environment(seed: int, threads: int, gpu: str | None) -> dict[str, st
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": str(seed % 2**32),
         "PYTHONUNBUFFERED": "1",
-        # waiting threads spin for some 30 µs; 30 times that, as usual, slows others on busy cores,
-        # and not at all makes steps of small networks take four times as long on two threads
+        # waiting threads spin for some 30 µs; the usual 30 times that slows others on busy cores,
+        # and no spinning makes steps of small networks four times as slow on two threads
         "GOMP_SPINCOUNT": "10000",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS repeats its results only with this
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without this cuBLAS is not reproducible
     }
     if gpu is not None:
         variables["CUDA_VISIBLE_DEVICES"] = gpu
@@ -357,7 +358,7 @@ def supervise(
     seconds: float,
     meter: energy.Meter,
 ) -> Cost:
-    """Run the worker to its end, or end it; nothing of it is alive afterwards."""
+    """Run the worker to its end, or end it; none of its processes survives."""
     adopt_orphans()
     others = {child.pid for child in psutil.Process().children()}
     own_peak = peak_rss_bytes(resource.getrusage(resource.RUSAGE_SELF))
@@ -371,7 +372,7 @@ def supervise(
             env=environment,
             start_new_session=True,
         )
-        assert worker.stdin is not None  # it is a pipe
+        assert worker.stdin is not None  # a pipe
         try:
             with contextlib.suppress(BrokenPipeError):
                 worker.stdin.write(json.dumps(job).encode() + b"\n")
@@ -387,7 +388,7 @@ def supervise(
     cost.wall_seconds = time.monotonic() - started
     cost.cpu_seconds = usage.ru_utime + usage.ru_stime
     cost.energy_j = meter.joules()
-    # Linux hands the supervisor's own peak on to its child: only what lies above it is the run's.
+    # On Linux a child inherits the supervisor's own peak: only a higher one is the run's.
     if peak_rss_bytes(usage) > own_peak:
         cost.peak_memory_mb = max(cost.peak_memory_mb, peak_rss_bytes(usage) / MB)
     return cost
@@ -396,7 +397,7 @@ def supervise(
 def watch(
     pid: int, others: set[int], mem_mb: float, deadline: float, meter: energy.Meter
 ) -> tuple[Cost, resource.struct_rusage]:
-    """Wait for the worker, sampling its run's memory; kill the run over memory or time."""
+    """Wait for the worker, sampling its run's memory; kill the run if over memory or time."""
     cost = Cost()
     next_sample = 0.0
     while True:
@@ -419,7 +420,7 @@ def watch(
 
 @contextlib.contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block like an exception, so that its `finally` runs."""
+    """Make SIGTERM end the block like an exception, so that its `finally` runs."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
@@ -435,16 +436,16 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def adopt_orphans() -> None:
-    """Let processes whose parent ends become this one's children, where the system can (Linux).
+    """Adopt processes whose parent has ended as this one's children, where possible (Linux).
 
-    So a run's process that leaves its group and outlives its parent still counts as the run's.
+    So a process that leaves the run's group and outlives its parent still counts as the run's.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def processes(others: set[int]) -> list[psutil.Process]:
-    """What is alive of a run: all below this process but its children `others`."""
+    """A run's live processes: all below this one except its children `others`."""
     found = []
     for child in psutil.Process().children():
         if child.pid not in others:
@@ -454,7 +455,7 @@ def processes(others: set[int]) -> list[psutil.Process]:
 
 
 def rss_bytes(others: set[int]) -> int:
-    """Resident memory of a run; pages that forked processes share count for each."""
+    """Resident memory of a run; pages shared by forked processes count for each."""
     total = 0
     for process in processes(others):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -463,7 +464,7 @@ def rss_bytes(others: set[int]) -> int:
 
 
 def kill_run(pid: int, others: set[int]) -> None:
-    """Kill the worker's process group, and what made a group of its own."""
+    """Kill the worker's process group, and processes that left it for their own."""
     found = processes(others)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
@@ -475,17 +476,17 @@ def kill_run(pid: int, others: set[int]) -> None:
 
 
 def peak_rss_bytes(usage: resource.struct_rusage) -> int:
-    """ru_maxrss, which is in KiB but for macOS."""
+    """ru_maxrss in bytes; it is in KiB except on macOS."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-# What came of it
+# The outcome
 
 
 def account(cost: Cost, folder: Path, mem_mb: float, runtime_minutes: float) -> dict[str, Any]:
-    """The part of status.json that the run itself decides.
+    """The part of status.json that the run itself determines.
 
-    Raises UserError when the worker found the features misused.
+    Raises UserError if the worker reported that the features carry annotation.
     """
     report = read_report(folder)
     if report.get("status") == "misuse":
@@ -514,7 +515,7 @@ def account(cost: Cost, folder: Path, mem_mb: float, runtime_minutes: float) -> 
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """What the worker reported, taken out of the folder; empty when it had no time to."""
+    """What the worker reported, removed from the folder; empty if it had no time to."""
     path = folder / "result.json"
     try:
         return read_json(path)

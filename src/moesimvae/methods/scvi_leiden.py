@@ -36,12 +36,12 @@ def cluster(
 
     cells: X holds counts. likelihood: "zinb", "nb" or "poisson", of the counts. epochs: None is
     scvi-tools' own rule, 400 up to 20,000 cells and fewer above. A larger resolution gives more
-    clusters; it finds their number itself and ignores `n_clusters`. The graph is UMAP's of
-    `n_neighbors` nearest cells, as Scanpy makes it. A GPU is used where there is one.
+    clusters; the method finds their number itself and ignores `n_clusters`. The graph is UMAP's
+    of `n_neighbors` nearest cells, as in Scanpy. A GPU is used if available.
 
     embedding: the means of the latent posteriors, (n_cells, n_latent). Further cells get the
     majority label of their 15 nearest training cells there.
-    A cell without any count says nothing: it is noise (-1), its embedding the mean of the others.
+    A cell without counts is uninformative: it is noise (-1), its embedding the others' mean.
     Raises UserError for counts that are negative or fractional.
     """
     counts, counted = counted_cells(cells)
@@ -78,7 +78,7 @@ def cluster(
 def trained(
     counts: AnnData, seed: int, epochs: int | None = None, batch_size: int = 128, **settings: Any
 ) -> Any:
-    """scvi-tools' SCVI of these counts, with its `settings`, trained."""
+    """Train scvi-tools' SCVI on these counts with the given `settings`."""
     with quiet():
         import scvi
 
@@ -95,10 +95,10 @@ def trained(
 
 
 def posterior_predictive(cells: AnnData, seed: int, epochs: int | None = None) -> csr_matrix:
-    """A draw of scVI's posterior predictive distribution for each cell, counts (n_cells, n_genes).
+    """A draw from scVI's posterior predictive for each cell, counts (n_cells, n_genes).
 
-    cells: X holds counts; negative binomial, scvi-tools' other defaults. A cell without counts
-    stays so. Each draw knows its cell: what a density of codes could give at best.
+    cells: X holds counts; negative binomial, otherwise scvi-tools' defaults. A cell without counts
+    stays so. Each draw is conditioned on its cell: the best that a density of codes could give.
     """
     counts, counted = counted_cells(cells)
     model = trained(counts, seed, epochs, gene_likelihood="nb")
@@ -110,9 +110,9 @@ def posterior_predictive(cells: AnnData, seed: int, epochs: int | None = None) -
 
 
 def counted_cells(cells: AnnData) -> tuple[AnnData, np.ndarray]:
-    """Counts of the cells that have any, in a new AnnData: scvi-tools writes into what it is given.
+    """Counts of the cells that have any, in a new AnnData, and which they are, (n_cells,) bool.
 
-    And which they are, (n_cells,) bool.
+    New because scvi-tools writes into its input.
     """
     from anndata import AnnData
 
@@ -129,21 +129,21 @@ def counted_cells(cells: AnnData) -> tuple[AnnData, np.ndarray]:
 
 
 def among_all(values: np.ndarray, counted: np.ndarray, otherwise: float | np.ndarray) -> np.ndarray:
-    """The values of the counted cells in their places, `otherwise` in those of the others."""
+    """The values of the counted cells in their places, and `otherwise` in all others."""
     full = np.empty((len(counted), *values.shape[1:]), dtype=values.dtype)
     full[counted], full[~counted] = values, otherwise
     return full
 
 
 def leiden(points: np.ndarray, n_neighbors: int, resolution: float, seed: int) -> np.ndarray:
-    """Communities of UMAP's graph of nearest neighbours of the points, (n_points,) numbers."""
+    """Communities of UMAP's nearest-neighbour graph of the points, (n_points,) numbers."""
     import scanpy
     from anndata import AnnData
     from sklearn.neighbors import KNeighborsTransformer
 
     graph = AnnData(points)
-    # exact in any number of cells; Scanpy's own choice above 4,096 cannot read what pynndescent 0.7
-    # gives
+    # exact for any number of cells; Scanpy's own choice above 4,096 cannot read the output of
+    # pynndescent 0.7
     nearest = KNeighborsTransformer(
         n_neighbors=min(n_neighbors, len(points) - 1), algorithm="kd_tree"
     )
@@ -155,7 +155,7 @@ def leiden(points: np.ndarray, n_neighbors: int, resolution: float, seed: int) -
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what these libraries tell about themselves: hints, devices, things to come."""
+    """Silence these libraries' messages: hints, devices, future changes."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,6 +1,6 @@
 """UMAP (McInnes, Healy, Melville 2018), then a Gaussian mixture in the plane.
 
-The decisive control of a similarity learnt from UMAP: what the projection alone is worth.
+The decisive baseline for a similarity learnt from UMAP: what the projection alone is worth.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from moesimvae.methods.autoencoder import Autoencoder
 
-# of a saved model
+# files of a saved model
 WEIGHTS, SIZES = "weights.safetensors", "sizes.json"
-# the posterior starts with this share of the variance inside a cluster, whatever the codes' scale
+# the posterior starts with this share of the within-cluster variance, whatever the codes' scale
 INITIAL_POSTERIOR_SHARE = 0.1
-# of all codes' mean variance: a mixture component never starts with less in any dimension
+# of the codes' mean variance: a mixture component never starts with less in any dimension
 SMALLEST_VARIANCE_SHARE = 1e-3
 
 
@@ -52,7 +52,7 @@ def log_responsibilities(z: Tensor, mixture: Mixture) -> Tensor:
 def divergences(
     mean: Tensor, log_variance: Tensor, log_gamma: Tensor, mixture: Mixture
 ) -> dict[str, Tensor]:
-    """The two terms of the ELBO beside the reconstruction, one value per cell, both ≥ 0.
+    """The two terms of the ELBO besides the reconstruction, one value per cell, both ≥ 0.
 
     mean, log_variance: (n, D) of q(z | x) = N(μ̃, diag σ̃²); log_gamma: (n, K), log q(c | x).
 
@@ -87,16 +87,16 @@ def cluster(
     likelihood: str = "auto",
     device: str = "auto",
 ) -> Clustering:
-    """Autoencoder, Gaussian mixture of its codes, then all of them follow the ELBO.
+    """Autoencoder, Gaussian mixture of its codes, then joint training on the ELBO.
 
-    One sample z of q(z | x) serves the reconstruction and γ (L = 1), and the gradient flows
-    through both, as in the authors' program. The first posterior variance is not in the paper:
-    here it is a tenth of the mean variance inside a cluster. The learning rate falls along a
-    cosine (theirs falls by steps). Pre-training starts from random weights (theirs from supplied
+    One sample z of q(z | x) serves both the reconstruction and γ (L = 1), and the gradient flows
+    through both, as in the authors' program. The initial posterior variance is not in the paper:
+    here it is a tenth of the mean within-cluster variance. The learning rate follows a
+    cosine (theirs falls in steps). Pre-training starts from random weights (theirs from supplied
     ones).
 
     likelihood: "bernoulli" (features in [0, 1]), "gaussian", or "auto" for the one that fits.
-    labels: argmax of γ at z = μ̃, hence without chance. probabilities: that γ.
+    labels: argmax of γ at z = μ̃, hence deterministic. probabilities: that γ.
     embedding: μ̃, (n_cells, n_latent).
     Raises UserError as `pretrained_autoencoder` does.
     """
@@ -174,7 +174,7 @@ def _initial_mixture(codes: np.ndarray, n_clusters: int, seed: int, device) -> M
 
 
 def _start_posterior(network: Autoencoder, mixture: Mixture) -> None:
-    """Set σ̃² of every cell to a share of the mean variance inside a cluster."""
+    """Set σ̃² of every cell to a share of the mean within-cluster variance."""
     import torch
 
     head = network.encoder.log_variance
@@ -186,7 +186,7 @@ def _start_posterior(network: Autoencoder, mixture: Mixture) -> None:
 
 
 def _save(folder: Path, network: Autoencoder, mixture: Mixture, sizes: dict) -> None:
-    """The network's and the mixture's (mixture.*) tensors, and what `load` needs beside them."""
+    """Save the network's and the mixture's (mixture.*) tensors, and what else `load` needs."""
     from safetensors.torch import save_file
 
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
@@ -197,9 +197,9 @@ def _save(folder: Path, network: Autoencoder, mixture: Mixture, sizes: dict) -> 
 
 
 def load(folder: Path) -> tuple[Autoencoder, Mixture]:
-    """The network and the mixture that `Clustering.save` wrote into `folder`, on the CPU.
+    """Load the network and the mixture that `Clustering.save` wrote into `folder`, on the CPU.
 
-    Raises UserError when a file is missing or damaged.
+    Raises UserError if a file is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -212,7 +212,7 @@ def load(folder: Path) -> tuple[Autoencoder, Mixture]:
         state = load_file(folder / WEIGHTS)
         network = Autoencoder(sizes["n_features"], sizes["hidden"], sizes["n_latent"])
         own = {n.removeprefix("network."): v for n, v in state.items() if n.startswith("network.")}
-        # missing in older files; VaDE leaves them at 0 and 1, as they are in a new network
+        # missing in older files; VaDE leaves them at 0 and 1, as in a new network
         unset = ("encoder.centre", "encoder.spread")
         own = {name: network.state_dict()[name] for name in unset} | own
         network.load_state_dict(own)
@@ -226,14 +226,14 @@ def load(folder: Path) -> tuple[Autoencoder, Mixture]:
 
 
 def likelihood_of(folder: Path) -> str:
-    """What a saved model's decoder gives: logits of pixels ("bernoulli") or values ("gaussian")."""
+    """What a saved model's decoder returns: pixel logits ("bernoulli") or values ("gaussian")."""
     from moesimvae.files import read_json
 
     return read_json(folder / SIZES)["likelihood"]
 
 
 def draw(mixture: Mixture, component: int, n: int, generator: Generator) -> Tensor:
-    """z ~ N(μ_c, diag σ_c²) of one component c, (n, D): eq 3 of the paper."""
+    """Draw z ~ N(μ_c, diag σ_c²) of one component c, (n, D): eq 3 of the paper."""
     import torch
 
     noise = torch.randn(n, mixture.means.shape[1], generator=generator)

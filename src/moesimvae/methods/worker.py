@@ -1,8 +1,8 @@
-"""The inside of one run: read the features, call the method, check and write what it gave.
+"""The inside of one run: read the features, call the method, check and write its result.
 
 Started by `runner` as `python -m moesimvae.methods.worker`, in a process group of its own and
-possibly in another Python. The job is one line of JSON on standard input. The line is kept open:
-when it closes the supervisor is gone, and the worker ends itself and all it started.
+possibly in another Python. The job is one line of JSON on standard input, which is kept open:
+when it closes, the supervisor is gone, and the worker ends itself and all it started.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from moesimvae.methods.label_transfer import NEIGHBOURS, by_nearest_cells
 if TYPE_CHECKING:
     from anndata import AnnData
 
-SECONDS_TO_IMPORT = 10.0  # after which a run that is killed later has imported what it needs
+SECONDS_TO_IMPORT = 10.0  # by then a run has imported what it needs, should it be killed later
 
 
 class LabelsWithinReach(Exception):
-    """The features file carries annotation of the cells, told in one sentence."""
+    """The features file carries annotation of the cells; the message is one sentence."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     def versions() -> dict[str, Any]:
         return {"packages": imported_packages(), "python": platform.python_version()}
 
-    # so that a killed run has its versions too
+    # so that a killed run reports its versions too
     write_json(folder / "result.json", versions())
     early = threading.Timer(
         SECONDS_TO_IMPORT, lambda: write_json(folder / "result.json", versions())
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def read_line(descriptor: int) -> bytes:
-    """One line, unbuffered: a buffer's lock would be held by the waiting thread at exit."""
+    """Read one line unbuffered: the waiting thread would hold a buffer's lock at exit."""
     line = b""
     while not line.endswith(b"\n"):
         piece = os.read(descriptor, 65536)
@@ -81,7 +81,7 @@ def end_with_supervisor() -> None:
 
 
 def outcome(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Run the method; its status, a reason unless ok, and what it found."""
+    """Run the method; return its status, a reason unless ok, and its results."""
     try:
         return {"status": "ok", "reason": ""} | cluster_and_write(job, folder)
     except LabelsWithinReach as error:
@@ -119,9 +119,9 @@ def cluster_and_write(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def load(module: str) -> ModuleType:
-    """A method's module: by its name, or from a user's own file, which may import its neighbours.
+    """Load a method's module, by name or from a user's own file, which may import its neighbours.
 
-    Raises UserError when that file has no function `cluster`.
+    Raises UserError if that file has no function `cluster`.
     """
     if not module.endswith(".py"):
         return importlib.import_module(module)
@@ -129,7 +129,7 @@ def load(module: str) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
-    assert spec.loader is not None  # as of every file that ends in .py
+    assert spec.loader is not None  # true of every .py file
     method = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(method)
     if not callable(getattr(method, "cluster", None)):
@@ -140,10 +140,10 @@ def load(module: str) -> ModuleType:
 def cluster_training_cells(
     cells: AnnData, cluster: Callable[[AnnData], Clustering], seed: int
 ) -> Clustering:
-    """Cluster the training cells alone, assign the others; all cells, in their order.
+    """Cluster the training cells alone and assign the others; return all cells, in order.
 
-    The split itself is taken off before the method sees the cells. Embedding and probabilities
-    are kept where there are some for both parts. Raises UserError without a training cell.
+    The split itself is removed before the method sees the cells. Embedding and probabilities
+    are kept if both parts have them. Raises UserError without a training cell.
     """
     train = (cells.obs["split"] == "train").to_numpy()
     if not train.any():
@@ -170,7 +170,7 @@ def cluster_training_cells(
 def in_order(
     train: np.ndarray, of_train: np.ndarray | None, of_test: np.ndarray | None
 ) -> np.ndarray | None:
-    """The rows of both parts where `train`, (n_cells,) bool, has them; None unless both fit."""
+    """Merge the rows of both parts by `train`, (n_cells,) bool, in order; None unless both fit."""
     if of_train is None or of_test is None or of_train.shape[1:] != of_test.shape[1:]:
         return None
     together = np.empty((len(train), *of_train.shape[1:]), np.result_type(of_train, of_test))
@@ -179,12 +179,12 @@ def in_order(
 
 
 def read_cells(features: Path, kind: str, uses_prior: bool, all_genes: bool = False) -> AnnData:
-    """The cells, X being what the method asked for: `with_input`.
+    """Read the cells, with X as the method asked for it (`with_input`).
 
-    The only annotation they may have is `split`, train or test. Signatures of groups are left to
-    methods that use prior knowledge. Where genes are selected, the others are left out unless
-    `all_genes`; methods that use prior knowledge see the signature genes besides.
-    Raises LabelsWithinReach when the cells carry any other, UserError without counts.
+    The only annotation they may have is `split`, train or test. Signatures of groups are kept only
+    for methods that use prior knowledge. Where genes are selected, the others are left out unless
+    `all_genes`; methods that use prior knowledge also see the signature genes.
+    Raises LabelsWithinReach for any other annotation, UserError if counts are needed but missing.
     """
     from anndata import read_h5ad
 
@@ -220,7 +220,7 @@ def with_input(cells: AnnData, kind: str) -> AnnData:
     """The cells with X as a method asked for it.
 
     kind: "scaled" (X as it is), "counts" (the layer of that name) or "transformed" (before
-    scaling: the layer of `layers.TRANSFORMED` that there is; X where there is none).
+    scaling: whichever layer of `layers.TRANSFORMED` is present; X if none is).
     """
     if kind == "counts":
         cells.X = cells.layers["counts"]
@@ -231,7 +231,7 @@ def with_input(cells: AnnData, kind: str) -> AnnData:
 
 
 def check(result: Any, n_cells: int) -> None:
-    """Raise Invalid unless `result` is a Clustering of `n_cells` cells as contract 2 says."""
+    """Raise Invalid unless `result` is a Clustering of `n_cells` cells that meets contract 2."""
     if not isinstance(result, Clustering):
         raise Invalid(f"cluster() gave a {type(result).__name__}, expected a Clustering.")
     labels = result.labels = np.asarray(result.labels)
@@ -256,7 +256,7 @@ def check(result: Any, n_cells: int) -> None:
 
 
 def write_labels(folder: Path, cells: np.ndarray, labels: np.ndarray) -> None:
-    """labels.parquet of a run: cell (string), label (int32)."""
+    """Write labels.parquet of a run: cell (string), label (int32)."""
     import pyarrow
     from pyarrow import parquet
 
@@ -265,7 +265,7 @@ def write_labels(folder: Path, cells: np.ndarray, labels: np.ndarray) -> None:
 
 
 def write_extras(folder: Path, result: Clustering) -> None:
-    """What the method gave beside its labels."""
+    """Write what the method returned besides its labels."""
     for name in ("embedding", "probabilities"):
         values = getattr(result, name)
         if values is not None:
@@ -278,7 +278,7 @@ def write_extras(folder: Path, result: Clustering) -> None:
 
 
 def found(labels: np.ndarray) -> dict[str, Any]:
-    """Number of clusters in use, and the share of cells called noise (-1)."""
+    """Number of non-empty clusters, and share of noise cells (-1)."""
     return {
         "clusters_found": int(np.unique(labels[labels >= 0]).size),
         "noise_share": float((labels == -1).mean()),
@@ -286,12 +286,12 @@ def found(labels: np.ndarray) -> dict[str, Any]:
 
 
 def plain(values: Any) -> Any:
-    """The same values with NumPy's and torch's numbers and arrays as Python's own."""
+    """Convert NumPy and torch numbers and arrays in the values to plain Python ones."""
     return json.loads(json.dumps(values, default=lambda value: value.tolist()))
 
 
 def imported_packages() -> dict[str, str]:
-    """Versions of the distributions that this process has imported, but for this package's own.
+    """Versions of the distributions that this process has imported, except this package.
 
     `importlib.metadata.packages_distributions` would take several times as long, in every run.
     """
@@ -309,7 +309,7 @@ def imported_packages() -> dict[str, str]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Python's, NumPy's, CUDA's and torch's CPU allocator's ways to say so."""
+    """Whether it is an out-of-memory error of Python, NumPy, CUDA or torch's CPU allocator."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

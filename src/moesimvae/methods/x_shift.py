@@ -1,15 +1,15 @@
 """X-shift (Samusik et al. 2016, Nat. Methods 13: 493-496): density clusters of cytometry data.
 
-No maintained Python version exists; this one is ours. Where the paper leaves a step open it does
-as the authors' program VorteX (github.com/nolanlab/vortex, class XShiftClustering; the elbow in
-LinePlusExponent of github.com/nolanlab/sandbox), and each function says what that is:
+No maintained Python version exists; this one is ours. Where the paper leaves a step open, it
+follows the authors' program VorteX (github.com/nolanlab/vortex, class XShiftClustering; the elbow
+in LinePlusExponent of github.com/nolanlab/sandbox), and each function says how:
 
 1. distance of two cells: the angle between their marker vectors;
 2. density of a cell: from the sum of the angles to its K nearest cells;
-3. each cell goes to its nearest denser neighbour, and one without any is a centroid;
-4. a centroid goes to another that is denser, if no cell-poor gap lies on the way there;
-5. clusters whose means lie less than a Mahalanobis distance of 2 apart become one;
-6. this for many K, of which the one is taken where the number of clusters bends.
+3. each cell is linked to its nearest denser neighbour; one without any is a centroid;
+4. a centroid is linked to a denser one if no sparse gap lies between them;
+5. clusters whose means are less than a Mahalanobis distance of 2 apart are merged;
+6. all this for many K, of which the one at the elbow of the number of clusters is taken.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 FEWEST_CELLS = 50
 BLOCK = 2**24  # cosines held at once
-# VorteX looks for denser cells among so many neighbours that a cell which is not at a maximum
-# finds none by chance with at most this probability, were each a coin toss, in the whole data set
+# VorteX looks for denser cells among enough neighbours that, were each a coin toss, any cell of the
+# data set that is not at a maximum would find none with at most this probability
 CHANCE = 0.01
-ALONG = np.arange(1, 20) / 20  # where on the way between two centroids the density is looked at
+ALONG = np.arange(1, 20) / 20  # where between two centroids the density is checked
 SPREAD = 1.03  # by which VorteX divides standard deviations
 
 
@@ -47,12 +47,12 @@ def cluster(
 ) -> Clustering:
     """Density clusters; the number of neighbours, K, is chosen and `n_clusters` ignored.
 
-    k_from, k_to, k_steps: the numbers K tried, evenly spaced; the largest at most a fifth of the
-        cells. VorteX's own.
-    mahalanobis: clusters nearer than this are joined.
-    max_cells: with more, so many are drawn at random (all that the seed does), and each other
-        cell goes to the cluster of the nearest of them. Time and memory grow as their square and
-        as their number; Weber & Robinson drew as many of Samusik_all.
+    k_from, k_to, k_steps: the evenly spaced values of K to try; the largest is at most a fifth of
+        the cells. VorteX's defaults.
+    mahalanobis: clusters closer than this are merged.
+    max_cells: above this, that many are drawn at random (the only use of the seed), and each other
+        cell gets the cluster of the nearest of them. Time grows as their square and memory as
+        their number; Weber & Robinson drew as many from Samusik_all.
     """
     from threadpoolctl import threadpool_limits
 
@@ -62,7 +62,7 @@ def cluster(
     chosen = landmark_cells(len(points), max_cells, seed)
     drawn = points if chosen is None else points[chosen]
     numbers = numbers_to_try(len(drawn), k_from, k_to, k_steps)
-    with threadpool_limits(1):  # the last digit of a sum must not depend on their number
+    with threadpool_limits(1):  # sums must not depend on the number of threads
         units = directions(drawn)
         gradient_neighbours = neighbours_of_gradient(*drawn.shape)
         near, angles = nearest_cells(units, max(numbers[-1], gradient_neighbours))
@@ -87,7 +87,7 @@ def cluster(
 
 
 def numbers_to_try(n_cells: int, k_from: int, k_to: int, k_steps: int) -> list[int]:
-    """The numbers of neighbours K, ascending."""
+    """The numbers of neighbours K to try, ascending."""
     if n_cells < FEWEST_CELLS:
         raise UserError(
             f"x_shift: there are {n_cells} cells, too few for densities; "
@@ -105,7 +105,7 @@ def numbers_to_try(n_cells: int, k_from: int, k_to: int, k_steps: int) -> list[i
 
 
 def neighbours_of_gradient(n_cells: int, n_features: int) -> int:
-    """How many nearest cells, itself included, a cell looks at for a denser one."""
+    """How many nearest cells, itself included, are searched for a denser one."""
     number = max((n_features + 1) / 2, np.floor(np.log2(n_cells / CHANCE)))
     return min(int(number), n_cells)
 
@@ -114,16 +114,16 @@ def neighbours_of_gradient(n_cells: int, n_features: int) -> int:
 
 
 def directions(points: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays so, at a right angle to all."""
+    """Rows scaled to length 1; a zero row stays zero, at a right angle to all."""
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     return np.divide(points, lengths, out=np.zeros_like(points), where=lengths > 0)
 
 
 def nearest_cells(units: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and angles of the k − 1 cells nearest to each, itself left out, (n, k − 1) each.
+    """Numbers and angles of the k − 1 cells nearest to each, excluding itself, (n, k − 1) each.
 
-    Exact: all pairs, block by block. Of each row only the cosines above a bound that a sample of
-    them suggests are sorted.
+    Exact: all pairs, block by block. In each row only the cosines above a bound estimated from a
+    sample of them are sorted.
     """
     n, k = len(units), k - 1
     step = max(1, n // 4096)
@@ -147,7 +147,7 @@ def nearest_cells(units: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def blocks_of_cosines(
     some: np.ndarray, units: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers of `some`, and their cosines with all units, block by block."""
+    """Row numbers of `some` and their cosines with all units, block by block."""
     size = max(1, BLOCK // len(units))
     for start in range(0, len(some), size):
         rows = np.arange(start, min(start + size, len(some)))
@@ -162,11 +162,11 @@ def angle(cosines: np.ndarray) -> np.ndarray:
 
 
 def density_clusters(units: np.ndarray, near: np.ndarray, angles: np.ndarray, k: int) -> np.ndarray:
-    """The centroid that each cell ends at, as a number from 0, (n,).
+    """The centroid at which each cell ends, as a number from 0, (n,).
 
-    near: (n, N − 1), where a denser cell is sought, the nearest first; angles: as `nearest_cells`
-    gives them. The sum of angles to the k nearest, the cell itself being the first of them, is
-    the larger the thinner the cells lie.
+    near: (n, N − 1), the neighbours searched for a denser cell, nearest first; angles: from
+    `nearest_cells`. The sum of angles to the k nearest, the cell itself being the first of them,
+    is larger where cells are sparser.
     """
     thinness = angles[:, : k - 1].sum(axis=1, dtype=np.float64)
     denser = thinness[near] < thinness[:, None]
@@ -185,11 +185,11 @@ def density_clusters(units: np.ndarray, near: np.ndarray, angles: np.ndarray, k:
 def join_centroids(
     units: np.ndarray, centroids: np.ndarray, thinness: np.ndarray, k: int
 ) -> np.ndarray:
-    """For each centroid the one it is joined to: the most similar of those that
+    """For each centroid, the number of the one it is joined to, or its own, (n_centroids,).
 
-    are denser, are its Gabriel neighbours (no third centroid is nearer to the middle between
-    them), and have cells at least as dense as its own surroundings all along the way. Itself
-    where there is none. Numbers of centroids, (n_centroids,).
+    The most similar of those that are denser, are its Gabriel neighbours (no third centroid is
+    nearer to the midpoint), and are reached through cells that are everywhere at least as dense
+    as around itself.
     """
     ends = units[centroids]
     similarity = ends @ ends.T
@@ -209,14 +209,14 @@ def join_centroids(
 def gabriel_choices(similarity: np.ndarray, thinness: np.ndarray, i: int) -> np.ndarray:
     """Denser Gabriel neighbours of centroid i, the most similar first.
 
-    With unit vectors a third one c is nearer to the middle of a and b if a·c + b·c > 1 + a·b.
+    For unit vectors, a third one c is nearer to the midpoint of a and b if a·c + b·c > 1 + a·b.
     """
     own = similarity[i]
-    # of equally dense ones the first counts as the denser, or they would go to each other
+    # of equally dense ones the first counts as denser, or they would join each other
     earlier = np.arange(len(own)) < i
     others = np.flatnonzero((thinness < thinness[i]) | ((thinness == thinness[i]) & earlier))
     witnesses = np.argsort(-own, kind="stable")[:32]
-    for third in (witnesses, np.arange(len(own))):  # most fall to a near one
+    for third in (witnesses, np.arange(len(own))):  # most are ruled out by a near one
         sums = similarity[np.ix_(others, third)] + own[third]
         sums[:, third == i] = -np.inf
         sums[others[:, None] == third] = -np.inf
@@ -227,9 +227,9 @@ def gabriel_choices(similarity: np.ndarray, thinness: np.ndarray, i: int) -> np.
 def no_gap(
     units: np.ndarray, start: np.ndarray, end: np.ndarray, limit: np.ndarray, k: int
 ) -> np.ndarray:
-    """Whether the cells lie as dense as at `start` on the whole way to `end`, (n,) booleans.
+    """Whether cells are as dense as at `start` all the way to `end`, (n,) booleans.
 
-    limit: (n,) sums of angles at the starts. The middle is looked at first.
+    limit: (n,) sums of angles at the starts. The midpoint is checked first.
     """
     passed = np.arange(len(start))
     for places in (ALONG[9:10], np.delete(ALONG, 9)):
@@ -246,7 +246,7 @@ def no_gap(
 def dense_enough(units: np.ndarray, places: np.ndarray, limit: np.ndarray, k: int) -> np.ndarray:
     """Whether the sum of angles to the k nearest cells is at most `limit`, (n_places,) booleans.
 
-    Fewer than half of the k can be at more than 2 / k of a sum: few places need the sum itself.
+    Fewer than half of the k can exceed 2 / k of the sum, so few places need the sum itself.
     """
     result = np.zeros(len(places), dtype=bool)
     for rows, cosines in blocks_of_cosines(places, units):
@@ -274,7 +274,7 @@ class Groups:
     def distances_from(self, i: int) -> np.ndarray:
         """Mahalanobis distance of cluster i to each, with the mean of both standard deviations.
 
-        Infinite to a single cell, which has none, and to a cluster of size 0.
+        Infinite for a single cell, which has none, and for a cluster of size 0.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             deviation = np.sqrt(self.squares / (self.size - 1)[:, None]) / SPREAD
@@ -286,7 +286,7 @@ class Groups:
         return result
 
     def join(self, i: int, j: int) -> None:
-        """Take cluster j into i."""
+        """Merge cluster j into i."""
         size = self.size[i] + self.size[j]
         step = self.mean[j] - self.mean[i]
         self.squares[i] += self.squares[j] + step**2 * self.size[i] * self.size[j] / size
@@ -304,7 +304,7 @@ def groups_of(points: np.ndarray, labels: np.ndarray) -> Groups:
 
 
 def merged_by_mahalanobis(points: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
-    """Labels after joining the two nearest clusters again and again, while nearer than that."""
+    """Labels after repeatedly merging the two nearest clusters, while nearer than `threshold`."""
     groups = groups_of(points, labels)
     n = len(groups.size)
     joined_to = np.arange(n)
@@ -330,9 +330,9 @@ def merged_by_mahalanobis(points: np.ndarray, labels: np.ndarray, threshold: flo
 
 
 def elbow(numbers: np.ndarray, clusters: np.ndarray) -> int:
-    """Index of the number of neighbours from which on the clusters become fewer in a line only.
+    """Index of the number of neighbours from which the number of clusters falls only linearly.
 
-    Fitted is clusters = line + exponential, for each number as the bend: the line to the numbers
+    The fit is clusters = line + exponential, with each number as the bend: the line to the numbers
     from there on, then the exponential to what lies above it. The best fit of all wins.
     """
     from scipy.optimize import least_squares

@@ -1,7 +1,7 @@
-# Data sets of an experiment that get a table and pictures of their own, the first ones of its
-# list; all of them stand in the tables and pictures across data sets, and in by_dataset.csv.
+# Number of an experiment's data sets, the first in its list, that get a table and figures of their
+# own; all of them are in the tables and figures across data sets and in by_dataset.csv.
 IN_DETAIL = 10
-# The methods of Figure 3's panels D to J, in the paper's order; the last one also has its own
-# latent space drawn.
+# The methods of Figure 3's panels D to J, in the paper's order; for the last one its own
+# latent space is drawn too.
 FIGURE3 = ("gmm", "kmeans", "hierarchical", "hdbscan", "fuzzy_c_means", "louvain", "scvi_leiden")
 OWN_SPACE = FIGURE3[-1]

@@ -1,4 +1,4 @@
-"""An experiment at a glance: methods by metrics and data sets, glyphs as large as the scores."""
+"""An experiment at a glance: methods by metrics and data sets, glyphs sized by score."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from moesimvae.report import IN_DETAIL, records, words
 from moesimvae.report.tables.dataset import marks, marks_legend
 from moesimvae.report.words import Comparison, counted, fixed, joined
 
-MOST_CIRCLES = 24  # side by side; of more, means over metrics and over data sets are shown
+MOST_CIRCLES = 24  # side by side; beyond, means over metrics and over data sets are shown
 COSTS = {"wall_seconds": ("Seconds", words.seconds), "peak_memory_mb": ("Peak MB", words.whole)}
 NOTHING = float("nan")
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """text: the number; size: from 0 to 1, not a number where there is none; tone: from 0, the
-    column's worst, to 1, its best; hint: all that can be said of it; order: what it is sorted by.
+    """text: the number; size: from 0 to 1, NaN where there is none; tone: from 0, the
+    column's worst, to 1, its best; hint: full details; order: sort key.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Glyph:
 @dataclass(frozen=True)
 class Column:
     """group: the title above it and its neighbours; kind: "circle", "bar", "cost" or "text";
-    glyphs: one for each method; least_first: whether less is better; hint: its whole title.
+    glyphs: one per method; least_first: whether lower is better; hint: its full title.
     """
 
     group: str
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A method: its rank ("" for one that does not compete), and where its runs are told."""
+    """A method, its rank ("" for one that does not compete), and a link to its runs."""
 
     method: str
     title: str
@@ -66,7 +66,7 @@ class Glance:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Titles above columns, each with how many columns it spans."""
+        """Titles above columns, each with the number of columns it spans."""
         return [
             (group, len(list(mine))) for group, mine in groupby(self.columns, lambda c: c.group)
         ]
@@ -75,8 +75,8 @@ class Glance:
 def glance(shown: Comparison) -> Glance:
     """The overview of an experiment's table, best methods first.
 
-    Of each data set, its first split. Up to MOST_CIRCLES numbers of a method stand as they are;
-    more are summed up by data set and by metric, of more than IN_DETAIL data sets by metric alone.
+    Uses the first split of each data set. Up to MOST_CIRCLES numbers per method are shown singly;
+    more are averaged by data set and by metric, above IN_DETAIL data sets by metric alone.
     """
     own = comparison.of_first_split(shown.own[shown.own["kind"] != "control"])
     found = ranking.rank(shown.table, shown.metrics)
@@ -120,7 +120,7 @@ def _mean(found: Ranking) -> Column:
 
 
 def _leads(found: Ranking) -> list[Column]:
-    """How the rank fares under other weights; nothing for a single metric."""
+    """How the rank changes under other weights; nothing for a single metric."""
     if found.of_methods["leads"].isna().all():
         return []
     first, spread = [], []

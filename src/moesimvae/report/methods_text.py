@@ -1,4 +1,4 @@
-"""The methods section of an experiment, to paste into a paper: nothing but facts of its runs."""
+"""The methods section of an experiment, to paste into a paper: only facts of its runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Step = dict[str, Any]
 
 
 def steps_of(features: Iterable[str | Path]) -> dict[str, list[Step]]:
-    """Data set → its steps of preprocessing, as its features.h5ad tell."""
+    """Data set → its preprocessing steps, read from its features.h5ad."""
     found = {}
     for path in features:
         with h5py.File(path) as stored:
@@ -36,10 +36,9 @@ def document(
     metrics: Mapping[str, Metric],
     statuses: Mapping[str, Status],
 ) -> str:
-    """Markdown, with BibTeX at its end.
+    """Markdown, with BibTeX at the end.
 
-    steps: from `steps_of`; methods, metrics: what the experiment has; statuses: by the path of the
-    run.
+    steps: from `steps_of`; methods, metrics: the experiment's; statuses: by run path.
     """
     environments = provenance.environments(statuses)[0]
     cited = [

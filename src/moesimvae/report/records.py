@@ -1,4 +1,4 @@
-"""How a number leads to the runs that made it, and how these are told in words."""
+"""How a number links to the runs behind it, and how these are described in words."""
 
 import re
 from collections.abc import Mapping
@@ -8,16 +8,16 @@ from moesimvae.nouns import Run
 
 
 def anchor(run: str) -> str:
-    """Name, on the page, of the list of runs that `run` (its path) is in."""
+    """Anchor, on the page, of the list of runs that contains `run` (a path)."""
     one = Run.of(run)
     folder = one.name.removesuffix(f"/seed{one.seed}")
     return "run-" + re.sub(r"\W+", "-", folder, flags=re.ASCII)
 
 
 def href(runs: str, where: str, detailed: bool) -> str:
-    """Where a number's runs are told: their list on the page, or the record of the first of them.
+    """Link to a number's runs: their list on the page, or the record of the first of them.
 
-    runs: paths relative to the results folder, parted by blanks; "" for a published number.
+    runs: paths relative to the results folder, separated by blanks; "" for a published number.
     where: path of the experiment's page from the index, "" on that page.
     """
     if not runs:

@@ -24,12 +24,12 @@ from moesimvae import files
 from moesimvae.colours import PALETTE, colours_of
 from moesimvae.nouns import Method
 
-VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a marker of a legend has some 60 pixels
+VISIBLE, FEW_PIXELS = 40, 60  # of 255 in a channel; a legend marker has some 60 pixels
 WIDTH = 7.2  # inches: an A4 page within its margins
 DPI = 160
 MANY_PANELS = 12
 
-# Thin lines and small dots on white need the darker ones.
+# Thin lines and small dots on white need the darker colours.
 DARK = [c for c in PALETTE if np.dot(to_rgb(c), (0.3, 0.59, 0.11)) < 0.68]
 UNSCORED, NOISE, CONTROL, QUIET = "#D9D9D9", "#4D4D4D", "#8C8C8C", "#6B6B6B"
 FAILED = "#8A1C1C"
@@ -51,14 +51,14 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
-    "text.parse_math": False,  # a $ in the name of a file, marker or population is no formula
+    "text.parse_math": False,  # a $ in the name of a file, marker or population is not a formula
 }
 HALO = [patheffects.withStroke(linewidth=2.4, foreground="white")]
 
 
 @dataclass
 class Picture:
-    """A figure with what is said about it: caption below it, alt text in its place."""
+    """A figure with its texts: caption below it, alt text in its place."""
 
     name: str
     dataset: str
@@ -70,7 +70,7 @@ class Picture:
 
     @classmethod
     def missing(cls, name: str, dataset: str, title: str, why: str, joint: str = ". ") -> "Picture":
-        """In place of a picture that cannot be shown."""
+        """A stand-in for a figure that cannot be shown."""
         said = f"{title} cannot be shown{joint}{why.rstrip('.')}."
         return cls(name, dataset, title, said, said, unavailable(title, why))
 
@@ -85,7 +85,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def sheet(height: float, title: str = "", size: float = 10.5, **pads: Any) -> Figure:
-    """An empty figure as wide as a printed page; height in inches, pads as of matplotlib's
+    """An empty figure as wide as a printed page; height in inches, pads as in matplotlib's
     ConstrainedLayoutEngine.
     """
     figure = Figure((WIDTH, height), layout=ConstrainedLayoutEngine(**pads))
@@ -96,7 +96,7 @@ def sheet(height: float, title: str = "", size: float = 10.5, **pads: Any) -> Fi
 
 @styled
 def unavailable(title: str, reason: str) -> Figure:
-    """A picture that says why there is none."""
+    """A figure that says why there is none."""
     figure = sheet(1.5, title)
     panel = figure.subplots()
     panel.axis("off")
@@ -105,12 +105,12 @@ def unavailable(title: str, reason: str) -> Figure:
 
 
 def key(label: str, color: str = QUIET, marker: str = "o", size: float = 5, **look: Any) -> Line2D:
-    """An entry of a legend: a sign and what it means."""
+    """A legend entry: a sign and its meaning."""
     look = {"linestyle": ""} | look
     return Line2D([], [], color=color, marker=marker, markersize=size, label=label, **look)
 
 
-# of a bar at the mean, and of a published value, in a legend
+# legend styles of a bar at the mean and of a published value
 MEAN: dict[str, Any] = {"marker": "|", "size": 7, "markeredgewidth": 2}
 HOLLOW: dict[str, Any] = {"color": "black", "markerfacecolor": "none"}
 
@@ -125,9 +125,9 @@ def hide(panels: Iterable[Axes]) -> None:
 
 
 def log_axis(axes: Axes, which: str = "x") -> None:
-    """The x or y axis logarithmic, with few, plainly written ticks; what is drawn is there already.
+    """Make the x or y axis logarithmic, with few, plainly written ticks; call it after drawing.
 
-    Limits are set a little beyond the data, which must be positive.
+    Limits are set slightly beyond the data, which must be positive.
     """
     axis: Axis = getattr(axes, f"{which}axis")
     axes.set(**{f"{which}scale": "log"})
@@ -147,9 +147,9 @@ def _plain(value: float, _: int) -> str:
 
 
 def write(pictures: Iterable[Picture], folder: str | Path) -> None:
-    """Each picture as PNG and PDF, and `figures.json` with names, captions and alt texts.
+    """Write each figure as PNG and PDF, and `figures.json` with names, captions and alt texts.
 
-    The same picture gives the same bytes: no dates are written.
+    The same figure gives the same bytes: no dates are written.
     """
     folder = Path(folder)
     listed = []
@@ -157,12 +157,12 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
         with mpl.rc_context(STYLE):
             if layout := picture.figure.get_layout_engine():
                 layout.execute(picture.figure)
-            picture.figure.set_layout_engine("none")  # laid out once is enough for both formats
+            picture.figure.set_layout_engine("none")  # one layout serves both formats
             with files.atomic(folder / f"{picture.name}.png") as path:
                 picture.figure.savefig(path, dpi=picture.dpi, metadata={"Software": None})
                 _to_palette(path)
             with files.atomic(folder / f"{picture.name}.pdf") as path:
-                # Each panel with dots keeps an image of the whole figure in memory.
+                # Each panel with dots keeps a bitmap of the whole figure in memory.
                 dpi = DPI * 2 if len(picture.figure.axes) <= MANY_PANELS else DPI
                 picture.figure.savefig(path, dpi=dpi, metadata={"CreationDate": None})
         texts = ("dataset", "title", "caption", "alt")
@@ -173,7 +173,7 @@ def write(pictures: Iterable[Picture], folder: str | Path) -> None:
 def _to_palette(path: Path) -> None:
     """Rewrite a PNG with 256 colours: a third of the size, so that a page of many stays small.
 
-    Not where it would show: where more than a few pixels would change colour visibly.
+    Skipped where it would show: where more than a few pixels would visibly change colour.
     """
     with Image.open(path) as image:
         whole = image.convert("RGB")
@@ -192,7 +192,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def method_colours(methods: Mapping[str, Method]) -> dict[str, str]:
-    """A colour for each of the methods, in every figure the same; controls are grey."""
+    """A colour for each method, the same in every figure; controls are grey."""
     colours = colours_of((n for n, block in methods.items() if not block.control), DARK)
     return {name: colours.get(name, CONTROL) for name in methods}
 
@@ -203,10 +203,10 @@ def lighter(colour: str) -> str:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """2 before 10, as people count."""
+    """Sort key for natural order: 2 before 10."""
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]
 
 
 def populations_of(truth: Iterable[str]) -> list[str]:
-    """The labels of scored cells, as people count."""
+    """The labels of scored cells, in natural order."""
     return sorted(set(truth) - {""}, key=natural)

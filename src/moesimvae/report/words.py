@@ -1,4 +1,4 @@
-"""How the report calls and rounds things, decided once: metrics, data sets, cells, numbers."""
+"""How the report names and rounds things, decided once: metrics, data sets, cells, numbers."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +13,8 @@ from moesimvae.evaluation.comparison import DIGITS
 from moesimvae.nouns import Facts, Metric
 from moesimvae.report import IN_DETAIL
 
-BOUND = "_lower_bound"  # of the metric before it: no value of that metric, but not above one
-# what the Gaussian of a cluster is, in tables and captions
+BOUND = "_lower_bound"  # suffix of a metric: a lower bound of its value, not the value itself
+# the Gaussian of a cluster in words, in tables and captions
 GAUSSIANS = {
     "standard": "z ~ N(μ, I)",
     "fitted": "a mixture of Gaussians of its codes",
@@ -33,7 +33,7 @@ SHORT = {"nmi": "NMI", "mmd": "MMD", "f": "F"}
 
 @dataclass
 class Comparison:
-    """An experiment's table (from `comparison.compare`), and how what stands in it is called."""
+    """An experiment's table (from `comparison.compare`), and what its entries are called."""
 
     table: pd.DataFrame
     metrics: Mapping[str, Metric]
@@ -56,7 +56,7 @@ class Comparison:
 
     @property
     def in_detail(self) -> list[str]:
-        """The data sets that have tables and pictures of their own, and their runs listed."""
+        """The data sets that have tables and figures of their own, and their runs listed."""
         return self.run_here[:IN_DETAIL]
 
     def metric(self, name: str) -> str:
@@ -66,12 +66,12 @@ class Comparison:
         return title_of(name, split, self.datasets.get(name))
 
     def caveats(self, names: Iterable[str]) -> str:
-        """Of data sets; a name may come more than once."""
+        """Of data sets; names may be repeated."""
         return caveats(self.datasets[name] for name in dict.fromkeys(names))
 
 
 def metric_title(name: str, metrics: Mapping[str, Metric]) -> str:
-    """The registry's title; a published number's own metric has but its name."""
+    """The registry's title; a metric that is only published has just its name."""
     if name in metrics:
         return metrics[name].title
     bounded = name.removesuffix(BOUND)
@@ -81,14 +81,14 @@ def metric_title(name: str, metrics: Mapping[str, Metric]) -> str:
 
 
 def short_titles(titles: Mapping[str, str]) -> dict[str, str]:
-    """Titles without what stands in brackets, where they still tell metrics apart."""
+    """Titles without the part in brackets, where they still tell metrics apart."""
     cut = {name: title.partition(" (")[0] for name, title in titles.items()}
     every = list(cut.values())
     return {name: cut[name] if every.count(cut[name]) == 1 else titles[name] for name in titles}
 
 
 def title_of(dataset: str, split: str, facts: Facts | None) -> str:
-    """A data set's title, with what must be said of it and of the cells that are meant."""
+    """A data set's title, with necessary qualifications of it and of the cells meant."""
     title = facts.title if facts else dataset
     said = title.lower()
     what = []
@@ -115,7 +115,7 @@ def cells_of(split: str) -> str:
 
 
 def caveats(datasets: Iterable[Facts]) -> str:
-    """What a caption must say of data sets that are simulated or not whole; "" for others."""
+    """What a caption must say of simulated or partial data sets; "" for others."""
     facts = list(datasets)
     made_up = [f for f in facts if f.simulated]
     mixed = [f for f in made_up if "semi-synthetic" in f.title.lower()]
@@ -134,12 +134,12 @@ def caveats(datasets: Iterable[Facts]) -> str:
 
 
 def prior_sign(rows: pd.DataFrame) -> str:
-    """What ‡ behind names means, where any of the comparison's rows has it."""
+    """What ‡ after names means, if any of the comparison's rows has it."""
     return " ‡ uses prior knowledge about the cells." if rows["uses_prior"].any() else ""
 
 
 def machine_of(machines: Iterable[Mapping[str, Any]]) -> str:
-    """What runs ran on, in words, from the `machine` of status.json; each different one once."""
+    """The machines of runs in words, from the `machine` of status.json; each distinct one once."""
     return "; ".join(
         dict.fromkeys(
             f"{m['cpu']}, {m['cores']} cores, {m['memory_mb'] / 1000:.0f} GB, {m['platform']}, "
@@ -150,12 +150,12 @@ def machine_of(machines: Iterable[Mapping[str, Any]]) -> str:
 
 
 def slug(text: str, joint: str = "-") -> str:
-    """Text as it can stand in the name of a file or an anchor."""
+    """Text made fit for the name of a file or an anchor."""
     return re.sub(r"[^A-Za-z0-9]+", joint, text)
 
 
 def judge_of(facts: Mapping[str, Any]) -> str:
-    """One clause on the classifier that judges what is generated, from its judge.json."""
+    """One clause on the classifier that judges generated images, from its judge.json."""
     return (
         f"a convolutional network trained on {facts['train_images']:,} real images, right on "
         f"{100 * facts['test_accuracy']:.2f} % of {facts['test_images']:,} others"
@@ -177,7 +177,7 @@ def sentence(text: str) -> str:
 
 
 def fixed(value: float, digits: int = DIGITS) -> str:
-    # rounding first, then + 0.0: no "-0.000"
+    # round first, then + 0.0: avoids "-0.000"
     return "0" if value == 0 else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
@@ -187,13 +187,13 @@ def mean_sd(mean: float, sd: float, digits: int = DIGITS) -> str:
 
 
 def as_printed(value: float) -> str:
-    """A quoted number: two digits at least, as papers print them, and never more than it had."""
+    """A quoted number with at least two decimals, as papers print them, and no more than it had."""
     text = f"{value:.4f}".rstrip("0")
     return text if len(text.split(".")[1]) >= 2 else f"{value:.2f}"
 
 
 def large(value: float, digits: int = 4) -> str:
-    """A quoted number that need not be a share: whole ones whole, two digits from 20 on."""
+    """A quoted number that need not be a share: integers whole, two decimals from 20 on."""
     if abs(value) >= 1000 or (float(value).is_integer() and abs(value) >= 1):
         return f"{value:,.0f}".replace("-", "−")
     text = f"{value:.{2 if abs(value) >= 20 else digits}f}".rstrip("0")
@@ -202,7 +202,7 @@ def large(value: float, digits: int = 4) -> str:
 
 
 def seconds(value: float) -> str:
-    """Three digits that count; "" where none were measured."""
+    """Three significant digits; "" if not measured."""
     if pd.isna(value):
         return ""
     if 0 < value < 0.005:

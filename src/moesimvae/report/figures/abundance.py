@@ -11,7 +11,7 @@ from moesimvae.studies.panels import tree
 
 @style.styled
 def draw(shares: pd.DataFrame, title: str) -> Figure:
-    """shares: cluster × sample, of each sample's cells; both in the order of average linkage."""
+    """shares: cluster × sample, of each sample's cells; both are ordered by average linkage."""
     rows, columns = tree(shares.to_numpy())["leaves"], tree(shares.to_numpy().T)["leaves"]
     shares = shares.iloc[rows, columns]
     n_rows, n_columns = shares.shape
@@ -37,8 +37,8 @@ def draw(shares: pd.DataFrame, title: str) -> Figure:
 
 
 def _short(names: list[str], most: int = 24) -> list[str]:
-    """Names of at most so many letters; what all long ones begin with is left out."""
-    first, last = min(names), max(names)  # what these two begin with, all do
+    """Names of at most `most` letters; if any is longer, their common prefix is left out."""
+    first, last = min(names), max(names)  # the common prefix of these two is that of all
     alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     start = first[:alike] if max(map(len, names)) > most else ""
     start = start[: max(start.rfind(sign) for sign in "_- .") + 1]

@@ -1,4 +1,4 @@
-"""Every figure of an experiment, one line each: a new one is a file here, and its line below."""
+"""Every figure of an experiment, one line each: a new one needs a file here and a line below."""
 
 from collections.abc import Callable, Iterator
 
@@ -55,10 +55,9 @@ SUPPLEMENT: tuple[Callable[[Generation], Iterator[Picture]], ...] = (
 
 
 def pictures(experiment: Experiment) -> Iterator[Picture]:
-    """Across data sets, then for each of the first IN_DETAIL.
+    """Figures across data sets, then for each of the first IN_DETAIL.
 
-    What a data set gets follows from what it is: each figure yields nothing where it has nothing
-    to show.
+    Each figure yields nothing for a data set on which it has nothing to show.
     """
     for across in ACROSS_DATA_SETS:
         yield from across(experiment)

@@ -1,4 +1,4 @@
-"""Clusters of the showcase run against populations: what each cluster is made of."""
+"""Clusters of the showcase run against populations: the composition of each cluster."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import UNSCORED, Picture, cut
 from moesimvae.studies.views import Showcase
 
-MOST = 60  # clusters in a picture
+MOST = 60  # clusters in a figure
 
 
 def pictures(part: Part) -> Iterator[Picture]:
@@ -42,7 +42,7 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 
 def matched(shown: Showcase, start: str) -> str:
-    """How a cluster is named after a population, where any cell has a true label."""
+    """Caption text on how clusters are named after populations, if any cell has a true label."""
     if not (shown.truth != "").any():
         return ""
     return f"{start} the population it is matched to, or in brackets the one of most of its cells"
@@ -62,9 +62,9 @@ def beyond(shown: Showcase) -> str:
 
 @style.styled
 def draw(truth: np.ndarray, clusters: np.ndarray, title: str) -> Figure:
-    """Share of each cluster's scored cells that belongs to each population; the match is framed.
+    """Share of each cluster's scored cells that belongs to each population; matches are framed.
 
-    Populations from large to small; clusters by the population they are matched to.
+    Populations from large to small; clusters in the order of the populations they are matched to.
     truth: (n,) labels, "" = unscored; clusters: (n,) integers, -1 = noise (last row).
     """
     counts, names = confusion_counts(truth, clusters, MOST)
@@ -99,7 +99,7 @@ def draw(truth: np.ndarray, clusters: np.ndarray, title: str) -> Figure:
 
 
 def _sizes(panel: mpl.axes.Axes, truth: np.ndarray, clusters: np.ndarray, rows: list[int]) -> None:
-    """Cells of each cluster, scored and not."""
+    """Number of cells of each cluster, scored and not."""
     scored = pd.Series(clusters[truth != ""]).value_counts().reindex(rows, fill_value=0)
     every = pd.Series(clusters).value_counts().reindex(rows, fill_value=0)
     y = np.arange(len(rows))

@@ -1,4 +1,4 @@
-"""Differences to the best method on each data set, with their intervals."""
+"""Differences from the best method on each data set, with their intervals."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""S5 and S6 Figures: which digit was asked for, and which was found."""
+"""S5 and S6 Figures: digits asked for against digits found."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from moesimvae.studies.summaries import Found, Generation, found_digits
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
-    """For each run a panel for each Gaussian, threshold and judge."""
+    """One figure per run, with a panel for each Gaussian, threshold and judge."""
     for (method, seed), counts in study.confusion.groupby(["method", "seed"], sort=False):
         run = Run(study.dataset, method, seed)
         number = "S6 Figure" if "component" in set(counts["gaussian"]) else "S5 Figure"
@@ -34,7 +34,7 @@ def pictures(study: Generation) -> Iterator[Picture]:
 
 
 def _said(digits: Found) -> tuple[str, str]:
-    """Who found the digits, and what they were drawn from."""
+    """What identified the digits, and what they were drawn from."""
     where = GAUSSIANS[digits.gaussian]
     if digits.gaussian == "component":
         where = f"φ = {digits.threshold:g}"

@@ -17,7 +17,7 @@ DATA, DECODED = "#3B78B0", "#D9480F"
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """Of runs that left a model of a panel; where it cannot be read, a picture says why."""
+    """For runs that left a model of a panel; if it cannot be read, a figure says why."""
     for shown in part.showcases:
         title = f"Reconstruction by expert: {part.of_run(shown)}"
         name, table = f"experts_{words.slug(shown.run.name, '_')}", shown.decoded
@@ -51,7 +51,7 @@ def silent(table: pd.DataFrame, clusters: np.ndarray) -> list[int]:
 
 
 def listed(numbers: list[int]) -> str:
-    """Numbers as people write them: 0, 2–9, 12."""
+    """Numbers in readable form: 0, 2–9, 12."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -65,7 +65,7 @@ def listed(numbers: list[int]) -> str:
 def draw(
     table: pd.DataFrame, truth: np.ndarray, names: Mapping[int, tuple[str, bool]], title: str
 ) -> Figure:
-    """One panel for each expert in use, then all of them, then the true labels if there are any.
+    """One panel per expert in use, then all of them, then the true labels if there are any.
 
     table: from `reconstruct_run`; truth: (n_rows of table,) labels, "" = unscored; names: from
     `matching.named_clusters`.

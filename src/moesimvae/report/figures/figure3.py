@@ -1,4 +1,4 @@
-"""Figure 3, panel by panel as in the paper: the data, the latent space, and every method's labels.
+"""Figure 3, panel by panel as in the paper: the data, the latent space, and each method's clusters.
 
 A) principal components of the data; B) to I) one latent space by true label and by the clusters of
 MoE-Sim-VAE and of six other methods; J) scVI's own latent space by true label and by cluster.
@@ -29,7 +29,7 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 
 def picture(shown: Figure3, methods: Mapping[str, Method], facts: Facts) -> Picture:
-    """The picture with its caption."""
+    """The figure with its caption."""
     title = words.title_of(shown.dataset, "all", facts)
     heading = f"Figure 3 on {title}"
     name = f"figure3_{shown.dataset}"
@@ -87,7 +87,7 @@ def _title(methods: Mapping[str, Method], method: str) -> str:
 
 @style.styled
 def draw(shown: Figure3, titles: Mapping[str, str]) -> Figure:
-    """Eleven panels and a legend in three rows of four; titles: method → what it is called."""
+    """Eleven panels and a legend in three rows of four; titles: method → its title."""
     colour = style.colours_of(style.populations_of(shown.truth), DARK)
     by_truth = np.array([colour.get(name, UNSCORED) for name in shown.truth])
     figure = style.sheet(6.45, w_pad=0.03, h_pad=0.04, wspace=0.02, hspace=0.02)
@@ -123,7 +123,7 @@ def draw(shown: Figure3, titles: Mapping[str, str]) -> Figure:
 def _cluster_colours(
     truth: np.ndarray, clusters: np.ndarray, colour: Mapping[str, str]
 ) -> tuple[np.ndarray, bool]:
-    """(n,) colours, and whether there are clusters beyond those matched to a population."""
+    """(n,) colours, and whether some clusters are not matched to a population."""
     matched = {c: name for c, (name, first) in match(truth, clusters).items() if first}
     sizes = pd.Series(clusters[clusters >= 0]).value_counts()
     others = [int(c) for c in sizes.index if c not in matched]

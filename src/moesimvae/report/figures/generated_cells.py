@@ -1,4 +1,4 @@
-"""Generated cells against real ones: marginals of the features, and what tells the two apart."""
+"""Generated cells against real ones: feature marginals, and how distinguishable they are."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from moesimvae.studies.summaries import Generation
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
-    """One for each data set whose cells were studied."""
+    """One figure per data set whose cells were studied."""
     every = study.sources
     for dataset, sources in every.groupby("dataset", sort=False) if len(every) else ():
         features = study.features[study.features["dataset"] == dataset]

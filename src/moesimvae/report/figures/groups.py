@@ -1,4 +1,4 @@
-"""Groups of data sets beside each other, such as wells by inhibitor (Fig 4)."""
+"""Groups of data sets side by side, such as wells by inhibitor (Fig 4)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,12 +13,12 @@ from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.figures.runs import about, shown_metrics, titles_of
 from moesimvae.report.style import Picture, key
 
-VIOLIN = 5  # data sets from which a violin says more than the points alone
+VIOLIN = 5  # data sets from which on a violin is drawn besides the points
 IN_ROW = 9  # groups side by side
 
 
 def pictures(experiment: Experiment) -> Iterator[Picture]:
-    """A metric's means over seeds, one point for each data set, by group and method."""
+    """A metric's means over seeds, one point per data set, by group and method."""
     groups = grouped(experiment.datasets)
     members = [name for group in groups.values() for name in group]
     every = experiment.contestants
@@ -47,7 +47,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
 
 
 def grouped(datasets: Mapping[str, Facts]) -> dict[str, list[str]]:
-    """Group → its data sets, from the key `group` of their facts; {} unless some group has two."""
+    """Group → its data sets, from the key `group` of their facts; {} unless a group has two."""
     groups: dict[str, list[str]] = {}
     for name, facts in datasets.items():
         if facts.group:
@@ -63,7 +63,7 @@ def draw(
     colours: Mapping[str, str],
     title: str,
 ) -> Figure:
-    """Groups on the x axis, methods beside each other in each, IN_ROW groups in a row.
+    """Groups on the x axis, with methods side by side in each; IN_ROW groups in a row.
 
     own: the comparison's rows of one metric.
     """

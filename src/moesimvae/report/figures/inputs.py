@@ -1,4 +1,4 @@
-"""What an experiment's figures may draw from: all of it, or one data set's part."""
+"""Inputs of an experiment's figures: all of it, or one data set's part."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from moesimvae.studies.views import Figure3, History, Showcase, View
 
 @dataclass
 class Experiment(Comparison):
-    """runs: contract 4's table; views: latent spaces to draw; populations: the score rule's tables
+    """runs: contract 4's table; views: latent spaces to draw; populations: the score rule's table
     of populations; showcases: runs whose clusters are drawn; figures3: data sets that have a
     Figure 3.
     """
@@ -32,19 +32,19 @@ class Experiment(Comparison):
 
     @cached_property
     def colours(self) -> dict[str, str]:
-        """Method → colour; a method with chosen settings has that of the method."""
-        used = {*self.table["method"], *self.table["base"]}  # the registry has more than colours
+        """Method → colour; a method with chosen settings has that of its base method."""
+        used = {*self.table["method"], *self.table["base"]}  # methods outnumber the colours
         colours = method_colours({n: block for n, block in self.methods.items() if n in used})
         chosen = self.table[self.table["choice"] != ""]
         return colours | {r.method: colours[r.base] for r in chosen.itertuples()}
 
     @property
     def contestants(self) -> pd.DataFrame:
-        """Rows of the table of what was run here, of each data set's first split."""
+        """Table rows that were run here, without controls, of each data set's first split."""
         return comparison.contestants(comparison.of_first_split(self.table))
 
     def parts(self) -> Iterable["Part"]:
-        """Each split of the data sets that are shown in detail."""
+        """Each split of the data sets shown in detail."""
         for (dataset, split), rows in self.table.groupby(["dataset", "split"], sort=False):
             if dataset in self.in_detail:
                 yield Part(self, str(dataset), str(split), rows)
@@ -65,7 +65,7 @@ class Part:
 
     @property
     def first(self) -> bool:
-        """Whether it is the data set's first split: what no split tells apart stands there."""
+        """Whether it is the data set's first split, which carries what is common to all splits."""
         table = self.experiment.table
         return self.split in ("all", table[table["dataset"] == self.dataset]["split"].iloc[0])
 
@@ -76,7 +76,7 @@ class Part:
 
     @cached_property
     def quoted(self) -> pd.DataFrame:
-        """Published numbers of the same cells: these are of real, whole data sets."""
+        """Published numbers on the same cells: published ones are of real, whole data sets."""
         whole = not (self.facts.simulated or self.facts.partial)
         return self.every[(self.every["source"] == "published") & whole]
 
@@ -89,18 +89,18 @@ class Part:
         return [s for s in self.experiment.showcases if s.run.dataset == self.dataset]
 
     def of_run(self, shown: Showcase) -> str:
-        """Whose clusters are shown."""
+        """Method, data set and seed of the showcase."""
         method = self.experiment.methods[shown.run.method].title
         return f"{method} on {self.whole}, seed {shown.run.seed}"
 
     @property
     def metric(self) -> str:
-        """The first one."""
+        """The first metric."""
         return self.own["metric"].iloc[0]
 
     @property
     def name(self) -> str:
-        """As it stands in the names of files."""
+        """Name used in file names."""
         split = "" if self.split == "all" else f"_{self.split}"
         return words.slug(f"{self.dataset}{split}", "_")
 
@@ -121,7 +121,7 @@ class Part:
         return f" Did not finish: {said}." if said else ""
 
     def label(self, method: str) -> str:
-        """What stands beside a method's row: a short title, and what must be said of its runs."""
+        """Label of a method's row: a short title, with remarks on its runs."""
         row = self.own[self.own["method"] == method].iloc[0]
         title = row["title"]
         if row["choice"]:
@@ -133,13 +133,13 @@ class Part:
         return f"{cut(title, 28)}{kind}{' ‡' if row['uses_prior'] else ''}{seeds}"
 
     def signs(self, chosen: str) -> str:
-        """The signs behind methods' names, as far as they are there; chosen: on chosen settings."""
+        """Explain the signs after methods' names that occur; chosen: text on chosen settings."""
         settings = chosen if (self.own["choice"] != "").any() else ""
         return words.prior_sign(self.own) + settings
 
     def picture(
         self, kind: str, title: str, caption: str, alt: str, figure: Figure, run: Run | None = None
     ) -> Picture:
-        """Of all its methods, or of one run."""
+        """A figure of all its methods, or of one run."""
         name = f"{kind}_{words.slug(run.name, '_') if run else self.name}"
         return Picture(name, self.dataset, title, caption, alt, figure)

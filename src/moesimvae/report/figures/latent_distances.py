@@ -1,4 +1,4 @@
-"""S2 and S3 Figures: distances between clusters in latent space, and that space beside them."""
+"""S2 and S3 Figures: distances between clusters in latent space, beside that space itself."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from moesimvae.studies.summaries import Generation, between_clusters
 
 @dataclass
 class Distances:
-    """One run's MMD between its clusters (rows of one space), and its latent space as a picture.
+    """One run's MMD between its clusters (rows of one space), and its latent space in 2D.
 
     table: columns of `mmd.pairs` with first_name and second_name; points: cell, x, y; names: for
-    each of the points, what its cluster stands for.
+    each point, what its cluster stands for.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Distances:
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
-    """S2: real cells, with and without similarity; S3: what each method's first run draws."""
+    """S2: real cells, with and without similarity; S3: codes drawn by each method's first run."""
     yield picture(
         _panels(study, study.similarity, ["encoded"]),
         f"s2_mmd_{study.dataset}",
@@ -68,7 +68,7 @@ def _panels(study: Generation, methods: Iterable[str], spaces: Sequence[str]) ->
 
 
 def picture(panels: Sequence[Distances], name: str, dataset: str, title: str, note: str) -> Picture:
-    """MMD between clusters as heat maps, the latent spaces beside them."""
+    """MMD between clusters as heat maps, with the latent spaces beside them."""
     said = []
     for panel in panels:
         far, near, close, pairs = between_clusters(panel.table)

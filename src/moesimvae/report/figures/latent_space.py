@@ -12,11 +12,11 @@ from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import HALO, NOISE, UNSCORED, WIDTH, Picture, key, lighter
 from moesimvae.report.tables.sureness import HARDLY, mark
 
-HIDES = 0.025  # of a panel's side: half of what a name covers
+HIDES = 0.025  # of a panel's side: half of the extent that a name covers
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """One for each run; of one without a latent space, a picture that says why."""
+    """One figure per run; for one without a latent space, a figure that says why."""
     for view in part.experiment.views:
         if view.run.dataset != part.dataset:
             continue
@@ -61,11 +61,11 @@ def draw(
 ) -> Figure:
     """Two panels of the same cells: by true label, and by cluster in its population's colour.
 
-    Without any true label the second panel alone, each cluster in a colour of its own.
+    Without any true label, the second panel alone, each cluster in a colour of its own.
 
     points: (n, 2); truth: (n,) strings, "" = unscored (grey); clusters: (n,) integers, -1 = noise.
-    A cluster beyond the one matched to a population has that population's colour, lighter.
-    unstable: clusters that hardly are any, which are marked.
+    An unmatched cluster has a lighter tint of its majority population's colour.
+    unstable: clusters to be marked as hardly clusters.
     """
     names = style.populations_of(truth)
     colour = style.colours_of(names)
@@ -122,9 +122,9 @@ def draw(
 
 
 def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.ndarray]]) -> None:
-    """Write each group's name where its cells are densest, names moved apart where they meet.
+    """Write each group's name where its cells are densest, moving overlapping names apart.
 
-    The name of a group that it would hide stands above it.
+    A name that would hide its group is placed above it.
     """
     low, span = points.min(axis=0), np.ptp(points, axis=0)
     span[span == 0] = 1
@@ -146,7 +146,7 @@ def _name_groups(panel: Axes, points: np.ndarray, groups: list[tuple[str, np.nda
 
 
 def _apart(places: np.ndarray, width: float = 0.06, height: float = 0.045) -> np.ndarray:
-    """Push apart places (n, 2) in the unit square that are closer than a name is wide and high."""
+    """Push apart places (n, 2) in the unit square closer than a name's width and height."""
     size = np.array([width, height])
     for _ in range(60):
         gap = (places[:, None] - places[None]) / size

@@ -13,7 +13,7 @@ from moesimvae.studies.views import History
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """One for each method, of all of its runs."""
+    """One figure per method, of all of its runs."""
     by_method: dict[str, dict[str, History]] = {}
     for run, history in part.experiment.histories.items():
         if run.dataset == part.dataset:
@@ -39,7 +39,7 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 @style.styled
 def draw(histories: Mapping[str, History], title: str) -> Figure:
-    """Small multiples: one panel for each loss term with its own scale, one line for each run.
+    """Small multiples: one panel per loss term, on its own scale, with one line per run.
 
     histories: name of the run → its losses. A term "step" gives the x axis; without it records
     are counted from 1.
@@ -57,7 +57,7 @@ def draw(histories: Mapping[str, History], title: str) -> Figure:
                 continue
             y = np.asarray(history[term], float)
             x = np.asarray(history.get("step", np.arange(1, len(y) + 1)), float)
-            if len(y) >= 100:  # the noise of batches behind, their running mean in front
+            if len(y) >= 100:  # noisy batch values behind, their running mean in front
                 panel.plot(x, y, color=colour, alpha=0.25, linewidth=0.6)
                 window = len(y) // 25
                 y = np.convolve(y, np.ones(window) / window, "valid")

@@ -18,7 +18,7 @@ from moesimvae.studies.panels import medians, tree
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """Of cytometry panels."""
+    """For cytometry panels."""
     for shown in part.showcases:
         if shown.panel is None:
             continue
@@ -98,10 +98,10 @@ def _draw_tree(panel: Axes, tree: dict, where: str, n: int) -> None:
 
 
 def _sizes(panel: Axes, sizes: list[int], labels: list[str]) -> None:
-    """Cells of each cluster on a log axis, the number behind the bar, its name at the right."""
+    """Cells of each cluster on a log axis, the number beside the bar, its name at the right."""
     panel.barh(range(len(sizes)), sizes, color="#B9B9B9", height=0.75, log=True)
     left = max(0.5, min(sizes) / 4)
-    panel.set_xlim(left, left * (max(sizes) / left) ** 2.1)  # half of it for the numbers
+    panel.set_xlim(left, left * (max(sizes) / left) ** 2.1)  # half of the width for the numbers
     for y, n in enumerate(sizes):
         panel.text(n * 1.25, y, f"{n:,}", va="center", fontsize=8, color=QUIET)
     panel.set_xticks([])

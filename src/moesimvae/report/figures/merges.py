@@ -1,4 +1,4 @@
-"""What clusters would merge into, were there fewer of them."""
+"""What clusters would merge into if there were fewer of them."""
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -14,8 +14,8 @@ from moesimvae.report.tables.sureness import mark
 def draw(
     merges: np.ndarray, sizes: np.ndarray, title: str, unstable: frozenset[int] = frozenset()
 ) -> Figure:
-    """merges: SciPy's linkage of heights 1 − share of resamples in which two are one group; sizes:
-    (n_clusters,) cells; unstable: clusters that hardly are any, which are marked.
+    """merges: SciPy linkage with heights 1 − share of resamples in which two are one group; sizes:
+    (n_clusters,) cells; unstable: clusters to be marked as hardly clusters.
     """
     made = dendrogram(merges, no_plot=True)
     leaves = made["leaves"]

@@ -16,8 +16,8 @@ def picture(
 ) -> Picture:
     """F-measure and clusters found by the true number of components.
 
-    scores: long table of scores; datasets: name → (its number of components, what number of
-    clusters was asked for, in words); titles: of the methods that are shown.
+    scores: long table of scores; datasets: name → (its number of components, the number of
+    clusters asked for, in words); titles: of the methods shown.
     """
     table = scores[scores["metric"].isin(METRICS) & scores["method"].isin(list(titles))].copy()
     table["components"] = [datasets[name][0] for name in table["dataset"]]
@@ -42,7 +42,7 @@ def picture(
 
 @style.styled
 def draw(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
-    """A row of panels for each number asked for, a column for each metric."""
+    """One row of panels per number of clusters asked for, one column per metric."""
     asked = list(dict.fromkeys(table["asked"]))
     shown = [method for method in titles if method in set(table["method"])]
     figure = style.sheet(0.6 + 2.3 * len(asked))
@@ -56,7 +56,7 @@ def draw(table: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
             for i, method in enumerate(shown):
                 rows = mine[mine["method"] == method]
                 mean = rows.groupby("components")["value"].mean()
-                # the first method above the others, and narrow, so that each is seen
+                # the first method on top and thinnest, so that all are visible
                 look = {"color": style.DARK[i], "zorder": 3 + len(shown) - i}
                 axes.plot(mean.index, mean, linewidth=1 + i, label=titles[method], **look)
                 axes.plot(rows["components"], rows["value"], "o", markersize=2.5 + i, **look)

@@ -1,4 +1,4 @@
-"""The experiment at a glance, as its page begins, to print: methods by metrics and data sets."""
+"""Printable version of an experiment's page at a glance: methods by metrics and data sets."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from moesimvae.report.glance import Column, Glance, Glyph, glance
 from moesimvae.report.style import QUIET, Picture, cut, wrapped
 
 SCORE, SPENT = "#0A5C99", "#A86A00"
-WIDE = {"circle": 1.0, "bar": 3.2, "cost": 3.0, "text": 2.6}  # in rows' heights
+WIDE = {"circle": 1.0, "bar": 3.2, "cost": 3.0, "text": 2.6}  # in row heights
 GAP, LETTER = 0.6, 0.33
 LETTERS, HEAD = 34, 24  # of a method's name, of a column's title
 

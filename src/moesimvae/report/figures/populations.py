@@ -12,11 +12,11 @@ from moesimvae.report import style, words
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import Picture, cut, key
 
-RARE = 3.0  # largest over smallest population from which sizes are worth a picture
+RARE = 3.0  # ratio of largest to smallest population from which the figure is drawn
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """None where all populations are of like size."""
+    """Yield nothing if all populations are of similar size."""
     experiment, frame = part.experiment, part.experiment.populations
     if frame is None:
         return
@@ -53,10 +53,10 @@ def pictures(part: Part) -> Iterator[Picture]:
 def draw(
     populations: pd.DataFrame, titles: dict[str, str], colours: dict[str, str], title: str
 ) -> Figure:
-    """Sizes on a log axis, F1 of some methods beside them: mean over seeds, and range.
+    """Sizes on a log axis, and beside them F1 of some methods: mean over seeds, and range.
 
-    populations: the score rule's table of populations, of one data set and split; titles: of the
-    methods that are shown.
+    populations: the score rule's table of populations, for one data set and split; titles: of the
+    methods shown.
     """
     sizes = populations.groupby("population")["n_cells"].first().sort_values(ascending=False)
     figure = style.sheet(1.1 + 0.2 * len(sizes), title)

@@ -17,7 +17,7 @@ OWN_SETTINGS = " Methods have the settings of config.yaml; nothing was chosen by
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """Nothing where no method finished; controls and chosen settings are left out."""
+    """Yield nothing if no method finished; controls and chosen settings are left out."""
     own = part.contestants
     shown = own[(own["metric"] == part.metric) & (own["n"] > 0)]
     if shown.empty:
@@ -46,9 +46,9 @@ def pictures(part: Part) -> Iterator[Picture]:
 
 @style.styled
 def draw(shown: pd.DataFrame, metric: Metric, colours: Mapping[str, str], title: str) -> Figure:
-    """Mean and range, names beside the picture; a line of steps is the Pareto front.
+    """Mean and range, with names beside the axes; the stepped line is the Pareto front.
 
-    shown: rows of one metric, one for each method.
+    shown: rows of one metric, one per method.
     """
     shown = shown.sort_values("mean", ascending=False, kind="stable")
     figure = style.sheet(max(2.8, 1.1 + 0.19 * len(shown)), title)
@@ -71,7 +71,7 @@ def draw(shown: pd.DataFrame, metric: Metric, colours: Mapping[str, str], title:
 
 
 def _names_at_the_side(panel: Axes, shown: pd.DataFrame, colours: Mapping[str, str]) -> None:
-    """Names in a column right of the axes, as high as their points as far as they fit."""
+    """Names in a column right of the axes, level with their points as far as they fit."""
     bottom, top = panel.get_ylim()
     wanted = ((shown["mean"] - bottom) / (top - bottom)).to_numpy()  # descending
     gap = 0.95 / max(len(wanted), 15)

@@ -15,7 +15,7 @@ from moesimvae.report.style import Picture
 def pictures(
     table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Metric]
 ) -> Iterator[Picture]:
-    """One for each metric that was tested. table: from `statistics.significance`."""
+    """One figure per metric that was tested. table: from `statistics.significance`."""
     across = table[table["level"] == statistics.ACROSS]
     for metric, part in across.groupby("metric", sort=False):
         if not part["statistic"].notna().any():

@@ -1,4 +1,4 @@
-"""Every run on every data set in one picture (S7 Fig)."""
+"""Every run on every data set in one figure (S7 Fig)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,13 +15,13 @@ from moesimvae.report.style import Picture, cut, key
 from moesimvae.report.words import BOUND
 
 F_MEASURES = ("f_flowcap", "f1_mean_hungarian")
-BOX = 5  # runs from which a box says more than the points alone
+BOX = 5  # runs from which on a box is drawn besides the points
 BESIDE = 4  # data sets side by side
 LETTERS = 24  # of a method's name below its column
 
 
 def pictures(experiment: Experiment) -> Iterator[Picture]:
-    """Where there are several data sets, but not too many; controls are left out."""
+    """For two to IN_DETAIL data sets; controls are left out."""
     if not 1 < len(experiment.run_here) <= IN_DETAIL:
         return
     names, own = shown_metrics(experiment), experiment.contestants
@@ -49,14 +49,14 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
 
 
 def shown_metrics(experiment: Experiment) -> list[str]:
-    """Both F-measures where an experiment has both (papers mix them), else its first metric."""
+    """Both F-measures if an experiment has both (papers mix them), else its first metric."""
     own = list(dict.fromkeys(experiment.own["metric"]))
     both = [m for m in F_MEASURES if m in own]
     return both if len(both) == 2 else own[:1]
 
 
 def titles_of(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
-    """Method → its title, ‡ behind those that use prior knowledge."""
+    """Method → its title, with ‡ after those that use prior knowledge."""
     rows = own.drop_duplicates("method")
     return {r.method: cut(r.title, most) + (" ‡" if r.uses_prior else "")
             for r in rows.itertuples()}  # fmt: skip
@@ -68,8 +68,8 @@ def about(experiment: Experiment, own: pd.DataFrame) -> str:
 
 
 def _quoted(experiment: Experiment, names: Sequence[str], own: pd.DataFrame) -> pd.DataFrame:
-    """Published values and lower bounds of methods that were run here, on the same data sets:
-    these are real and whole.
+    """Published values and lower bounds of methods that were run here, on the same data sets,
+    which must be real and whole.
     """
     facts = experiment.datasets.items()
     whole = [d for d, fact in facts if not (fact.simulated or fact.partial)]
@@ -86,7 +86,7 @@ def _quoted(experiment: Experiment, names: Sequence[str], own: pd.DataFrame) -> 
 def draw(
     experiment: Experiment, own: pd.DataFrame, quoted: pd.DataFrame, names: list[str], title: str
 ) -> Figure:
-    """One panel for each metric and data set, one column of dots for each method."""
+    """One panel per metric and data set, with one column of dots per method."""
     order = list(dict.fromkeys(own["method"]))
     titles = titles_of(own)
     where = list(dict.fromkeys(own["dataset"]))
@@ -96,7 +96,7 @@ def draw(
     height = 0.7 + blocks * (len(names) * 1.75 + 0.06 * longest + 0.35)
     figure = style.sheet(height, title)
     panels = figure.subplots(blocks * len(names), columns, squeeze=False)
-    half = min(0.36, 0.09 * len(order) * columns / (style.WIDTH - 1))  # a bar's, inches
+    half = min(0.36, 0.09 * len(order) * columns / (style.WIDTH - 1))  # of a bar, ≤ 0.09 inches
     limits = {m: _limits(own[own["metric"] == m], quoted[quoted["metric"] == m]) for m in names}
     style.hide(panels.ravel())
     for i, dataset in enumerate(where):

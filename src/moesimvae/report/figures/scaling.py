@@ -1,4 +1,4 @@
-"""Time and memory against the number of cells, where an experiment's data sets differ in size."""
+"""Time and memory against number of cells, where an experiment's data sets differ in size."""
 
 from collections.abc import Iterator, Mapping
 
@@ -13,12 +13,12 @@ from moesimvae.report import IN_DETAIL, style
 from moesimvae.report.figures.inputs import Experiment
 from moesimvae.report.style import Picture
 
-SIZES, TIMES = 3, 10  # so many sizes, and so many times as many cells in the largest set
+SIZES, TIMES = 3, 10  # minimum number of sizes, and minimum ratio of largest to smallest
 PANELS = {"wall_seconds": "wall-clock seconds", "peak_memory_mb": "peak memory, MB"}
 
 
 def pictures(experiment: Experiment) -> Iterator[Picture]:
-    """Where the data sets are of enough sizes, far enough apart, to draw a curve through."""
+    """If the data sets have enough sizes, far enough apart, to draw a curve."""
     cells = {d: experiment.datasets[d].n_cells for d in experiment.run_here}
     sizes = sorted(set(cells.values()))
     if len(cells) > IN_DETAIL or len(sizes) < SIZES or sizes[-1] < TIMES * sizes[0]:
@@ -45,7 +45,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
 
 @style.styled
 def draw(own: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
-    """One panel for each of PANELS, one line for each method."""
+    """One panel for each of PANELS, one line per method."""
     figure = style.sheet(3.4, title)
     panels: list[Axes] = list(figure.subplots(1, len(PANELS)))
     for panel, (column, label) in zip(panels, PANELS.items(), strict=True):

@@ -1,4 +1,4 @@
-"""Scores: one panel for each metric, one row for each method."""
+"""Scores: one panel per metric, one row per method."""
 
 from collections.abc import Iterator
 from textwrap import fill
@@ -15,7 +15,7 @@ from moesimvae.report import style
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import Picture, key
 
-MANY_ROWS = 20  # methods in a picture
+MANY_ROWS = 20  # methods in a figure
 ARROWS = {"higher": " →", "lower": " ←"}
 CHOSEN = (
     " Oracle and label-free: the same method with settings chosen by looking at the true labels, "
@@ -46,15 +46,15 @@ def pictures(part: Part) -> Iterator[Picture]:
 def draw(part: Part, title: str) -> Figure:
     """Every seed, mean, range and published value of each method.
 
-    Methods stand in the order of the first metric, oracles and controls below them; a dotted line
-    is the best control that knows nothing of the cells; DNF is written where no run finished.
+    Methods are in the order of the first metric, with oracles and controls below them; a dotted
+    line is the best blind control; DNF is written where no run finished.
     """
     own, quoted, metrics = part.own, part.quoted, part.experiment.metrics
     none = {metric for _, metric in comparison.lacking(own, metrics)}.union(comparison.FOUND)
     names = [m for m in dict.fromkeys(own["metric"]) if m not in none]
     kinds = [own[own["kind"] == kind] for kind in ("method", "oracle", "control")]
     order = [m for rows in kinds for m in comparison.best_first(rows, names[0], metrics)]
-    # Four narrow panels side by side rather than a picture longer than a page.
+    # Four narrow panels side by side rather than a figure longer than a page.
     columns = 4 if len(names) == 4 and len(order) > MANY_ROWS else min(3, len(names))
     rows = -(-len(names) // columns)
     figure = style.sheet(rows * (0.55 + 0.185 * len(order)) + 0.9, title)
@@ -76,7 +76,7 @@ def draw(part: Part, title: str) -> Figure:
         panel.xaxis.set_major_locator(mpl.ticker.MultipleLocator(0.5))
         panel.xaxis.set_minor_locator(mpl.ticker.MultipleLocator(0.1))
         panel.grid(axis="x", which="both")
-        if apart:  # oracles and controls stand on grey: they are not in the contest
+        if apart:  # oracles and controls are on grey: they do not compete
             panel.axhspan(min(apart) - 0.5, max(apart) + 0.5, color="#F2F2F2", zorder=-1)
     style.hide(panels[len(names) :])
     panels[0].set_ylim(len(order) - 0.4, -0.6)
@@ -92,7 +92,7 @@ def draw(part: Part, title: str) -> Figure:
 
 
 def _rows(panel: Axes, rows: pd.DataFrame, colours: list[str]) -> None:
-    """Few artists for many rows: each costs time when the figure is laid out."""
+    """Draw all rows with few artists: each costs time when the figure is laid out."""
     y = np.arange(len(rows))
     panel.hlines(y, rows["min"], rows["max"], colors=colours, linewidth=1.2, alpha=0.6)
     panel.vlines(rows["mean"], y - 0.32, y + 0.32, colors=colours, linewidth=2)

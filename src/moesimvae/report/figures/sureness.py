@@ -1,4 +1,4 @@
-"""How many clusters there are, and how sure they are, as resampling tells it."""
+"""How many clusters there are, and how certain they are, according to resampling."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,11 +14,11 @@ from moesimvae.report.style import DARK, QUIET, Picture
 from moesimvae.studies.views import unstable
 
 Bin = Mapping[str, float]
-PREFIX = "sure_"  # of the pictures' files, by which a page finds them
+PREFIX = "sure_"  # of the figures' files, by which a page finds them
 
 
 def pictures(part: Part) -> Iterator[Picture]:
-    """Of the number of clusters, where it was estimated, and of the showcase run's clusters."""
+    """On the number of clusters, if it was estimated, and on the showcase run's clusters."""
     runs = part.showcases
     told = [part.facts.n_clusters_evidence, *(run.facts.get("evidence") for run in runs)]
     for evidence in [one for one in told if one and one["curve"]][:1]:
@@ -80,7 +80,7 @@ def _reliability(name: str, part: Part, of: str, stability: Mapping[str, Any]) -
 
 @style.styled
 def draw_curve(evidence: Mapping[str, Any], title: str) -> Figure:
-    """evidence: as `model.stability.Evidence.facts` gives it, with a curve."""
+    """evidence: from `model.stability.Evidence.facts`, with a curve."""
     curve = evidence["curve"]
     numbers = [point["n_clusters"] for point in curve]
     figure = style.sheet(3.4, title)

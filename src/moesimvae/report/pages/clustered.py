@@ -1,4 +1,4 @@
-"""The page of one clustering by `moesimvae cluster`: a picture first, then how it was made."""
+"""The page of one clustering by `moesimvae cluster`: figures first, then how it was made."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,12 +26,12 @@ from moesimvae.studies.projections import shown
 
 KEY = "moesimvae"
 PAGE, FIGURES = "report.html", "figures"
-EACH = 3  # features of each cluster in a heat map of genes
-HIGHEST = 5  # in the table of clusters
+EACH = 3  # features per cluster in a heat map of genes
+HIGHEST = 5  # the same in the table of clusters
 
 
 def write(folder: str | Path) -> Path:
-    """Write report.html and figures/ into a folder that `cluster` made; return the page's path.
+    """Write report.html and figures/ to a folder made by `cluster`; return the page's path.
 
     Raises UserError for any other folder.
     """
@@ -68,7 +68,7 @@ def write(folder: str | Path) -> Path:
 
 
 def _values(file: CellFile, folder: Path) -> anndata.AnnData | None:
-    """The cells as they were clustered; None where their values were left in the file."""
+    """The cells as they were clustered; None if their values were left in the file."""
     recipe = recipes.load(folder / "model")
     if recipe is None or (file.cells.X is None and not file.on_disk):
         return None
@@ -88,7 +88,7 @@ def _summary(file: CellFile, facts: Mapping[str, Any], labels: np.ndarray) -> st
 
 
 def _unstable(facts: Mapping[str, Any]) -> frozenset[int]:
-    """Clusters that hardly are any; none where it is not told how sure any is."""
+    """Clusters that are hardly clusters; empty where stability was not measured."""
     from moesimvae.model.stability import STABLE
 
     return frozenset(np.flatnonzero(np.asarray(facts.get("stability", ())) < STABLE).tolist())
@@ -154,7 +154,7 @@ def _pictures(
 
 
 def _heat_map(values: anndata.AnnData, labels: np.ndarray, found: Profiles) -> Picture:
-    """All markers of a panel; of more features those that stand out in a cluster."""
+    """All markers of a panel, or for more features those that stand out in a cluster."""
     chosen, which = np.arange(values.n_vars), "all features"
     if values.n_vars > MARKERS:
         each = [found.highest(c, EACH) for c in found.in_use[:MOST]]
@@ -220,7 +220,7 @@ def _text_of(path: Path) -> str:
 
 
 def _lines(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Cell]]:
-    """Facts of a fit, level by level, as names and values."""
+    """Facts of a fit, flattened level by level, as names and values."""
     for name, value in facts.items():
         words = f"{above} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):

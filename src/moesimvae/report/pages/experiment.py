@@ -1,4 +1,4 @@
-"""One self-contained HTML page for each experiment: it loads nothing, from nowhere."""
+"""One self-contained HTML page per experiment, which loads nothing from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from moesimvae.report.tables.html import render
 from moesimvae.report.tables.verdicts import MARKS, checked
 from moesimvae.report.words import Comparison
 
-OVERVIEW = "overview.png"  # what the page begins with, to print
+OVERVIEW = "overview.png"  # printable version of the page's first part
 CITE = (paragraph.MODEL, "https://doi.org/10.1371/journal.pcbi.1009086")
 
 
@@ -54,9 +54,9 @@ def page(
     folders written by `style.write`; views: from `viewer.viewed`; remark: on the published
     numbers, as for `overview.overviews`; signature: from `signature.table`; screened: from
     `selection.screening`; checks: from `quality.check`; kept: the folder of docs/ with numbers of
-    this experiment, then from `reference` how those here stand `against` them, and the labels'
-    `agreement`. Of many data sets only the first IN_DETAIL have a section and their runs listed, of
-    the others those that did not finish. Links to run folders and to the table's other formats are
+    this experiment, then, from `reference`, the comparison `against` them and the labels'
+    `agreement`. Only the first IN_DETAIL data sets have a section and all runs listed; for the
+    others, only unfinished runs are. Links to run folders and to the table's other formats are
     relative to results/<experiment>/.
     """
     machine = words.machine_of(s.machine for s in statuses.values() if s.machine)

@@ -1,6 +1,6 @@
-"""The leaderboard: every row of the comparison as the data that the page's own table shows.
+"""The leaderboard: every row of the comparison as data for the page's interactive table.
 
-The page sorts and filters them in the browser with DataTables, which itables brings along.
+The page sorts and filters them in the browser with DataTables, which itables ships.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from moesimvae.report import records, words
 from moesimvae.report.tables import dataset as tables
 from moesimvae.report.words import BOUND, Comparison
 
-SHARP = 5  # digits kept: more than is shown, so that sorting tells what looks equal
+SHARP = 5  # digits kept: more than shown, so that sorting distinguishes what looks equal
 
 
 def leaderboard(
@@ -24,16 +24,16 @@ def leaderboard(
     """What the page's script needs: metrics, data sets, cells, and one row for each method there.
 
     comparisons: (path of the experiment's page from the index, "" on that page itself; its name;
-    its comparison), one for each experiment. A row has
+    its comparison), one per experiment. A row has
     `scores`: metric → [mean, median, min, max, sd] over seeds, sd empty for one; a published
-    number is all of them. `href` leads to the list of its runs.
+    number serves as all of them. `href` links to the list of its runs.
     """
     every = list(comparisons)
     rows = [row for one in every for row in _rows(*one)]
     given = dict.fromkeys(m for row in rows for m in row["scores"])
     scored = {m for row in rows if row["kind"] != "published" for m in row["scores"]}
     listed = dict.fromkeys(m for _, _, shown in every for m in shown.table["metric"])
-    own = [name for name in listed if name in scored]  # as the experiment lists its metrics
+    own = [name for name in listed if name in scored]  # in the experiment's order of metrics
     titles = {
         name: words.metric_title(name, metrics)
         for name in (*own, *(m for m in given if m not in own))
@@ -62,7 +62,7 @@ def _rows(where: str, experiment: str, shown: Comparison) -> Iterable[dict[str, 
     keys = ["dataset", "split", "method", "source"]
     for (dataset, split, _, source), rows in shown.table.groupby(keys, sort=False):
         first = rows.iloc[0]
-        bounded = rows["metric"].str.endswith(BOUND)  # a value goes before a bound of it
+        bounded = rows["metric"].str.endswith(BOUND)  # a value takes precedence over its bound
         ordered = pd.concat([rows[bounded], rows[~bounded]])
         scores = {r["metric"].removesuffix(BOUND): _score(r) for _, r in ordered.iterrows()}
         scores = {metric: score for metric, score in scores.items() if score}

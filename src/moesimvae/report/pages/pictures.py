@@ -1,4 +1,4 @@
-"""Pictures as a page holds them: their bytes in it, not too many of them."""
+"""Figures embedded in a page, limited in total size."""
 
 import base64
 import io
@@ -10,16 +10,16 @@ from PIL import Image
 
 from moesimvae import files
 
-MOST_BYTES = 3_000_000  # of all pictures of a page together
+MOST_BYTES = 3_000_000  # of all figures of a page together
 
 
 def pictures_of(
     folders: Iterable[str | Path], where: str | Path
 ) -> dict[str, list[dict[str, Any]]]:
-    """Data set → its pictures, each with its bytes as a data URI and its size in pixels.
+    """Data set → its figures, each with its bytes as a data URI and its size in pixels.
 
-    They are as sharp as on disk where all of them together stay below MOST_BYTES, and smaller by
-    one factor for all where they would not. `pdf` is relative to `where`, the folder of the page.
+    They are as sharp as on disk if all of them together stay within MOST_BYTES, else all are
+    reduced by one factor. `pdf` is relative to `where`, the folder of the page.
     """
     said = [(Path(f), p) for f in folders for p in files.read_json(Path(f) / "figures.json")]
     drawn = [_webp(folder / picture["file"]) for folder, picture in said]
@@ -42,7 +42,7 @@ def pictures_of(
 
 
 def _webp(path: Path, share: float = 1) -> tuple[bytes, tuple[int, int]]:
-    """A picture's bytes, without loss or in some `share` of them, and its size on the page."""
+    """A figure's bytes, lossless or reduced to a `share` of them, and its size on the page."""
     with Image.open(path) as image:
         whole, written = image.convert("RGB"), io.BytesIO()
     if share == 1:

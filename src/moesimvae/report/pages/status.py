@@ -1,4 +1,4 @@
-"""What is told of an experiment in the making: a line for each run that ends, and a page."""
+"""Progress of a running experiment: a line for each run that ends, and a page."""
 
 from moesimvae.evaluation import comparison
 from moesimvae.evaluation.making import Making
@@ -11,7 +11,7 @@ from moesimvae.report.words import Comparison
 
 
 def line(making: Making, run: Run) -> str:
-    """What is said when a run has ended: how long it took, and what is left."""
+    """The message when a run has ended: how long it took, and what is left."""
     status = making.ended[run]
     seconds = words.seconds(float(status.wall_seconds or "nan"))
     took = f"{seconds} s" if seconds else "taken as it was"
@@ -24,10 +24,10 @@ def line(making: Making, run: Run) -> str:
 
 
 def page(making: Making, now: str, over: bool = False) -> str:
-    """status.html: the result so far, and the runs by method; it is loaded anew by itself.
+    """status.html: the results so far, and the runs by method; it reloads itself.
 
-    now: the time, as it is to be read; over: whether the workflow has ended. It then leads to the
-    report, where there is one.
+    now: the time, formatted for display; over: whether the workflow has ended; it then links to
+    the report, if there is one.
     """
     rows = []
     for method in dict.fromkeys(run.method for run in making.planned):

@@ -1,4 +1,4 @@
-"""What an experiment came to, in sentences."""
+"""An experiment's results in sentences."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from moesimvae.report.words import Comparison
 
 
 def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str]:
-    """What was run, what failed and what came out, in sentences made from the tables alone."""
+    """What was run, what failed and the results, in sentences made from the tables alone."""
     own = comparison.of_first_split(shown.own[shown.own["kind"] != "control"])
     finished = comparison.own_settings(own[own["metric"] == comparison.FOUND[0]])
     names = [shown.dataset(d) for d in dict.fromkeys(own["dataset"])]
@@ -62,14 +62,14 @@ def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str
 
 
 def _about(rows: pd.DataFrame, shown: Comparison) -> tuple[str, str, str]:
-    """The first metric of a data set and split, what it is called, and what the cells are."""
+    """The first metric of a data set and split, its title, and the title of the cells."""
     first = rows.iloc[0]
     where = shown.dataset(first["dataset"], first["split"])
     return first["metric"], shown.metric(first["metric"]), where
 
 
 def _with_prior(rows: pd.DataFrame, shown: Comparison) -> str:
-    """What prior knowledge is worth: the methods that use it, and the best that do not."""
+    """The value of prior knowledge: the methods that use it, and the best that does not."""
     metric, what, title = _about(rows, shown)
     done = rows[(rows["metric"] == metric) & (rows["n"] > 0)].sort_values("mean", ascending=False)
     given, blind = done[done["uses_prior"]], done[~done["uses_prior"]]

@@ -12,7 +12,7 @@ from moesimvae.report.tables.html import render
 
 
 def shown(table: pd.DataFrame | None, metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    """Values for verdict_parts.html.j2; table: from `verdicts.verdicts`, if there is one."""
+    """Values for verdict_parts.html.j2; table: from `verdicts.verdicts`, if any."""
     given = table is not None
     return {
         "headline": tables.headline(table) if given else "",

@@ -21,7 +21,7 @@ from moesimvae.report.style import NOISE, UNSCORED
 from moesimvae.report.tables.sureness import mark
 from moesimvae.studies.views import Spaces
 
-FINEST = 32_767  # 16 bits for each coordinate: finer than any screen
+FINEST = 32_767  # 16 bits per coordinate: finer than any screen
 
 
 def viewed(
@@ -29,7 +29,7 @@ def viewed(
 ) -> dict[str, Any]:
     """A data set's cells in each latent space, with the colours of each labelling.
 
-    ranked: methods in the order in which they are to be offered, the best one first.
+    ranked: methods in the order in which to offer them, best first.
     """
     place = {method: i for i, method in enumerate(ranked)}
 
@@ -76,8 +76,8 @@ def _by_truth(truth: np.ndarray, colours: Mapping[str, str]) -> dict[str, Any]:
 def _by_cluster(
     run: Run, method: str, clusters: np.ndarray, spaces: Spaces, colours: Mapping[str, str]
 ) -> dict[str, Any]:
-    """A cluster has the colour of the population it is matched to, a further one of mostly the
-    same population that colour, lighter; where nobody knows the populations, one of its own.
+    """Colour a cluster like the population it is matched to, an unmatched one lighter than its
+    majority population; without known populations, each gets a colour of its own.
     """
     numbers = sorted(set(clusters) - {-1})
     matched, own = match(spaces.truth, clusters), style.colours_of(numbers)
@@ -108,7 +108,7 @@ def _colouring(title: str, codes: np.ndarray, entries: Iterable[tuple[str, str]]
 
 
 def _fine(points: np.ndarray) -> np.ndarray:
-    """(n, 2) → 2n 16-bit integers, all x before all y, the wider axis filling their range."""
+    """(n, 2) → 2n 16-bit integers, all x before all y, with the wider axis filling the range."""
     centred = points - (points.min(axis=0) + points.max(axis=0)) / 2
     return np.round(centred / max(np.abs(centred).max(), 1e-12) * FINEST).T.astype("<i2")
 
@@ -118,9 +118,9 @@ def _packed(values: np.ndarray) -> str:
 
 
 def plots() -> dict[str, Any]:
-    """Two empty plots of the same cells, which the page's script fills; for `Bokeh.embed`.
+    """Two empty plots of the same cells, to be filled by the page's script; for `Bokeh.embed`.
 
-    Pan and zoom move both; hovering tells what a cell is in each.
+    Pan and zoom move both; hovering shows a cell's label in each.
     """
     columns = ("x", "y", "alpha", "left", "right", "left_colour", "right_colour")
     cells = ColumnDataSource({k: [] for k in columns}, name="cells")

@@ -1,6 +1,6 @@
 """What a page needs in the browser: the libraries' own files, and the data they show.
 
-itables brings DataTables (tables that sort and filter), Bokeh its plots; both are put into the
+itables provides DataTables (tables that sort and filter), Bokeh its plots; both are embedded in the
 page whole, so that it opens without a network.
 """
 
@@ -16,8 +16,8 @@ from moesimvae.studies.views import MOST_CELLS
 def widgets(board: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Values for the template: data as JSON and the libraries as text, safe within a <script>.
 
-    board: from `leaderboard.leaderboard`; views: from `viewer.viewed`. Bokeh comes along only
-    where there is something to draw.
+    board: from `leaderboard.leaderboard`; views: from `viewer.viewed`. Bokeh is included only
+    if there is something to draw.
     """
     bokeh = package("bokeh") / "server" / "static" / "js" / "bokeh.min.js"
     datatables = package("itables") / "html" / "dt_bundle.js"
@@ -33,11 +33,11 @@ def widgets(board: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> dic
 
 
 def as_json(value: Any) -> str:
-    """JSON in which nothing ends the <script> around it."""
+    """JSON in which nothing can end the <script> around it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def inside_script(code: str) -> str:
-    """JavaScript in which nothing ends the <script> around it."""
+    """JavaScript in which nothing can end the <script> around it."""
     return code.replace("</script", "\\x3c/script").replace("<!--", "\\x3c!--")

@@ -1,4 +1,4 @@
-"""One table as people read it, whatever it shows; `markdown`, `latex` and `html` write it down."""
+"""A table for readers, whatever it shows; `markdown`, `latex` and `html` write it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """text: what stands in it; below: small, below that; rank: 1 best, 2 second, 0 none of them;
+    """text: its content; below: small text below that; rank: 1 best, 2 second, 0 neither;
     notes: numbers of its footnotes; run: path of a run that it comes from.
 
-    On a page also: code: its name in the configuration, before what stands below; href: where it
-    leads; hidden: what is read out after it; hint: what is shown when one points at it; kind:
-    "text" for prose, a verdict, a level; more: further cells in its place.
+    On a page also: code: its name in the configuration, before the text below; href: link
+    target; hidden: text for screen readers after it; hint: tooltip; kind: "text" for prose, a
+    verdict, a level; more: further cells in its place.
     """
 
     text: str = ""
@@ -34,8 +34,8 @@ class Cell:
 @dataclass(frozen=True)
 class Column:
     """head: its title; span: the title above it and its neighbours; kind: "published", "score",
-    "found" or "cost" where those are told apart; alone: its title where none stands above, "{}"
-    being head's.
+    "found" or "cost" where these are distinguished; alone: its title where there is none above,
+    "{}" standing for head's.
     """
 
     head: Cell
@@ -46,15 +46,15 @@ class Column:
 
     @property
     def of_run(self) -> bool:
-        """Whether a run that failed leaves it empty."""
+        """Whether a failed run leaves it empty."""
         return self.kind in ("score", "found")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A title and a cell for each column; `failed` stands across what a run would fill.
+    """A title and a cell for each column; `failed` spans the columns that a run would fill.
 
-    kind: what sets it apart, such as "chosen"; head: its title where that is more than text.
+    kind: what sets it apart, such as "chosen"; head: its title if that is more than text.
     """
 
     title: str
@@ -71,9 +71,9 @@ class Row:
 
 @dataclass
 class Table:
-    """Rows in groups, each with its heading ("": none), and what must be said below them.
+    """Rows in groups, each with its heading ("": none), and the text below them.
 
-    `legend` says what signs mean, by what they stand at; letters: of a column's head in a line.
+    `legend` explains signs, by the part they apply to; letters: per line of a column's head.
     """
 
     key: str
@@ -100,13 +100,13 @@ class Table:
 
     @property
     def after_heading(self) -> str:
-        """The caption without the heading that some begin with."""
+        """The caption without the heading that some captions begin with."""
         if self.caption.startswith(self.heading):
             return self.caption[len(self.heading) + 1 :]
         return f" {self.caption}" if self.caption else ""
 
     def only(self, wanted: Callable[[Column], bool], **changed: Any) -> Table:
-        """The table with some of its columns."""
+        """The table with only the wanted columns."""
         kept = [i for i, column in enumerate(self.columns) if wanted(column)]
         groups = [
             (heading, [replace(row, cells=tuple(row.cells[i] for i in kept)) for row in rows])
@@ -123,8 +123,8 @@ def plain(
     caption: str = "",
     key: str = "",
 ) -> Table:
-    """A table without groups. heads: the title of the rows' titles, then the columns' titles;
-    rows: title, then cells; numbers: which of the heads stand above numbers.
+    """A table without groups. heads: the title of the row titles, then the column titles;
+    rows: title, then cells; numbers: which of the heads are above numbers.
     """
     made = []
     for row in rows:
@@ -137,7 +137,7 @@ def plain(
 
 
 def note(notes: list[str], text: str) -> int:
-    """The number of a footnote, counted from 0; the same text gets the same number."""
+    """Number of a footnote, counted from 0; the same text gets the same number."""
     if text not in notes:
         notes.append(text)
     return notes.index(text)

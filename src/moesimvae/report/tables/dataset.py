@@ -1,4 +1,4 @@
-"""The comparison as one table for each data set, with caption and footnotes."""
+"""The comparison as one table per data set, with caption and footnotes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,16 +31,16 @@ COST = (
 
 
 def sections(shown: Comparison, machine: str = "", remark: str = "") -> list[Table]:
-    """The comparison as one table for each data set, ready to be written down.
+    """The comparison as one table per data set, ready to be written.
 
-    Of cells that were held out, the test cells' columns stand first, the training cells' beside
-    them.
+    Where cells were held out, the columns of the test cells come first, then those of the training
+    cells.
 
     shown: data sets that only have published numbers need no dataset.json. machine: what the runs
-    ran on, from `words.machine_of`. remark: what must be said of the published numbers; it stands
-    here where a single data set was run, else below the overview. Of many data sets only the first
-    IN_DETAIL have a table. Published numbers are of real, whole data sets: where this one is
-    simulated or a subset, they stand in a table of their own, never in a column beside it.
+    ran on, from `words.machine_of`. remark: on the published numbers; it is placed
+    here if a single data set was run, else below the overview. Only the first IN_DETAIL data sets
+    have a table. Published numbers are of real, whole data sets: where this one is
+    simulated or a subset, they are in a table of their own, never in a column beside it.
     """
     made = []
     names = [*shown.in_detail, *shown.quoted["dataset"]]
@@ -60,9 +60,9 @@ def sections(shown: Comparison, machine: str = "", remark: str = "") -> list[Tab
 
 
 def in_print(table: Table) -> list[Table]:
-    """A section as tables that a printed page is wide enough for: quality, then cost.
+    """A section as tables narrow enough for a printed page: quality, then cost.
 
-    Training cells that stand beside test cells elsewhere have a table of their own.
+    Training cells, elsewhere beside test cells, have a table of their own.
     """
     first, *others = dict.fromkeys(c.span for c in table.columns if c.kind == "score") or [""]
     legend = {about: text for about, text in table.legend.items() if about != "cost"}
@@ -79,7 +79,7 @@ def in_print(table: Table) -> list[Table]:
             legend=legend,
         )
     ]
-    for span in others:  # beside each other they would be too small to read
+    for span in others:  # side by side they would be too small to read
         part = narrow(
             span, key=f"{table.key}-{words.slug(span.lower())}",
             caption=f"{table.heading}: {span}.", legend=legend,
@@ -151,7 +151,7 @@ def _section(
 
 
 def _columns(own: pd.DataFrame) -> list[tuple[str, str]]:
-    """(split, metric) of every column: each split's scores, then what a run found."""
+    """(split, metric) of every column: each split's scores, then clusters found and noise."""
     splits = list(dict.fromkeys(own["split"]))
     names = [m for m in dict.fromkeys(own["metric"]) if m not in comparison.FOUND]
     scores = [(split, metric) for split in splits for metric in names]
@@ -186,7 +186,7 @@ def _run_row(
 ) -> Row:
     by_column = rows.set_index(["split", "metric"])
     first = rows.iloc[0]
-    # The clusters a run found are known whenever it finished, whatever a metric says.
+    # Clusters found are known for every finished run, whether or not a metric is.
     clusters = by_column.loc[(columns[0][0], comparison.FOUND[0])]
     finished, why = int(clusters["n"]), own_note(clusters, notes)
     failed = None
@@ -208,7 +208,7 @@ def _run_row(
 
 
 def marks(row: pd.Series) -> str:
-    """The signs behind a method's name that the legend explains."""
+    """The signs after a method's name that the legend explains."""
     signs = (
         ("†", row["deterministic"] and row["n_planned"] == 1),
         ("‡", row["uses_prior"]),
@@ -220,9 +220,9 @@ def marks(row: pd.Series) -> str:
 def score_cell(
     row: pd.Series, metric: str, finished: int, notes: list[str], tell: bool = False
 ) -> Cell:
-    """A row of the comparison as a cell: mean ± sd over the range.
+    """A row of the comparison as a cell: mean ± sd, with the range below.
 
-    tell: put the reason of runs that did not finish at this cell, for want of another place.
+    tell: put the reason for unfinished runs in this cell, for want of another place.
     """
     run = row["runs"].partition(" ")[0]
     if row["n"] == 0:
@@ -252,13 +252,13 @@ def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) ->
             f"{row['dataset'].iloc[0]} {len(row)} times; keep one row of each."
         )
     seeds = f"n = {row['n']}" if not pd.isna(row["n"]) and row["n"] > 1 else ""
-    if np.isnan(row["mean"]):  # a missing value is a dash, said below
+    if np.isnan(row["mean"]):  # a missing value is a dash, explained below
         return Cell("–", seeds)
     return replace(quoted_cell(row, notes), below=seeds)
 
 
 def quoted_cell(row: pd.Series, notes: list[str], sign: str = "") -> Cell:
-    """A published value as it is printed, with its sd and its note."""
+    """A published value as printed, with its sd and note."""
     text = sign + words.as_printed(row["mean"])
     if not np.isnan(row["sd"]):
         text += f" ± {words.as_printed(row['sd'])}"
@@ -288,13 +288,13 @@ def _caption(title: str, own: pd.DataFrame, facts: Facts | None) -> str:
 
 
 def _left_out(lacking: set[tuple[str, str]], metrics: Mapping[str, Metric]) -> str:
-    """Why there is no column of metrics that a data set cannot have."""
+    """Why metrics that a data set cannot have get no column."""
     told = [metrics[name] for name in dict.fromkeys(name for _, name in sorted(lacking))]
     return "".join(f" Without {metric.title}: {metric.lacking}" for metric in told)
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, str]:
-    """What signs mean, by what they stand at: general, quality, cost, machine."""
+    """What signs mean, by the part they apply to: general, quality, cost, machine."""
     general, quality, cost = [], [], []
     if not own.empty:
         general.append(
@@ -329,7 +329,7 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
 
 
 def marks_legend(own: pd.DataFrame) -> list[str]:
-    """What ‡, § and the choice of settings mean, as far as they stand in a table."""
+    """What ‡, § and the choice of settings mean, as far as they appear in a table."""
     said = []
     if own["uses_prior"].any():
         said.append(PRIOR)

@@ -1,4 +1,4 @@
-"""What an experiment's methods are, and what others published, as plain tables."""
+"""An experiment's methods, and what others published, as plain tables."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from moesimvae.report.words import Comparison
 
 
 def methods_table(methods: Mapping[str, Method]) -> Table:
-    """What the registry says of each."""
+    """What the registry says of each method."""
     heads = ("Method", "Is told K", "Prior knowledge", "Random", "Default parameters", "Reference")
     rows = []
     for name, method in methods.items():
@@ -28,7 +28,7 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
 
 
 def published_table(shown: Comparison) -> Table:
-    """Every published value with whose it is."""
+    """Every published value with its source."""
     quoted = shown.quoted[shown.quoted["status"] == "published"]
     heads = ("Method", "Data set", "Metric", "Value", "Whose", "Quoted from", "Note")
     rows = [

@@ -32,7 +32,7 @@ EXPLAINED = (
 
 
 def to_markdown(study: Generation, measured: pd.DataFrame) -> str:
-    """What was generated, what the paper prints, and how generated cells compare with real ones."""
+    """What was generated, what the paper reports, and how generated cells compare to real ones."""
     models = [
         (study.titles[r.method], r.seed, GAUSSIANS[r.gaussian], f"{r.threshold:g}", r.digits,
          f"{r.images:,}", f"{r.draws:,}", f"{r.seconds:.1f}", f"{r.assigned_back:.3f}",

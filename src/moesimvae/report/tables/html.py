@@ -1,4 +1,4 @@
-"""Tables as HTML, by the macros of cells.html.j2, and the templates that use them."""
+"""Tables as HTML, using the macros of cells.html.j2, and the templates that use them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from moesimvae.report.tables import Table, letter
 
 def write(tables: Sequence[Table]) -> str:
     """A fragment for Snakemake's own report: a `<div class="comparison">` for each table."""
-    return render("table.html.j2", tables=tables, anchor=None)  # no runs to lead to
+    return render("table.html.j2", tables=tables, anchor=None)  # no runs to link to
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill `templates/<template>` with every name from data or configuration escaped; a value that
-    it asks for and nobody gave is an error.
+    """Fill `templates/<template>`, escaping every name from data or configuration; a missing
+    value is an error.
     """
     environment = Environment(
         loader=PackageLoader("moesimvae.report"),

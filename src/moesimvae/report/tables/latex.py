@@ -1,4 +1,4 @@
-"""Tables as LaTeX with booktabs: floats no wider than the line, and long ones over pages."""
+"""Tables as LaTeX with booktabs: floats no wider than the line, and long tables over pages."""
 
 from collections.abc import Iterable
 from textwrap import wrap
@@ -17,12 +17,12 @@ _ESCAPED = {
 
 
 def escape(text: str) -> str:
-    """`text` with every character that LaTeX reads as its own made harmless."""
+    """`text` with every special character of LaTeX escaped."""
     return "".join(_ESCAPED.get(character, character) for character in str(text))
 
 
 def write(tables: Iterable[Table], name: str) -> str:
-    r"""A `table` for each, shrunk to the line where it is wider.
+    r"""A `table` float for each, shrunk to the line width where wider.
 
     Needs `\usepackage{booktabs,graphicx}`; labels are `tab:<name>-<key>`.
     """
@@ -66,7 +66,7 @@ def _across(width: int, text: str) -> str:
 
 
 def _spans(table: Table) -> str:
-    """Titles above columns, ruled; those without one, the first of all among them, are together."""
+    """Titles above columns, ruled; leading columns without one merge with the row titles."""
     spans = [("", 1), *((title, width) for title, _, width in table.spans)]
     if len(spans) > 1 and not spans[1][0]:
         spans[:2] = [("", 1 + spans[1][1])]
@@ -80,7 +80,7 @@ def _spans(table: Table) -> str:
 
 
 def _rows(row: Row, table: Table) -> list[str]:
-    """The row, and a smaller one for what stands below its cells where there is anything."""
+    """The row, and a smaller one for the text below its cells, if there is any."""
     cells = [Cell(row.first), *row.cells]
     written = list(map(_cell, cells))
     scores = [i for i, column in enumerate(table.columns, 1) if column.of_run]
@@ -95,7 +95,7 @@ def _rows(row: Row, table: Table) -> list[str]:
 
 
 def _head(cell: Cell, letters: int) -> str:
-    """A column's title, long ones on several lines so that they do not widen the table."""
+    """A column's title; long ones are wrapped so as not to widen the table."""
     lines = wrap(cell.text, letters, break_long_words=False)
     text = r"\\".join(map(escape, lines)) + _notes(cell)
     return rf"\shortstack[r]{{{text}}}" if len(lines) > 1 else text
@@ -119,9 +119,9 @@ def _below(table: Table) -> str:
 
 
 def long(table: Table, name: str, columns: str, gap: bool = False) -> str:
-    r"""A small table over several pages whose head is repeated, as `longtable`.
+    r"""A small-print `longtable` over several pages, repeating its head.
 
-    name: its label; columns: how they are set; gap: leave some room before each group.
+    name: its label; columns: the column specification; gap: leave some space before each group.
     """
     heads = [escape(table.rows), *(_head(column.head, table.letters) for column in table.columns)]
     lines = []

@@ -7,7 +7,7 @@ from moesimvae.report.tables import Cell, Column, Row, Table, letter
 
 
 def write(tables: Iterable[Table], title: str) -> str:
-    """One heading and one table for each."""
+    """One heading and one table per entry."""
     blocks = [f"# {escape(title)}"]
     for table in tables:
         notes = [f"<sup>{letter(i)}</sup> {escape(text)}" for i, text in enumerate(table.notes)]
@@ -23,7 +23,7 @@ def write(tables: Iterable[Table], title: str) -> str:
 
 
 def lines(table: Table) -> list[str]:
-    """The table alone, without heading, caption and notes."""
+    """The table alone, without heading, caption or notes."""
     heads = [escape(table.rows), *map(_head, table.columns)]
     rules = ("--:" if column.number else ":--" for column in table.columns)
     made = [_line(heads), _line([":--", *rules])]
@@ -42,7 +42,7 @@ def _head(column: Column) -> str:
 
 
 def _row(row: Row, table: Table) -> list[str]:
-    """The cells; a failure stands in the first column of scores."""
+    """The cells; a failure is written in the first score column."""
     cells = list(map(_cell, row.cells))
     scores = [i for i, column in enumerate(table.columns) if column.of_run]
     if row.failed:

@@ -24,21 +24,20 @@ from moesimvae.report.words import BOUND, Comparison, fixed, joined
 Groups = list[tuple[str, list[Row]]]
 Keys = list[tuple[str, str, str]]  # data set, split, metric
 
-COLUMNS = 8  # that a page is wide
+COLUMNS = 8  # that fit on a page
 MOST_LETTERS = 36  # of a method's name on one line
 PUBLISHED = dict(KINDS)["published"]
 
 
 def overviews(shown: Comparison, remark: str = "") -> list[Table]:
-    """Methods by data sets, as many metrics side by side as a page is wide.
+    """Methods by data sets, with as many metrics side by side as fit on a page.
 
-    remark: what must be said below the first table about the
-    published numbers. Nothing for a single data set. A published lower bound
-    stands in its metric's column behind "≥"; published numbers of data sets that were not run
-    here, such as the whole of a subset, are not in these tables. More than IN_DETAIL data sets
-    are one column for each metric: mean and spread over data sets.
+    remark: note on the published numbers below the first table. Nothing for a single data set. A
+    published lower bound is in its metric's column, preceded by "≥"; published numbers of data sets
+    that were not run here, such as the whole of a subset, are not in these tables. More than
+    IN_DETAIL data sets share one column per metric: mean and spread over data sets.
     """
-    # Of cells that were held out, the test cells; the others stand in each data set's own table.
+    # Where cells were held out, test cells only; the others are in each data set's own table.
     own, quoted = comparison.of_first_split(shown.own), shown.quoted
     parts = list(dict.fromkeys(zip(own["dataset"], own["split"], strict=True)))
     if len(parts) < 2:
@@ -83,7 +82,7 @@ def _side_by_side(
     metrics: Mapping[str, Metric],
     notes: list[str],
 ) -> Groups:
-    """A cell for each metric and data set."""
+    """One cell per metric and data set."""
     runs = own.set_index(["method", "dataset", "split", "metric"]).sort_index()
     groups = []
     for kind, heading in KINDS:
@@ -139,7 +138,7 @@ def _base(key: tuple[str, str, str]) -> tuple[str, str, str]:
 def _pooled(
     own: pd.DataFrame, many: int, names: list[str], first: str, metrics: Mapping[str, Metric]
 ) -> Groups:
-    """A cell for each metric: mean and spread over data sets."""
+    """One cell per metric: mean and spread over data sets."""
     groups = []
     for kind, heading in KINDS:
         mine = own[own["kind"] == kind]
@@ -168,7 +167,7 @@ def _pooled_legend(own: pd.DataFrame, many: int) -> str:
 
 
 def _spread(row: pd.Series) -> Cell:
-    """row: of `comparison.over_datasets`."""
+    """row: from `comparison.over_datasets`."""
     if row["count"] == 0:
         return Cell("DNF")
     sd = f" ± {fixed(row['std'])}" if row["count"] > 1 else ""
@@ -205,7 +204,7 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: Mapping[str, Metric], name: s
     """
     names = [c.removesuffix("_mean") for c in frame if c.endswith("_mean")]
     names = [m for m in names if m != "noise_share"]
-    # A data set's title is a line of its own: a column of titles would make the table too wide.
+    # A data set's title has a line of its own: a column of titles would make the table too wide.
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in frame[frame["kind"] != "control"].to_dict("records"):
         where = "" if row["split"] == "all" else f", {row['split']} cells"

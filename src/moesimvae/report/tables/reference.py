@@ -1,4 +1,4 @@
-"""Where this machine's numbers stand to those kept in docs/, in a sentence and by method."""
+"""How this machine's numbers compare with those kept in docs/, in a sentence and by method."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from moesimvae.report.words import Comparison, fixed, joined
 
 
 def headline(compared: pd.DataFrame, kept_in: str) -> str:
-    """compared: from `reference.against`; kept_in: the folder, as it is to be read."""
+    """compared: from `reference.against`; kept_in: the folder's name, for the reader."""
     if compared.empty:
         return f"None of these numbers stands in {kept_in}, so none can be compared."
     numbers = compared["verdict"].value_counts()
@@ -26,7 +26,7 @@ def headline(compared: pd.DataFrame, kept_in: str) -> str:
 def by_method(
     compared: pd.DataFrame, labels: Mapping[tuple[str, str], float], shown: Comparison
 ) -> Table:
-    """One row for each method. labels: from `reference.agreement`, the least one is shown."""
+    """One row per method. labels: from `reference.agreement`; the minimum is shown."""
     rows = []
     for method, mine in compared.groupby("method", sort=False):
         numbers = mine["verdict"].value_counts()

@@ -1,4 +1,4 @@
-"""The runs behind each number, seed by seed, with what made them."""
+"""The runs behind each number, seed by seed, with their provenance."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from moesimvae.report import records, words
 from moesimvae.report.tables import Cell, Row, Table, plain
 from moesimvae.report.words import Comparison
 
-MEASURED = {"peak_gpu_memory_mb": "GPU MB", "energy_j": "Joule"}  # where any run tells it
+MEASURED = {"peak_gpu_memory_mb": "GPU MB", "energy_j": "Joule"}  # where any run reports it
 
 
 @dataclass
 class Group:
-    """All runs of one method on one data set, and what made them; hashes: with how many runs."""
+    """All runs of one method on one data set with their provenance; hashes with run counts."""
 
     id: str
     title: str
@@ -42,7 +42,7 @@ def run_tables(
 ) -> list[OfDataSet]:
     """For each of the first IN_DETAIL data sets, each method with its runs.
 
-    runs: contract 4's; statuses: by the path of the run.
+    runs: contract 4's; statuses: by run path.
     """
     machines = provenance.environments(statuses)[1]
     by_run = runs.set_index("run")
@@ -130,8 +130,8 @@ def unfinished(
     methods: Mapping[str, Method],
     datasets: Sequence[str],
 ) -> Table:
-    """Runs that did not finish and that no method's list holds: of settings that were tried and
-    not chosen, and of data sets beyond the first.
+    """Unfinished runs that are in no method's list: of settings that were tried but
+    not chosen, and of data sets beyond the first IN_DETAIL.
     """
     shown = {path for part in listed for group in part.groups for path in group.paths}
     lost = runs[(runs["status"] != "ok") & ~runs["run"].isin(shown)]
@@ -151,7 +151,7 @@ def unfinished(
 
 
 def parameters(given: list[dict[str, Any]]) -> str:
-    """What runs were given, in words: what is the same in all of them, then what is not."""
+    """The parameters of runs in words: those equal in all of them, then the others."""
     same, others = provenance.parameters(given)
     differ = [
         f"{n} = {', '.join(f'{v} ({times} of {len(given)} runs)' for v, times in counts)}"

@@ -1,4 +1,4 @@
-"""Every setting tried of every screened method, as people read it."""
+"""Every setting tried of every screened method, as a table for readers."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def screening_tables(
 
 
 def _columns(rows: pd.DataFrame) -> list[str]:
-    """<metric>_<split>, as far as there are values; not of all cells where some are held out."""
+    """<metric>_<split> columns that have values; not of all cells where some are held out."""
     scored = [c for c in rows if c.startswith(METRICS) and rows[c].notna().any()]
     splits = comparison.shown_splits(c.rpartition("_")[2] for c in scored)
     return [f"{m}_{s}" for m in METRICS for s in splits if f"{m}_{s}" in scored]

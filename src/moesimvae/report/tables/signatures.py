@@ -1,4 +1,4 @@
-"""S1 Table as people read it: how well each group's signature gene tells its cells."""
+"""S1 Table for readers: how well each group's signature gene identifies its cells."""
 
 from collections.abc import Mapping
 
@@ -27,7 +27,7 @@ NOT_THE_PAPERS = " These cells are not the paper's, so the two are not compared 
 
 
 def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Facts]) -> list[Table]:
-    """A table for each data set: the groups, then their mean and the paper's.
+    """One table per data set: the groups, then their mean and the paper's.
 
     frame: from `studies.signatures.table`.
     """

@@ -1,4 +1,4 @@
-"""Differences between methods in sentences and small tables."""
+"""Differences between methods, in sentences and small tables."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from moesimvae.report.tables import markdown, plain
 def to_markdown(
     table: pd.DataFrame, titles: Mapping[str, str], metrics: Mapping[str, Metric], title: str
 ) -> str:
-    """What the tests say, metric by metric, and the differences to the best on each data set."""
+    """Test results by metric, and the differences from the best method on each data set."""
     lines = [f"# Significance: {title}", "", "## Across data sets", ""]
     lines += [
         "The tests take data sets as independent; wells or samples of one study are less.",

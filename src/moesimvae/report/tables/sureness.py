@@ -1,4 +1,4 @@
-"""How many clusters there are, and how sure each of them is: in sentences, and as a table."""
+"""How many clusters there are, and how certain each of them is: in sentences and as a table."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from moesimvae.report.tables import Cell, Table, plain
 from moesimvae.report.words import counted
 from moesimvae.studies.views import unstable
 
-TOLD = 5  # pairs of clusters that a sentence tells of
-HARDLY = "?"  # behind the number of a cluster that hardly is one
+TOLD = 5  # pairs of clusters mentioned in sentences
+HARDLY = "?"  # after the number of a cluster that is hardly one
 UNSTRUCTURED = (
     "No structure was found: the cells lie no nearer to each other than if the values of each "
     "feature were shuffled, so clusters of them are arbitrary parts of one cloud."
@@ -19,7 +19,7 @@ UNSTRUCTURED = (
 
 @dataclass
 class Sureness:
-    """What is said of one data set."""
+    """The text and tables on one data set."""
 
     heading: str
     sentences: list[str] = field(default_factory=list)
@@ -29,9 +29,9 @@ class Sureness:
 def sureness(
     statuses: Mapping[str, Status], datasets: Mapping[str, Facts], methods: Mapping[str, Method]
 ) -> dict[str, Sureness]:
-    """Data set → how sure its clusters are, where that is known.
+    """Data set → how certain its clusters are, where that is known.
 
-    statuses: by the path of the run. Of each method the run with the least seed is told of.
+    statuses: by run path. For each method, the run with the smallest seed is reported.
     """
     first: dict[tuple[str, str], tuple[Run, Status]] = {}
     for path, status in statuses.items():
@@ -57,7 +57,7 @@ def sureness(
 
 
 def how_many(evidence: Mapping[str, Any]) -> str:
-    """The number of clusters that was estimated, with its interval."""
+    """The estimated number of clusters, with its interval."""
     if not evidence["structure"]:
         return "no structure was found that would tell how many clusters there are"
     low, high = evidence["interval"]
@@ -66,7 +66,7 @@ def how_many(evidence: Mapping[str, Any]) -> str:
 
 
 def mark(cluster: int, unstable: frozenset[int]) -> str:
-    """A cluster's number, marked where it hardly is a cluster."""
+    """A cluster's number, marked if it is hardly a cluster."""
     return f"{cluster}{HARDLY if cluster in unstable else ''}"
 
 

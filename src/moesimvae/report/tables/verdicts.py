@@ -1,4 +1,4 @@
-"""The verdicts on the paper's numbers, and the checks of experiments, as tables."""
+"""Verdicts on the paper's numbers and checks of experiments, as tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality
 
 
 def _row(row: Said, metrics: Mapping[str, Metric]) -> Said:
-    """A verdict as it is printed: every field a string, and the runs a list."""
+    """A verdict as printed: every field a string, and the runs a list."""
     published = words.large(row["published"])
     if row["published_sd"] > 0:  # not for NaN
         published += f" ± {row['published_sd']:g}"
@@ -75,14 +75,14 @@ def _tolerance(value: float) -> str:
 
 
 def _here(row: Said) -> str:
-    """What stands for the published method, where its name does not say it."""
+    """The method that stands for the published one, if its title differs."""
     if row["role"] == verdicts.BEYOND:
         return f"{row['title']}, beyond the paper"
     return row["title"] if row["title"] != row["published_method"] else ""
 
 
 def ours(value: float, row: Said) -> str:
-    """A value of ours: three digits where the published one is a share, else as that is printed."""
+    """Our value: three decimals if the published one is a share, else formatted like that one."""
     if pd.isna(value):
         return ""
     if abs(row["published"]) < 1:
@@ -97,7 +97,7 @@ def _count(row: Said) -> str:
 
 @dataclass
 class Group:
-    """One table of the paper: numbers that stand beside one of ours, and those without one."""
+    """One table of the paper: numbers with a counterpart of ours, and those without one."""
 
     key: str
     heading: str
@@ -105,7 +105,7 @@ class Group:
     missing: list[Said]
 
     def table(self, up: str = "../") -> Table:
-        """One row for each number beside ours; up: from the page to the results folder."""
+        """One row per number with a counterpart; up: path from the page to the results folder."""
         heads = ("Method", "Data set", "Metric", "Published", "Ours", "n", "Tolerance", "Verdict",
                  "Why", "Runs by seed")  # fmt: skip
         rows = [_web_row(row, up) for row in self.shown]
@@ -149,7 +149,7 @@ def _web_row(row: Said, up: str) -> Row:
 
 
 def groups(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[Group]:
-    """For each table of the paper its numbers; table: from `verdicts.verdicts`."""
+    """The numbers by table of the paper; table: from `verdicts.verdicts`."""
     made = []
     for name, part in table.groupby("table", sort=False):
         group = Group(str(name), TABLES.get(str(name), str(name)), [], [])
@@ -161,14 +161,14 @@ def groups(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> list[Group]:
 
 
 def headline(table: pd.DataFrame) -> str:
-    """How many of the paper's numbers have which verdict, in a sentence."""
+    """The number of the paper's results per verdict, in a sentence."""
     counted = verdicts.summary(table).sum()
     verdict_counts = [f"{counted[v]} {v}" for v in verdicts.VERDICTS]
     return f"Of {counted['results']} printed results: {', '.join(verdict_counts)}."
 
 
 def counts(table: pd.DataFrame, signs: bool = True) -> Table:
-    """How many numbers of each table of the paper have which verdict."""
+    """Number of results per verdict, by table of the paper."""
     names = [f"{SIGNS[v]} {v}" if signs else v for v in verdicts.VERDICTS]
     heads = ("Where it is printed" if signs else "", *names, "results")
     rows = [
@@ -180,7 +180,7 @@ def counts(table: pd.DataFrame, signs: bool = True) -> Table:
 
 @dataclass
 class Checked:
-    """What of an experiment's checks fired, what is green, and what was not checked."""
+    """Which of an experiment's checks fired, are green, or were not made."""
 
     experiment: str
     level: str
@@ -222,7 +222,7 @@ def _level(level: str) -> str:
 def to_markdown(
     table: pd.DataFrame, checks: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metric]
 ) -> str:
-    """Tables with one row for each number, what decided, and a link to the folder of its runs.
+    """Tables with one row per number, what decided its verdict, and a link to its runs' folder.
 
     checks: experiment → table of `quality.check`.
     """
@@ -261,7 +261,7 @@ def _markdown_row(row: Said) -> Row:
 
 
 def _missing(rows: list[Said]) -> list[str]:
-    """Numbers that are not run here, those with the same reason together."""
+    """Numbers that are not run here, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         what = f"{row['name']}, {row['metric']} on {row['dataset']}: {row['published']}"
@@ -270,7 +270,7 @@ def _missing(rows: list[Said]) -> list[str]:
 
 
 def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
-    """The checks of one experiment: the verdict over all, what fired, and what did not."""
+    """The checks of one experiment: the overall level, what fired, and what did not."""
     checks = checked(name, part)
     lines = [f"{'#' * level} Quality control of {name}: {_level(checks.level)}", ""]
     if checks.wrong:
@@ -285,7 +285,7 @@ def quality_markdown(name: str, part: pd.DataFrame, level: int = 1) -> str:
 
 
 def to_latex(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
-    r"""One `longtable` for each table of the paper that was run, what was not in its caption.
+    r"""One `longtable` per table of the paper that was run; its caption lists what was not run.
 
     Needs `\usepackage{array,booktabs,longtable}`; labels are `tab:verdict-<table>`.
     """
@@ -299,7 +299,7 @@ def to_latex(table: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
 
 
 def _in_print(part: Group) -> Table:
-    """A table of the paper, by the data sets that it was run on."""
+    """A table of the paper, grouped by the data sets that were run."""
     caption = f"{part.heading}: verdicts on its printed numbers. {INTERVALS}"
     if part.missing:
         names = ", ".join(dict.fromkeys(row["name"] for row in part.missing))
