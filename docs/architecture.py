@@ -1,6 +1,6 @@
 """Write ARCHITECTURE.md: the library's modules and who imports whom, read from the imports.
 
-`make format` runs it; tests/test_project.py holds the file equal to what it writes.
+`make format` runs it; tests/test_project.py checks that the file equals what it writes.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ def text() -> str:
 def imports_of_modules(
     imports: Callable[[Path], Iterable[str]] = closure.imports,
 ) -> dict[str, set[str]]:
-    """Module of the library, as `model.losses` → those of the library that it imports.
+    """Library module, such as `model.losses` → the library modules that it imports.
 
     imports: the names that a file imports; by default those it cannot do without when it runs.
     """
@@ -51,7 +51,7 @@ def imports_of_modules(
 
 
 def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
-    """Modules that come to import each other, directly or by way of others."""
+    """Modules that import each other, directly or through others."""
     reached = {name: _reached(name, graph) for name in graph}
     found = {
         frozenset(other for other in reached[name] if name in reached[other]) for name in graph
@@ -80,12 +80,12 @@ def _known(names: Iterable[str], modules: dict[str, Path]) -> set[str]:
 
 
 def _folder(name: str) -> str:
-    """The folder of a module, "" for one beside the folders."""
+    """The folder of a module, "" for one outside the folders."""
     return name.rpartition(".")[0]
 
 
 def _floor(name: str) -> str:
-    """What stands for a module in the picture: its folder, or itself when it lies in none."""
+    """What represents a module in the picture: its folder, or itself if it is in none."""
     return _folder(name) or name
 
 
@@ -107,7 +107,7 @@ def _picture(graph: dict[str, set[str]]) -> str:
 
 
 def _follows(other: str, further: str, floor: str, floors: dict[str, set[str]]) -> bool:
-    """Whether the arrow to `other` follows from the one to `further`, and not by a circle."""
+    """Whether the arrow to `other` follows from the one to `further`, and not by a cycle."""
     reached = _reached(further, floors)
     return other in reached and floor not in reached and further not in _reached(other, floors)
 

@@ -21,8 +21,8 @@ project_copyright = author
 release = version = moesimvae.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx.ext.mathjax"]
 root_doc = "index"
-include_patterns = ["*.md", "reference/*.md", "tutorials/*.ipynb"]  # tables are the repository's
-html_theme = "furo"  # light and dark, as the reader's system has it
+include_patterns = ["*.md", "reference/*.md", "tutorials/*.ipynb"]  # tables stay in the repository
+html_theme = "furo"  # light or dark, following the reader's system
 html_title = f"moesimvae {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
@@ -37,7 +37,7 @@ myst_enable_extensions = ["attrs_inline", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # outputs are stored; tests/test_tutorials.py executes the notebooks
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # docstrings tell shapes and units, signatures keep the types
+autodoc_typehints = "none"  # docstrings give shapes and units, signatures keep the types
 python_maximum_signature_line_length = 88
 copybutton_exclude = ".linenos, .gp, .go"
 

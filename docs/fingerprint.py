@@ -1,7 +1,7 @@
 """Keep the labels behind an experiment's numbers: python docs/fingerprint.py results/demo docs/demo
 
-Of each method the first seed's labels of at most a thousand cells of each data set go into
-labels.parquet. Every page of that experiment then says how its own labels agree with them.
+For each method, the first seed's labels of at most a thousand cells per data set go into
+labels.parquet. Every page of that experiment then says how well its own labels agree with them.
 """
 
 import sys

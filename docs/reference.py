@@ -1,4 +1,4 @@
-"""What the docs say of keys, metrics, methods, data sets and options, written from where it stands.
+"""Write what the docs say of keys, metrics, methods, data sets and options, from their sources.
 
 `make format` writes config/README.md, `make docs-site` (`conf.py`) the pages in docs/reference/.
 """
@@ -154,7 +154,7 @@ def pages() -> Iterator[tuple[str, str]]:
             )
         yield kind, "".join(parts)
 
-    os.environ["COLUMNS"] = "90"  # argparse looks at it
+    os.environ["COLUMNS"] = "90"  # argparse reads it
     parts = ["# Command line\n\nWhat `moesimvae COMMAND --help` prints.\n"]
     for name, parser in _commands():
         parts.append(f"\n## {name}\n\n```text\n{parser.format_help()}```\n")
@@ -173,7 +173,7 @@ def write_pages(folder: Path) -> None:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Only where something changed, or Sphinx would read it again."""
+    """Only if something changed, or Sphinx would read it again."""
     if not path.exists() or path.read_text("utf-8") != text:
         files.write_text(path, text)
 
