@@ -1,12 +1,12 @@
-"""The registry's data sets as they are for this user.
+"""The registry's data sets, resolved for this user.
 
 A block with the key `wells` is a family, an export of one FCS file for each inhibitor, population
-and well: every (inhibitor, well) of its files, or of those in a folder that the user gives, is a
-data set of its own, called <family>_<inhibitor>_<well>, in which the population in a file's name is
-the label of its cells.
+and well: every (inhibitor, well) among its files, or among those in a folder given by the user, is
+a data set of its own, called <family>_<inhibitor>_<well>; the population in a file's name is the
+label of its cells.
 
-A block with the key `grid` is a family of simulated sets, one for each value of a parameter of the
-simulator, called <family>_<value>.
+A block with the key `grid` is a family of simulated data sets, one for each value of a simulator
+parameter, called <family>_<value>.
 
 The file that a user names with the config key `data` is a data set of the family `own`.
 
@@ -31,12 +31,12 @@ NAME = re.compile(r"(?P<inhibitor>.+)_(?P<population>[^_]+)_(?P<well>[A-Za-z]\d{
 
 
 def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str, Block]:
-    """The registry with every family in its wells, and with what the user has `instead`.
+    """The registry with every family expanded and every applicable `instead` substituted.
 
     config: `data` is the user's own file; `mirror` and `downloads` are searched for the files of
     `instead`; the value under a family's name is the user's folder of its files. A well's block has
-    `family`, `inhibitor`, `well` and, with a folder of the user's, `local`, its path.
-    Raises UserError for a folder that holds no such files or one of another name.
+    `family`, `inhibitor`, `well` and, if the user gave a folder, `local`, its path.
+    Raises UserError for a folder without such files or with a file of another name.
     """
     places = [config.get(key) for key in ("downloads", "mirror")]
     folders = [Path(p) for p in places if isinstance(p, str) and "://" not in p]
@@ -54,7 +54,7 @@ def resolve(blocks: Mapping[str, Block], config: Mapping[str, Any]) -> dict[str,
 
 
 def folder(name: str, block: Block) -> str:
-    """Where in the mirror, and among the downloads, the files of a data set are."""
+    """The folder of a data set's files, in the mirror and among the downloads."""
     return block.get("folder", name)
 
 
@@ -85,13 +85,15 @@ def _grid(family: str, block: Block) -> dict[str, Block]:
 
 
 def _own(path: str) -> dict[str, Block]:
-    """The data set that a user's file becomes; its name is harmless whatever the file is called,
-    and another one for each place (six hexadecimal digits of its path's SHA-256; below the working
-    folder the path from there, so that a folder of work can be moved).
+    """The data set that a user's file becomes.
+
+    Its name is safe whatever the file is called, and unique to its location: it ends in six
+    hexadecimal digits of the SHA-256 of the path, which is relative for files below the working
+    folder, so that this folder can be moved.
 
     `own` is the path, `reads` the files there; `tabular`: any column may be the label. Raises
-    UserError for a file that is not there, of another format, or called with signs that a line of
-    text cannot hold.
+    UserError for a file that is missing, has another format, or whose name holds braces or
+    unprintable characters.
     """
     if not path.isprintable() or set(path) & set("{}"):
         raise UserError(
@@ -103,7 +105,7 @@ def _own(path: str) -> dict[str, Block]:
         reads = [str(part) for part in files_of(path)]
     except UserError as error:
         raise UserError(f"config key 'data': {error}") from None
-    place = Path(os.path.abspath(path))  # of a folder `.`, its name; of a link, its own
+    place = Path(os.path.abspath(path))  # gives `.` its folder's name; keeps a link's own name
     title = place.name
     stem = title[: len(title) - len(suffix(title))] if Path(path).is_file() else title
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "cells"

@@ -1,20 +1,20 @@
 """A user's own cells from one file: h5ad, csv or tsv (also .gz), FCS, npz, 10x (folder or .h5).
 
 h5ad   X, layers, obs, … as they are; sparse stays sparse. A file of more than `BACKED_BYTES`, or
-       any when asked for, stays on disk: then `cells` holds names and annotation only, and
+       any on request, stays on disk: then `cells` holds names and annotation only, and
        `recipe.pieces` reads the values piece by piece.
-table  One line for each cell below a line of names (`table`).
+table  One line per cell below a header line (`table`).
 FCS    Versions 2.0 to 3.2. A channel is named by its $PnS (the marker) or, where that is empty or
        not unique, by its $PnN, with a number where that is not unique either. Values are those of
-       the file, scaled by gain and time step as its header says, and compensated only when asked
-       for (`compensation`). Cells are numbered from 0.
-npz    `X` (cells × features) beside, as far as they are there, `cells` and `features`, their names,
-       and further arrays of one value for each cell, which become obs; or one sparse matrix as
+       the file, scaled by gain and time step as its header says, and compensated only on request
+       (`compensation`). Cells are numbered from 0.
+npz    `X` (cells × features) with, optionally, `cells` and `features`, their names, and further
+       arrays of one value per cell, which become obs; or one sparse matrix as
        `scipy.sparse.save_npz` writes it. Nothing pickled is read.
 10x    A folder with matrix.mtx, barcodes.tsv and features.tsv or genes.tsv (each also .gz), or the
-       .h5 file of Cell Ranger (`tenx`). In GEO's folders the name of a sample stands before these
-       names: of several, the path names one (`folder/GSM123_sample`), or its matrix. Counts,
-       sparse; genes are called by their symbols or, where these are not unique, by their ids.
+       .h5 file of Cell Ranger (`tenx`). In GEO's folders these names are prefixed with a sample's
+       name: where there are several samples, the path names one (`folder/GSM123_sample`) or its
+       matrix. Counts, sparse; genes go by their symbols or, where these are not unique, their ids.
 """
 
 import re
@@ -49,9 +49,9 @@ class CellFile:
     """What a file holds. `cells`: n_cells × features, float32 for tables and FCS.
 
     kind: "h5ad", "table", "fcs", "npz" or "10x". on_disk: `cells` has no X, the values are still in
-    the file. fluorescence: an FCS file of a flow cytometer. compensation: the keyword of a
-    compensation matrix that it holds and that was not used. version: its version. notes: what a
-    user should know of it. samples: of several FCS files, name → path, in the order of the cells.
+    the file. fluorescence: an FCS file from a flow cytometer. compensation: the keyword of a
+    compensation matrix in the file that was not used. version: of FCS. notes: what a user should
+    know about the file. samples: for several FCS files, name → path, in the order of the cells.
     """
 
     path: Path
@@ -73,14 +73,14 @@ def read_cells(
     transpose: bool | None = None,
     compensation: Any = None,
 ) -> CellFile:
-    """Read the cells of a file, whose format its name tells (see the module's description).
+    """Read the cells of a file, whose name gives its format (see the module's docstring).
 
-    on_disk: leave the values of an h5ad where they are; files above `BACKED_BYTES` do so anyway.
-    may_be_empty: a file without cells is none of the wrong ones. genome: of 10x, the one to take.
-    transpose: cells are in columns; None: in rows, unless these look like genes, which is refused.
-    compensation: of FCS, as `compensation.asked_for` gives it.
-    Raises UserError for a file that is missing, unreadable, empty, of another format, or that
-    names two cells or two features alike.
+    on_disk: leave the values of an h5ad on disk, as happens anyway above `BACKED_BYTES`.
+    may_be_empty: accept a file without cells. genome: the one to take, for 10x.
+    transpose: cells are in columns; False: in rows; None: in rows, and an error where these look
+    like genes. compensation: for FCS, as `compensation.asked_for` gives it.
+    Raises UserError for a file that is missing, unreadable, empty, of another format, or in which
+    two cells or two features have the same name.
     """
     path = Path(path)
     kind, first = format_of(path), ""
@@ -115,7 +115,7 @@ def read_cells(
 
 @contextmanager
 def _readable(wrong: str, advice: str) -> Iterator[None]:
-    """One sentence for what h5py, anndata, NumPy and scipy raise of damaged files: all kinds."""
+    """Turn whatever h5py, anndata, NumPy and scipy raise for damaged files into one sentence."""
     try:
         yield
     except UserError:
@@ -128,7 +128,7 @@ def _oriented(file: CellFile, transpose: bool | None, first: str) -> CellFile:
     """The file with cells in rows.
 
     transpose: its columns are the cells. None: its rows are, and must not look like genes. first:
-    the name of the column with the names of the rows.
+    the name of the column of row names.
     """
     if transpose:
         cells = _transposed(file)
@@ -178,7 +178,7 @@ def _transposed(file: CellFile) -> anndata.AnnData:
 
 
 def find_column(file: CellFile, name: str, what: str) -> int:
-    """The column of X of a marker or channel; UserError with the nearest names of the file."""
+    """The index in X of a marker or channel; UserError, with similar names, if there is none."""
     cells = file.cells
     for names in (cells.var_names, *([cells.var["channel"]] if "channel" in cells.var else [])):
         (found,) = np.nonzero(np.asarray(names) == name)
@@ -190,10 +190,10 @@ def find_column(file: CellFile, name: str, what: str) -> int:
 
 
 def column_as_text(file: CellFile, name: str) -> np.ndarray:
-    """The values of a column that tells groups of cells, as text, numbers as whole numbers.
+    """The values of a column that assigns cells to groups, as text, numbers as integers.
 
-    Of h5ad, npz and 10x a column of obs, else any. "" where there is no value. Raises UserError
-    where there is no such column, and for numbers that are not whole.
+    For h5ad, npz and 10x a column of obs, otherwise any. "" where a value is missing. Raises
+    UserError where there is no such column, and for numbers that are not integers.
     """
     if name in file.cells.obs:
         column = file.cells.obs[name]
@@ -246,7 +246,7 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
 
 
 def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """obs and var, as every version of anndata wrote them: the first ones in one array each."""
+    """obs and var from any version of anndata: the earliest wrote each as one array."""
     if isinstance(stored["obs"], h5py.Dataset) or isinstance(stored["var"], h5py.Dataset):
         old = anndata.read_h5ad(path, backed="r")
         obs, var = old.obs.copy(), old.var.copy()
@@ -295,7 +295,7 @@ def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> anndata.AnnData:
         if array.shape == (len(matrix),) and array.dtype.kind in "biufUS":
             values = array.astype(str) if array.dtype.kind in "US" else array
             tables[0][name] = values
-    with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
+    with np.errstate(over="ignore"):  # becomes infinite, reported when values are prepared
         return anndata.AnnData(matrix.astype(np.float32), *tables)
 
 
@@ -341,11 +341,11 @@ def from_fcs(path: Path, file: Fcs, compensation: Any = None) -> CellFile:
 
 
 def read_samples(paths: Sequence[str | Path], compensation: Any = None) -> CellFile:
-    """The cells of several FCS files, one below the other, their file's name in obs["sample"].
+    """The cells of several FCS files, concatenated, with the file's name in obs["sample"].
 
-    Channels are those that all files have. A cell is called by its sample and its number there.
-    Raises UserError for other formats, for mass and fluorescence together, for two samples of one
-    name, and without a channel in common.
+    Channels are those that all files have. A cell is named by its sample and its number there.
+    Raises UserError for other formats, for mass and fluorescence together, for two samples of the
+    same name, and where no channel is shared.
     """
     read: dict[str, CellFile] = {}
     for path in map(Path, paths):

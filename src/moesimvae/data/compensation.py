@@ -1,8 +1,8 @@
-"""Compensation of fluorescence: the spillover between detectors, taken away again.
+"""Compensation of fluorescence: removing the spillover between detectors.
 
 A measured event is the true one times the spillover matrix, so the true one is the measured one
 times its inverse (Bagwell and Adams 1993, Ann. N.Y. Acad. Sci. 677: 167-184), on the linear scale,
-before anything is transformed.
+before any transformation.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import listed, near
 
-FILE = "file"  # in place of a matrix: the one that the file itself carries
+FILE = "file"  # instead of a matrix: the one in the file itself
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Spillover:
 
 
 def asked_for(given: str | None) -> Any:
-    """What a user asks for, as a recipe keeps it: None, FILE, or the matrix of a csv."""
+    """A user's choice, as a recipe stores it: None, FILE, or the matrix of a csv."""
     return given if given in (None, FILE) else of_csv(str(given)).as_json()
 
 
@@ -50,9 +50,9 @@ def of_keyword(text: str, path: str | Path) -> Spillover:
 
 
 def of_csv(path: str | Path) -> Spillover:
-    """The matrix in a csv as FlowJo, flowCore and FlowKit write it: a line of names, then numbers.
+    """The matrix in a csv as FlowJo, flowCore and FlowKit write it: a header line, then numbers.
 
-    A first column of names is left out, and of a name "FITC-A :: CD3" what stands behind "::".
+    A first column of names is ignored; a name such as "FITC-A :: CD3" is cut at the "::".
     """
     try:
         table = pd.read_csv(path, sep=None, engine="python")
@@ -78,7 +78,7 @@ def _checked(names: list[str], matrix: np.ndarray, path: str | Path) -> Spillove
 def compensate(
     values: np.ndarray, spillover: Spillover, channels: Sequence[str], path: str | Path
 ) -> np.ndarray:
-    """Values (n_cells, n_channels), float32, with the spillover taken away from its channels.
+    """Compensated values (n_cells, n_channels), float32; other channels stay as they are.
 
     channels: the $PnN. Raises UserError where the file lacks a channel of the matrix.
     """

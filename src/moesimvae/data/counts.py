@@ -1,12 +1,13 @@
-"""Readers of counts of single-cell RNA: X is CSR float32 and holds the counts as they are.
+"""Readers of single-cell RNA counts: X is CSR float32 and holds the counts as they are.
 
-    count_tables  a zip archive with one table for each population (of Tabula Muris: an organ), in
+    count_tables  a zip archive with one table per population (for Tabula Muris, an organ), in
                   which a row is a gene and a column a cell; the population is the label
-    h5ad_counts   an h5ad with counts in X and a column of obs that tells the label
+    h5ad_counts   an h5ad with counts in X and the label in a column of obs
 
-Both take settings from the block's `counts`. Rows of spike-in RNA (ERCC) are counted and left out:
-they tell how a cell was measured, not what it is. What is no count (below 0, a fraction, no number)
-is refused, and so is a cell without any count unless the block says `empty_cells: kept`.
+Both take settings from the block's `counts`. Rows of spike-in RNA (ERCC) are tallied and dropped:
+they reflect how a cell was measured, not what it is. Values that are not counts (negative,
+fractional, not a number) are refused, as are cells without any count unless the block says
+`empty_cells: kept`.
 """
 
 import csv
@@ -30,16 +31,16 @@ from moesimvae.errors import UserError, first_line
 from moesimvae.names import hint, listed, require_unique
 from moesimvae.nouns import Counts, DataSet
 
-ROWS = 256  # genes that are read at a time
-DIGITS = 15  # of a whole number that float64 holds exactly
-UNPACKED = 4 << 30  # bytes; the tables of seven organs have about one GB
+ROWS = 256  # genes read at a time
+DIGITS = 15  # of an integer that float64 holds exactly
+UNPACKED = 4 << 30  # bytes; the tables of seven organs take about one GB
 
 
 def count_tables(wanted: DataSet, raw_files: Raw) -> Cells:
-    """Cells of the tables in a zip archive, in the order of `populations`; nothing is unpacked.
+    """Cells of the tables in a zip archive, in the order of `populations`; no file is extracted.
 
-    A table's first line names the cells after one empty field, each further line is a gene's name
-    and its counts. All tables need the same genes in the same order.
+    A table's first line has an empty field, then the names of the cells; each further line is a
+    gene's name and its counts. All tables need the same genes in the same order.
     """
     settings = _settings(wanted, ("populations", "member"), ("spike_ins",))
     (path,) = raw_files.values()
@@ -60,9 +61,9 @@ def count_tables(wanted: DataSet, raw_files: Raw) -> Cells:
 
 
 def h5ad_counts(wanted: DataSet, raw_files: Raw) -> Cells:
-    """Cells of an h5ad: counts in X, the label in the column `label` of obs; "" and none unscored.
+    """Cells of an h5ad: counts in X, labels in obs under `label`; "" and missing are not scored.
 
-    The genes' symbols are kept; all else in the file but names and counts is left behind.
+    Only names, counts and the genes' symbols are kept.
     """
     settings = _settings(wanted, ("label",), ("symbols", "spike_ins"))
     (path,) = raw_files.values()
@@ -108,7 +109,7 @@ def _require_column(name: str, table: pd.DataFrame, what: str) -> None:
 def _members(
     members: zipfile.ZipFile, path: str | Path, populations: Sequence[str], name: str
 ) -> list[zipfile.ZipInfo]:
-    """The tables by their exact names, each there once, in plain sight and not too large."""
+    """The tables by their exact names: each present once, unencrypted, and not too large in all."""
     found = [info.filename for info in members.infolist()]
     tables = []
     for population in populations:
@@ -131,7 +132,7 @@ def _members(
 
 
 def _table(stream: IO[bytes], where: str) -> tuple[np.ndarray, pd.Index, sp.csr_matrix]:
-    """Names of the cells, of the genes, and counts (n_cells, n_genes), from rows of genes."""
+    """Names of cells, names of genes, and counts (n_cells, n_genes), read from rows of genes."""
     lines = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
     try:
         first = lines.readline().decode("utf-8-sig")
@@ -159,10 +160,9 @@ def _table(stream: IO[bytes], where: str) -> tuple[np.ndarray, pd.Index, sp.csr_
 
 
 def _counts(lines: list[bytes], genes: np.ndarray, cell: np.ndarray, where: str) -> sp.csr_matrix:
-    """Counts (n_genes, n_cells), float32, from a line of fields for each gene.
+    """Counts (n_genes, n_cells), float32, from one line of fields per gene.
 
-    All fields are looked at together, since most are a plain 0: several times quicker than to read
-    them one by one.
+    All fields are parsed together, since most are a plain 0: several times faster than one by one.
     """
     for gene, line in zip(genes, lines, strict=True):
         if (fields := line.count(b",") + 1) != len(cell):
@@ -184,7 +184,7 @@ def _counts(lines: list[bytes], genes: np.ndarray, cell: np.ndarray, where: str)
     for i in np.flatnonzero(odd):
         field = text[begins[i] : ends[i]].tobytes().decode(errors="replace")
         try:
-            values[i] = float(field.replace("_", " _"))  # Python alone takes 1_000 for a number
+            values[i] = float(field.replace("_", " _"))  # only Python takes 1_000 for a number
         except ValueError:
             raise UserError(
                 f"{where}: the gene {genes[row[i]]} has '{field[:40]}' in the cell "
@@ -216,7 +216,10 @@ def _same_genes(found: pd.Index, expected: pd.Index, where: str, other: str) -> 
 def _require_counts(
     counts: sp.csr_matrix, names: Callable[[int, int], tuple[str, str]], where: str
 ) -> None:
-    """UserError for the first stored value that is no count; names: row, column → gene, cell."""
+    """Raise UserError for the first stored value that is not a count.
+
+    names: (row, column) → (gene, cell).
+    """
     values = counts.data
     bad = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & (values < np.inf)))
     if len(bad):

@@ -1,14 +1,14 @@
-"""Readers of cytometry data sets: markers chosen by name, populations from wherever they stand.
+"""Readers of cytometry data sets: markers chosen by name, populations from various places.
 
-    cytometry    one or several files (FCS, csv, also .csv.gz), each with a column that tells the
+    cytometry    one or several files (FCS, csv, also .csv.gz), each with a column that gives the
                  population of every cell
-    populations  one file for each population: the roles of the files are the names
-    gates        zip archives with FCS files and `population_assignments.txt`, in which a line for
-                 every gated cell says: <FCS file> Event <number from 0>, a tab, the population
+    populations  one file per population: the roles of the files are the names
+    gates        zip archives with FCS files and `population_assignments.txt`, which has a line for
+                 every gated cell: <FCS file> Event <number from 0>, a tab, the population
 
-All take the settings of `Panel` from the block's `cytometry`. A cell without a population (0, not a
-number, no text) has no gate: it is clustered and not scored. X holds the file's values as they are;
-`uns` tells the instrument and, in `panel`, what was left out and what the files say of themselves.
+All take the settings of `Panel` from the block's `cytometry`. A cell without a population (0, NaN,
+or a name in `UNGATED`) is ungated: it is clustered but not scored. X holds the file's values as they are;
+`uns` holds the instrument and, in `panel`, what was left out and what the files say of themselves.
 """
 
 import io
@@ -31,12 +31,12 @@ from moesimvae.nouns import DataSet, Panel
 
 UNGATED = ("", "0", "nan", "na", "unassigned", "ungated")
 GATES = "population_assignments.txt"
-# lines of a text file of gates that may be of another form: Samusik et al. published one cut off
+# lines in a text file of gates that may be malformed: Samusik et al. published one cut off
 ODD_LINES = 1
 
 
 def cytometry(wanted: DataSet, raw_files: Raw) -> Cells:
-    """Cells of the files in the order of their roles, with the populations of a column."""
+    """Cells of the files in the order of their roles, with the populations from a column."""
     panel = _panel(wanted)
     files = [read_cells(path) for path in raw_files.values()]
     labels = [_names(column_as_text(file, panel.label), panel, file) for file in files]
@@ -46,7 +46,7 @@ def cytometry(wanted: DataSet, raw_files: Raw) -> Cells:
 def populations(wanted: DataSet, raw_files: Raw) -> Cells:
     """Cells of files that hold one population each, in a random order that is always the same.
 
-    The order is mixed, since in that of the files a cell's place would tell its population.
+    Cells are shuffled, since in file order a cell's position would reveal its population.
     """
     panel = _panel(wanted)
     files = {name: read_cells(path, may_be_empty=True) for name, path in raw_files.items()}
@@ -58,7 +58,7 @@ def populations(wanted: DataSet, raw_files: Raw) -> Cells:
 
 
 def gates(wanted: DataSet, raw_files: Raw) -> Cells:
-    """Cells of FCS files in zip archives, with the populations of a text file of gates."""
+    """Cells of FCS files in zip archives, with the populations from a text file of gates."""
     panel = _panel(wanted)
     files = {}
     for name, content in _members(raw_files, ".fcs", panel.samples):
@@ -116,7 +116,7 @@ def _choose(file: CellFile, panel: Panel) -> list[int]:
 
 
 def _names(labels: np.ndarray, panel: Panel, file: CellFile) -> np.ndarray:
-    """A population's name for each cell, "" where there is no gate."""
+    """The name of each cell's population, "" for an ungated cell."""
     numbers, which = np.unique(labels, return_inverse=True)
     gated = [number for number in numbers if number.strip().lower() not in UNGATED]
     names = {number: number for number in gated}
@@ -131,7 +131,7 @@ def _names(labels: np.ndarray, panel: Panel, file: CellFile) -> np.ndarray:
 
 
 def _known(found: Any, known: list[str], where: str) -> None:
-    """UserError for a population that the block does not name; it may name none at all."""
+    """Raise UserError for a population that the block does not name, if it names any."""
     for name in found if known else ():
         if name not in known:
             raise UserError(
@@ -141,9 +141,9 @@ def _known(found: Any, known: list[str], where: str) -> None:
 
 
 def _members(raw_files: Raw, suffix: str, parts: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """Path and content of the files in the archives whose names end so and have one of the parts.
+    """Path and content of archived files whose names end in `suffix` and contain one of `parts`.
 
-    A file that stands in two archives comes once; hidden ones are passed over.
+    A file that is in two archives is yielded once; hidden files are skipped.
     """
     seen = set()
     for path in raw_files.values():
@@ -161,7 +161,7 @@ def _members(raw_files: Raw, suffix: str, parts: Sequence[str] = ()) -> Iterator
 
 
 def _gated(path: str, content: bytes, files: dict[str, CellFile], panel: Panel) -> np.ndarray:
-    """A population for each cell of the files, "" where no line of the text tells one."""
+    """The population of each cell of the files, "" where no line of the text gives one."""
     first = np.cumsum([0, *(file.cells.n_obs for file in files.values())])
     place = dict(zip(files, first[:-1], strict=True))
     labels = np.full(first[-1], "", dtype=object)
@@ -246,7 +246,7 @@ def _require_values(values: np.ndarray, names: list[str], files: list[CellFile])
 
 
 def panel_facts(files: list[CellFile], cells: anndata.AnnData) -> dict[str, Any]:
-    """What the files say of themselves, and what was made of their channels."""
+    """What the files say of themselves, and which of their channels were left out or constant."""
     constant = cells.X.min(axis=0) == cells.X.max(axis=0)
     return {
         "files": len(files),

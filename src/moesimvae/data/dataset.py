@@ -1,15 +1,15 @@
 """A prepared data set on disk: contract 1 of the benchmark.
 
 features.h5ad   cells × features, X float32 (dense or CSR) in [0, 1]; raw counts, if any, in
-                layers["counts"]; transformed but unscaled values in layers["arcsinh"] of
-                cytometry, layers["lognorm"] of single-cell RNA;
+                layers["counts"]; transformed but unscaled values in layers["arcsinh"] for
+                cytometry, layers["lognorm"] for single-cell RNA;
                 var: selected (bool), the genes that methods see where there are many, and
-                signature (bool), those that methods with prior knowledge see besides;
-                obs: empty, or split ("train" | "test"), on whose training cells all was fitted;
+                signature (bool), the further ones that methods with prior knowledge see;
+                obs: empty, or split ("train" | "test"), with all steps fitted on training cells;
                 obsm: signature (n_cells, n_groups) bool, prior knowledge, if any;
-                uns: dataset, preprocessing (JSON), image_shape (of images), instrument and
-                panel (JSON; of cytometry), counts (JSON; of single-cell RNA: rows and cells left
-                out or empty), signature (JSON: group → gene)
+                uns: dataset, preprocessing (JSON), image_shape (images), instrument and panel
+                (JSON; cytometry), counts (JSON; single-cell RNA: numbers of spike-ins left out
+                and of empty cells), signature (JSON: group → gene)
 labels.parquet  cell, label ("" = none), scored, split
 dataset.json    what it is, where it came from, and the sha256 of features.h5ad
 """
@@ -26,7 +26,7 @@ from moesimvae.data.split import COLUMN as SPLIT
 from moesimvae.errors import UserError, first_line
 from moesimvae.layers import SELECTED
 
-# what a reader or a simulator gives: cells without a label anywhere, and the table of labels
+# what a reader or a simulator returns: cells without a label anywhere, and the table of labels
 Cells = tuple[anndata.AnnData, pd.DataFrame]
 Raw = Mapping[str, str | Path]  # role → path of a raw file
 
@@ -35,14 +35,14 @@ LABEL_COLUMNS = ["cell", "label", "scored", "split"]
 
 
 def labelled(cells: pd.Index, labels: np.ndarray) -> pd.DataFrame:
-    """The table of labels of cells without a split: "" is none, and those are not scored."""
+    """The table of labels for cells without a split; cells labelled "" (none) are not scored."""
     labels = labels.astype(object)
     return pd.DataFrame({"cell": cells, "label": labels, "scored": labels != "", "split": "all"})
 
 
 @contextmanager
 def _prepared(path: str | Path, kind: str) -> Iterator[None]:
-    """A sentence for a file that is not there or cannot be read."""
+    """Turn errors of a missing or unreadable file into one sentence."""
     try:
         yield
     except FileNotFoundError as error:
@@ -55,9 +55,9 @@ def _prepared(path: str | Path, kind: str) -> Iterator[None]:
 
 
 def load_features(path: str | Path) -> anndata.AnnData:
-    """The cells of a features.h5ad; UserError when it is none or annotates its cells.
+    """The cells of a features.h5ad; UserError if it is not one or annotates its cells.
 
-    The one column that obs may have is the split. Where genes are selected, those alone are read.
+    The only column obs may have is the split. Where genes are selected, only those are returned.
     """
     with _prepared(path, "h5ad"):
         cells = anndata.read_h5ad(path)
@@ -72,7 +72,7 @@ def load_features(path: str | Path) -> anndata.AnnData:
 
 
 def load_labels(path: str | Path) -> pd.DataFrame:
-    """The table of a labels.parquet: cell, label, scored, split; UserError when it is none."""
+    """The table of a labels.parquet: cell, label, scored, split; UserError if it is not one."""
     with _prepared(path, "parquet"):
         labels = pd.read_parquet(path)
     if list(labels.columns) != LABEL_COLUMNS:

@@ -1,7 +1,7 @@
 """Fetching raw files: the mirror folder first, then each source in order, always checked.
 
-A file block of `workflow/registry/datasets.yaml` says what is expected (see `raw_file`). What was
-fetched and from where is written beside the file as `<file>.source.json`.
+A file block of `workflow/registry/datasets.yaml` says what is expected (see `raw_file`). Where the
+file came from is recorded beside it as `<file>.source.json`.
 """
 
 import errno
@@ -26,22 +26,22 @@ from moesimvae.errors import UserError
 from moesimvae.nouns import RawFile
 
 _PIECE = 1 << 16
-_MARGIN = 64 << 20  # bytes left free on the disk beside the file itself
+_MARGIN = 64 << 20  # bytes left free on the disk in addition to the file
 _LINE_EVERY = 30  # seconds between progress lines when there is no terminal
 _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class _Dead(Exception):
-    """This source is given up: its message is the reason in a few words."""
+    """This source is abandoned; the message gives the reason in a few words."""
 
 
 class _Broken(Exception):
-    """This attempt failed but another may not: its message is the reason in a few words."""
+    """This attempt failed, but another may succeed; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class _Manner:
-    """How to talk to servers: seconds of `timeout` and `backoff`, further tries, progress shown."""
+    """How to talk to servers: `timeout` and `backoff` in seconds, retries, progress display."""
 
     progress: bool
     retries: int
@@ -59,18 +59,18 @@ def fetch(
     timeout: float = 30.0,
     backoff: float = 1.0,
 ) -> str:
-    """Bring one raw file to `destination` and return the path or URL that it came from.
+    """Fetch one raw file to `destination` and return the path or URL that it came from.
 
     file: a block as `RawFile` has it.
-    mirror: a folder, or the http(s) address of one, asked before the sources; the file is looked
+    mirror: a folder, or the http(s) address of one, tried before the sources; the file is looked
         for as <mirror>/<folder>/<name>, then as <mirror>/<name>.
-    retries: further tries of one source after a broken transfer or a server error, with pauses of
-        backoff, 2·backoff, 4·backoff … seconds. A partial file `<destination>.part` is continued
-        where the server can, in this call or a later one.
-    timeout: seconds without an answer or a byte before an attempt is given up.
+    retries: further attempts per source after a broken transfer or a server error, with pauses of
+        backoff, 2·backoff, 4·backoff … seconds. A partial file `<destination>.part` is resumed
+        if the server allows it, in this call or a later one.
+    timeout: seconds without an answer or a byte before an attempt is abandoned.
 
-    The file appears under its name only when its content is the expected one. Raises UserError,
-    with every source tried and its reason, when none gives it, or when the disk is full.
+    The file appears under its name only when its content is as expected. Raises UserError when the
+    disk is full, or when no source provides the file, listing each source tried and the reason.
     """
     wanted, destination = RawFile.of(file), Path(destination)
     raw_file.expected_hashes(wanted)
@@ -120,7 +120,7 @@ def _is_url(address: str) -> bool:
 
 
 def _copy(file: RawFile, origin: str, destination: Path) -> None:
-    """Copy a mirror's file, if it is the expected one."""
+    """Copy a mirror's file if its content is as expected."""
     if not Path(origin).is_file():
         raise _Dead("no such file in the mirror folder")
     try:
@@ -133,7 +133,7 @@ def _copy(file: RawFile, origin: str, destination: Path) -> None:
 
 
 def _download(file: RawFile, url: str, destination: Path, manner: _Manner) -> None:
-    """Download from one address with retries; the file is at `destination` afterwards."""
+    """Download from one address, with retries, to `destination`."""
     partial = _partial(destination)
     for attempt in range(manner.retries + 1):
         try:
@@ -154,7 +154,7 @@ def _download(file: RawFile, url: str, destination: Path, manner: _Manner) -> No
 
 
 def _transfer(file: RawFile, url: str, destination: Path, manner: _Manner) -> bool:
-    """One attempt at filling the partial file; True when it continued an earlier one."""
+    """One attempt at filling the partial file; True if it resumed an earlier one."""
     partial, validator = _partial(destination), _validator(destination)
     start, known = _resumable(url, partial, validator)
     headers = {"Accept-Encoding": "identity"}
@@ -183,13 +183,13 @@ def _transfer(file: RawFile, url: str, destination: Path, manner: _Manner) -> bo
 
 
 def _leaves_https(addresses: list[str]) -> bool:
-    """Whether a server sent us on, from an address to the next, to one that is not protected."""
+    """Whether any redirect led from an https address to one without https."""
     secure = [address.lower().startswith("https:") for address in addresses]
     return any(one and not next_one for one, next_one in pairwise(secure))
 
 
 def _pour(answer, out, file: RawFile, start: int, total: int | None, manner: _Manner) -> None:
-    """Write the body to `out`, as sent (a server's own gzip wrapper stays), with progress."""
+    """Write the body to `out` as sent (not undoing a server's own gzip), showing progress."""
     most = _most_bytes(file)
     at = start
     with _progress(file, start, total, manner) as step:
@@ -206,13 +206,13 @@ def _pour(answer, out, file: RawFile, start: int, total: int | None, manner: _Ma
 
 
 def _most_bytes(file: RawFile) -> int | None:
-    """More than this is not the expected file: gzip adds at most 0.1 % and a header."""
+    """The most bytes the expected file can have: gzip adds at most 0.1 % and a header."""
     size = file.bytes
     return None if size is None else size + size // 1000 + (1 << 16)
 
 
 def _resumable(url: str, partial: Path, validator: Path) -> tuple[int, dict]:
-    """Bytes already here that this address can continue, and what is known of the whole file."""
+    """Bytes already here that this address can resume from, and what is known of the file."""
     if not (partial.is_file() and validator.is_file()):
         return 0, {}
     try:
@@ -225,7 +225,7 @@ def _resumable(url: str, partial: Path, validator: Path) -> tuple[int, dict]:
 
 
 def _tag(answer: requests.Response) -> str | None:
-    """What tells later whether the file on the server is still the same one (for If-Range)."""
+    """A validator (for If-Range) to check later whether the server's file is still the same."""
     etag = answer.headers.get("ETag", "")
     if etag and not etag.startswith("W/"):
         return etag
@@ -254,7 +254,7 @@ def _check_status(answer: requests.Response, partial: Path) -> None:
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """Turn the network's exceptions into a reason in a few words."""
+    """Turn network exceptions into a reason in a few words."""
     try:
         yield
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
@@ -321,7 +321,7 @@ def _validator(destination: Path) -> Path:
 def _progress(
     file: RawFile, start: int, total: int | None, manner: _Manner
 ) -> Iterator[Callable[[int], None]]:
-    """A function to call with each number of bytes: a bar on a terminal, else a few lines."""
+    """A function to call with each number of bytes: a bar on a terminal, otherwise a few lines."""
     terminal = sys.stderr.isatty()
     with tqdm(
         desc=file.name,
@@ -337,7 +337,7 @@ def _progress(
 
 
 class _Lines:
-    """Where tqdm writes without a terminal: its states as plain lines."""
+    """What tqdm writes to without a terminal: its states as plain lines."""
 
     def write(self, text: str) -> None:
         if text.strip():

@@ -1,4 +1,4 @@
-"""Flow Cytometry Standard files, versions 2.0 to 3.2, the one reader of them for every use."""
+"""The one reader of Flow Cytometry Standard files, versions 2.0 to 3.2, for every use."""
 
 import mmap
 import re
@@ -31,13 +31,13 @@ _PULSE = re.compile(r"(.*[-. _][ahw]|fl\d+([-. _].*)?|.* (int|peak|tof) (lin|log
 @dataclass(frozen=True)
 class Fcs:
     """One file. values: (n_cells, n_channels) float32, scaled by gain and time step as its header
-    says; nothing is compensated and nothing transformed.
+    says; nothing is compensated or transformed.
 
     channels: the $PnN. names: the $PnS (the marker) or, where that is empty or not unique, the
     $PnN, with a number where that is not unique either. fluorescence: it has scatter channels, or
-    its channels are the detectors of a flow cytometer. compensation: the keyword in whose place the
-    header holds a compensation matrix, "" for none; spillover: that matrix as it stands there.
-    notes: what was made of contradictions in it.
+    its channels are the detectors of a flow cytometer. compensation: the keyword under which the
+    header holds a compensation matrix, "" for none; spillover: the text of that matrix.
+    notes: how contradictions in the file were resolved, and channels that got a number.
     """
 
     values: np.ndarray
@@ -53,8 +53,8 @@ class Fcs:
 def read_fcs(source: str | Path | BinaryIO, name: str | Path = "") -> Fcs:
     """Read one FCS file from a path, or from a stream that messages call `name`.
 
-    Raises UserError for a file that is no FCS file, is truncated or damaged, holds several data
-    sets, or can be read in more than one way.
+    Raises UserError for a file that is not FCS, is truncated or damaged, holds several data sets,
+    or can be read in more than one way.
     """
     segments = read_segments_of(source, name)
     channels = [channel.name for channel in segments.channels]
@@ -87,7 +87,7 @@ def read_segments_of(source: str | Path | BinaryIO, name: str | Path = "") -> Se
 
 
 def is_scatter(name: str) -> bool:
-    """Whether a channel of this name measures scattered light and no marker."""
+    """Whether a channel of this name measures scattered light rather than a marker."""
     return any(_SCATTER.match(word) for word in re.split(r"[^0-9A-Za-z]+", name) if word)
 
 
@@ -100,14 +100,14 @@ def _content(source: str | Path | BinaryIO) -> bytes | mmap.mmap:
 
 
 def _linear(segments: Segments) -> np.ndarray:
-    """Values on a linear scale, of logarithmic amplifiers too, by gain and time step."""
+    """Values on a linear scale, log-amplified channels included, scaled by gain and time step."""
     values = segments.values.astype(np.float32, copy=False)
     step = value_of(segments.keywords, "TIMESTEP")
     for i, channel in enumerate(segments.channels):
         time = channel.name.lower() == "time"
         scale = _time_step(step) if time else 1.0
         if channel.decades or scale != 1 or (channel.gain not in (0, 1) and not time):
-            with np.errstate(over="ignore"):  # becomes infinite and is told where values are used
+            with np.errstate(over="ignore"):  # becomes infinite, reported when values are used
                 values[:, i] = _scaled(
                     segments.values[:, i].astype(np.float64), channel, scale, time
                 )
@@ -118,7 +118,7 @@ def _scaled(column: np.ndarray, channel: Channel, time_step: float, time: bool) 
     column = column * time_step
     if channel.decades:
         column = 10 ** (channel.decades * column / channel.limit) * channel.log0
-    # cytometers write a gain for time as for all, but time is not amplified
+    # cytometers write a gain for time as for any channel, but time is not amplified
     return column if time or channel.gain == 0 else column / channel.gain
 
 
@@ -139,7 +139,7 @@ def _is_fluorescence(channels: list[str], markers: list[str]) -> bool:
 
 
 def _names(markers: list[str], channels: list[str]) -> tuple[list[str], list[str]]:
-    """A name of its own for each channel, and notes on those that were given a number."""
+    """A unique name for each channel, and notes on those that were given a number."""
     names = [marker or channel for marker, channel in zip(markers, channels, strict=True)]
     while clashing := [
         i for i, name in enumerate(names) if names.count(name) > 1 and name != channels[i]

@@ -1,9 +1,9 @@
-"""HEADER, TEXT and DATA of a Flow Cytometry Standard file, read from the standard (2.0 to 3.2).
+"""HEADER, TEXT and DATA of a Flow Cytometry Standard file, read by the standard (2.0 to 3.2).
 
-Written here and not taken from a library: files of the field break the standard in a few ways that
-are well known, and the readers there are then give wrong values without a word. Where the file
-leaves two readings, values decide which of them is possible; where they do not, it is refused. The
-tests hold this reader to flowio on every file that both can read.
+Written here rather than taken from a library: files in the field break the standard in a few
+well-known ways, for which existing readers silently return wrong values. Where a file allows two
+readings, the values decide which is possible; where they cannot, the file is refused. The tests
+compare this reader with flowio on every file that both can read.
 
 Spidlen et al. (2010), Data File Standard for Flow Cytometry, version FCS 3.1; (2021), FCS 3.2.
 """
@@ -19,18 +19,18 @@ Content = bytes | memoryview | mmap.mmap
 VERSIONS = ("2.0", "3.0", "3.1", "3.2")
 HEADER_BYTES = 58
 PADDING = b" \0"
-# of values other than 0: a float that flow cytometers or their software write lies between, and
-# where more than this share does not, bytes were taken for values that are none
+# non-zero floats written by flow cytometers or their software lie within these bounds; where more
+# than this share does not, the bytes were misread
 POSSIBLE = 1e-10, 1e10
 IMPOSSIBLE_SHARE = 0.1
-LOOKED_AT = 20_000  # events from both ends of a file
+LOOKED_AT = 20_000  # events from each end of a file
 _STANDARD = re.compile(r"\$(PAR|TOT|MODE|BYTEORD|DATATYPE|(BEGIN|END)DATA|P\d+[BENRSG])", re.I)
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One parameter. bits: of a stored value. kind: I, F or D. limit: the $PnR, 0 where there is
-    none. decades, log0: the $PnE, 0 for linear. gain: the $PnG, 1 for none.
+    """One parameter. bits: per stored value. kind: I, F or D. limit: the $PnR, 0 if absent.
+    decades, log0: the $PnE, 0 for linear. gain: the $PnG, 1 if absent.
     """
 
     name: str
@@ -44,15 +44,15 @@ class Channel:
 
     @property
     def mask(self) -> int:
-        """The bits that count of an integer: below the next power of 2 of the $PnR."""
+        """Mask of an integer's significant bits: those below the next power of 2 of the $PnR."""
         width = (int(np.ceil(self.limit)) - 1).bit_length() if self.limit >= 1 else self.bits
         return (1 << min(width or self.bits, self.bits)) - 1
 
 
 @dataclass(frozen=True)
 class Segments:
-    """keywords: of TEXT, in capitals. values: (n_events, n_channels) as stored, integers cut to
-    their range. notes: where the file contradicts itself, and what was made of it.
+    """keywords: of TEXT, in capitals. values: (n_events, n_channels) as stored, integers masked to
+    their range. notes: where the file contradicts itself, and how that was resolved.
     """
 
     version: str
@@ -69,7 +69,7 @@ class SeveralDataSets(ValueError):
 def read_segments(content: Content) -> Segments:
     """The first data set of a file.
 
-    Raises SeveralDataSets, and ValueError that says in words why the file cannot be read.
+    Raises SeveralDataSets, or ValueError saying why the file cannot be read.
     """
     version = _version(content)
     text_begin, text_end, *header_data = _header(content)
@@ -103,7 +103,7 @@ def _version(content: Content) -> str:
 
 
 def _header(content: Content) -> list[int]:
-    """First and last byte of TEXT and of DATA; 0 where the header leaves a place blank."""
+    """First and last byte of TEXT and of DATA; 0 where the header leaves an offset blank."""
     header = bytes(content[:HEADER_BYTES])
     fields = [
         header[start : start + 8].strip(b" \0").decode("latin-1") for start in (10, 18, 26, 34)
@@ -122,14 +122,14 @@ def _header(content: Content) -> list[int]:
 
 
 def _text_bytes(content: Content, begin: int, end: int, data_begin: int) -> tuple[bytes, int]:
-    """TEXT and its last byte. One that stops inside of its last value goes on to the delimiter."""
+    """TEXT and its last byte; if it stops inside its last value, extended to the delimiter."""
     if end >= len(content):
         raise ValueError(
             f"it ends after {len(content):,} bytes, before byte {end:,}, to where its keywords go"
         )
     text = bytes(content[begin : end + 1])
     delimiter = text[:1]
-    # TEXT is often told as one byte too long, and then ends with the first byte of a value
+    # TEXT is often declared one byte too long, and then ends with the first byte of a value
     for told in (text[: max(0, data_begin - begin)], text):
         whole = told.rstrip(b"\0 \r\n\t")
         if delimiter in b" \r\n\t" and len(whole) < len(told):
@@ -146,10 +146,10 @@ def _text_bytes(content: Content, begin: int, end: int, data_begin: int) -> tupl
 def parse_text(segment: bytes) -> dict[str, str]:
     """Keywords in capitals and their values.
 
-    A delimiter inside of a value is doubled. By the standard no value is empty, but files have such
-    all the same: since no keyword ends with a delimiter, two of them after one are an empty value.
-    Raises ValueError for a keyword at the place of a value, and for two values of one keyword that
-    tell how to read the cells.
+    A delimiter inside a value is doubled. The standard forbids empty values, but files have them:
+    since no keyword ends with a delimiter, two delimiters after a keyword mean an empty value.
+    Raises ValueError for a keyword where a value should be, and for conflicting values of a keyword
+    that determines how to read the cells.
     """
     try:
         text = segment.decode("utf-8")
@@ -183,7 +183,7 @@ def _tokens(text: str) -> list[str]:
         token += piece
         run, is_keyword = len(delimiters), len(tokens) % 2 == 0
         if run % 2:
-            # one separates; of the others one begins a keyword where those begin with it, in $
+            # one separates; another begins the next keyword where the delimiter is $ itself
             begins = run // 2 if is_keyword else min(run // 2, int(delimiter == "$"))
             tokens.append(token + delimiter * (run // 2 - begins))
             token = delimiter * begins
@@ -196,7 +196,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _with_supplement(content: Content, keywords: dict[str, str], text_begin: int) -> dict[str, str]:
-    """With what a supplemental TEXT has besides; the primary one has every required keyword."""
+    """Keywords plus those of a supplemental TEXT; the primary one has every required keyword."""
     begin, end = _offset(keywords, "BEGINSTEXT"), _offset(keywords, "ENDSTEXT")
     if not HEADER_BYTES <= begin < end < len(content) or begin == text_begin:
         return keywords
@@ -205,12 +205,12 @@ def _with_supplement(content: Content, keywords: dict[str, str], text_begin: int
 
 
 def value_of(keywords: dict[str, str], name: str, default: str = "") -> str:
-    """The value of a keyword of the standard, also where its $ was left out."""
+    """The value of a standard keyword, even if its $ was omitted."""
     return keywords.get(f"${name}", keywords.get(name, default)).strip()
 
 
 def _number(text: str) -> float | None:
-    """A finite number, or None for anything else, NA and nothing among it."""
+    """A finite number, or None for anything else, including NA and empty text."""
     try:
         number = float(text.replace("_", "?"))
     except ValueError:
@@ -219,7 +219,7 @@ def _number(text: str) -> float | None:
 
 
 def _offset(keywords: dict[str, str], name: str) -> int:
-    """A place in the file, 0 where none is told."""
+    """A byte offset, 0 where none is given."""
     number = _number(value_of(keywords, name))
     return int(number) if number is not None and number > 0 else 0
 
@@ -291,8 +291,8 @@ def _amplification(text: str, i: int) -> tuple[float, float]:
 class Layout:
     """How an event is stored: one value after the other, without gaps.
 
-    order: the significance of the bytes of a value as they follow each other, 0 = the least, from
-    the $BYTEORD told.
+    order: the significance of a value's bytes in storage order, 0 = the least. told: the $BYTEORD
+    that it comes from.
     """
 
     channels: list[Channel]
@@ -304,7 +304,7 @@ class Layout:
         return sum(channel.bits for channel in self.channels) // 8
 
     def decode(self, content: Content, begin: int, n: int, masked: bool = True):
-        """(n, n_channels) values as stored: float32, or float64 where there is anything else."""
+        """(n, n_channels) values as stored: float32 for plain 32-bit floats, else float64."""
         raw = np.frombuffer(content, np.uint8, n * self.event_bytes, begin)
         raw = raw.reshape(n, self.event_bytes)
         kinds = {(channel.kind, channel.bits) for channel in self.channels}
@@ -337,13 +337,13 @@ class Layout:
         return np.dtype(f"{'<' if little else '>'}{'u' if channel.kind == 'I' else 'f'}{size}")
 
     def _significance(self, size: int) -> list[int]:
-        """The significance of each byte of a value of so many bytes, 0 = the least."""
+        """The significance of each byte of a value of `size` bytes, 0 = the least."""
         n = len(self.order)
         if size == n:
             return self.order
         if self.order in ([*range(n)], [*range(n)][::-1]):
             return [*range(size)] if self.order[0] == 0 and n > 1 else [*range(size)][::-1]
-        # 3,4,1,2 says of values of two bytes what both of its halves say
+        # 3,4,1,2 gives the order for two-byte values, since both of its halves agree
         pieces = {
             tuple(np.argsort(np.argsort(self.order[start : start + size])).tolist())
             for start in range(0, n, size)
@@ -371,7 +371,7 @@ class Layout:
 
 
 def _byte_order(text: str, size: int) -> list[int]:
-    """The significance of the bytes as they follow each other, 0 = the least."""
+    """The significance of the bytes in storage order, 0 = the least."""
     digits = re.findall(r"\d", text)
     known = re.fullmatch(r"[\d,;\s]*", text) and sorted(digits) == [
         str(i) for i in range(1, len(digits) + 1)
@@ -385,7 +385,7 @@ def _byte_order(text: str, size: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one part of the file says that DATA lie: first and last byte, 0 = not told."""
+    """Where one part of the file says that DATA is: first and last byte, 0 = not given."""
 
     source: str
     begin: int
@@ -402,7 +402,7 @@ def _found(
     keywords: dict[str, str],
     text: tuple[int, int],
 ) -> tuple[int, int, list[str]]:
-    """First byte, number of events, notes; ValueError where no place fits, or more than one."""
+    """First byte, number of events, notes; ValueError unless exactly one place fits."""
     told = _number(value_of(keywords, "TOT"))
     told = None if told is None or told < 0 or told != int(told) else int(told)
     given = [place for place in places if place.begin]
@@ -417,7 +417,7 @@ def _found(
         if n is None:
             reasons.append(f"{place}: {reason}")
         else:
-            # two places of one beginning differ in the end only; more than is told is no padding
+            # two places with one start differ only in their end; data beyond $TOT is no padding
             fitting[place.begin] = max(n, fitting.get(place.begin, 0))
     if not fitting:
         raise ValueError("; ".join(dict.fromkeys(reasons)))
@@ -439,8 +439,8 @@ def _events(
     told: int | None,
     text: tuple[int, int],
 ) -> tuple[int | None, str]:
-    """The number of events at a place, or None and why there can be none."""
-    # a last byte that is not told, or told as the first one, leaves what $TOT says
+    """(number of events at a place, ""), or (None, why there can be none)."""
+    # where the last byte is not given, or equals the first, only $TOT gives the number of events
     known = place.end > place.begin
     there = (place.end if known else len(content) - 1) - place.begin + 1
     there = min(there, len(content) - place.begin)
@@ -450,7 +450,7 @@ def _events(
         if place.end > len(content):
             return None, f"the file ends after {len(content):,} bytes"
         n, rest = divmod(there, event_bytes)
-        if rest > 1:  # the last byte is often told as one too many
+        if rest > 1:  # the last byte is often given one too high
             return None, f"{there:,} bytes are no whole number of events of {event_bytes} bytes"
     else:
         n, size = told, told * event_bytes
@@ -473,7 +473,7 @@ def _events(
 def _possible(
     content: Content, fitting: dict[int, int], layout: Layout, given: Iterable[Place]
 ) -> int:
-    """The beginning at which the bytes are values."""
+    """The start at which the bytes are plausible values."""
     if len(fitting) == 1:
         return next(iter(fitting))
     good = [
@@ -499,7 +499,7 @@ def _possible(
 
 
 def _impossible(content: Content, begin: int, n: int, layout: Layout) -> float:
-    """The share of values, of those looked at, that no instrument writes."""
+    """The share of values, among those checked, that no instrument writes."""
     half = min(n, LOOKED_AT)
     starts = {0, n - half}
     parts = [layout.decode(content, begin + s * layout.event_bytes, half, False) for s in starts]
@@ -521,7 +521,7 @@ def _impossible(content: Content, begin: int, n: int, layout: Layout) -> float:
 
 
 def _require_possible(content: Content, begin: int, n: int, layout: Layout) -> None:
-    """ValueError for values that are none as they are told to be stored, but are in another way."""
+    """Raise ValueError for values implausible as declared but plausible if read another way."""
     share = _impossible(content, begin, n, layout)
     if share < IMPOSSIBLE_SHARE:
         return

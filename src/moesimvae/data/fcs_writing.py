@@ -1,4 +1,4 @@
-"""A user's FCS file written again with results as further parameters, for FlowJo and its like."""
+"""A user's FCS file rewritten with results as further parameters, for FlowJo and the like."""
 
 import warnings
 from array import array
@@ -11,26 +11,25 @@ from moesimvae import files
 from moesimvae.data.fcs import read_segments_of
 from moesimvae.errors import UserError
 
-MAP_SIDE = 1000.0  # of a map's longer side, once its coordinates are made positive
+MAP_SIDE = 1000.0  # length of a map's longer side, once its coordinates are positive
 
 
 def on_positive_axes(points: np.ndarray) -> np.ndarray:
-    """Coordinates (n, 2) moved and stretched alike into 0 to MAP_SIDE.
+    """Coordinates (n, 2) shifted and scaled, by one factor for both axes, to 0 to MAP_SIDE.
 
-    FlowJo draws a linear parameter from 0 to its $PnR, so that half of a map would be cut off.
+    FlowJo draws a linear parameter from 0 to its $PnR, which would cut off half of a map.
     """
     moved = points - points.min(axis=0)
     return (moved * (MAP_SIDE / max(float(moved.max()), 1e-12))).astype(np.float32)
 
 
 def write_fcs(source: str | Path, further: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Write FCS 3.1 with all parameters and keywords of `source` and `further` ones behind them.
+    """Write FCS 3.1 with all parameters and keywords of `source`, followed by those in `further`.
 
-    further: name → values (n_events,), none below 0. Values stored as floats, and whole numbers,
-    are those of the source bit by bit below 2²⁴, and $PnG, $PnR, $TIMESTEP and matrices stay;
-    what a logarithmic amplifier gave is written on its linear scale, since floats have no other.
-    The $PnR of a further one is the whole number above all of its values, as FlowJo draws it.
-    Raises UserError for another number of values than the file has events.
+    further: name → values (n_events,), none below 0. 32-bit floats, and integers below 2²⁴, equal those of the source bit for bit, and $PnG, $PnR, $TIMESTEP and matrices stay; the
+    output of a logarithmic amplifier is written on a linear scale, since floats have no other.
+    The $PnR of a further parameter is the integer above all of its values, as FlowJo draws it.
+    Raises UserError where the number of values differs from the file's number of events.
     """
     segments = read_segments_of(source)
     values = segments.values.astype(np.float32)
@@ -53,7 +52,7 @@ def write_fcs(source: str | Path, further: Mapping[str, np.ndarray], path: str |
     import flowio
 
     with files.atomic(path) as temporary, open(temporary, "wb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on $PnE, which is 0,0 of floats
+        warnings.simplefilter("ignore")  # about $PnE, which is 0,0 for floats
         flowio.create_fcs(
             file,
             array("f", np.column_stack([values, *further.values()]).astype("<f4").tobytes()),
@@ -63,7 +62,7 @@ def write_fcs(source: str | Path, further: Mapping[str, np.ndarray], path: str |
         )
 
 
-# how the source lay on disk, which the new file does otherwise
+# keywords of the source's layout on disk, which is not that of the new file
 _OF_LAYOUT = {
     *("DATATYPE", "BYTEORD", "MODE", "NEXTDATA", "PAR", "TOT", "UNICODE"),
     *("BEGINDATA", "ENDDATA", "BEGINSTEXT", "ENDSTEXT", "BEGINANALYSIS", "ENDANALYSIS"),

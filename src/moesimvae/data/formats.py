@@ -1,4 +1,4 @@
-"""Which formats of cells there are, told by the name of a file. Imports nothing that takes time."""
+"""The file formats for cells, recognised by a file's name. Imports nothing slow."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SUFFIXES = {
     ".mtx.gz": "10x",
 }
 FORMATS = f"{', '.join(SUFFIXES)} or a 10x folder"
-# What a 10x folder holds; of each part the first that there is.
+# What a 10x folder holds; for each part the first file that exists counts.
 TENX = {
     "matrix": ("matrix.mtx", "matrix.mtx.gz"),
     "cells": ("barcodes.tsv", "barcodes.tsv.gz"),
@@ -27,7 +27,7 @@ TENX = {
 
 
 def format_of(path: str | Path) -> str:
-    """h5ad, table, fcs, npz or 10x; UserError where the file is none of them or is not there."""
+    """h5ad, table, fcs, npz or 10x; UserError where the file is missing or none of these."""
     path = Path(path)
     if is_tenx_parts(path):
         tenx_parts(path)
@@ -46,18 +46,18 @@ def format_of(path: str | Path) -> str:
 
 
 def suffix(path: str | Path) -> str:
-    """The ending that tells the format, in lower case, with .gz where there is one."""
+    """The extension that gives the format, in lower case, including any .gz."""
     *_, before, last = ["", "", *Path(path).suffixes]
     return (before + last if last.lower() == ".gz" else last).lower()
 
 
 def files_of(path: str | Path) -> list[Path]:
-    """The files that are read: the file itself, or the three of a 10x folder."""
+    """The files to read: the file itself, or the three of a 10x folder."""
     return list(tenx_parts(path).values()) if is_tenx_parts(path) else [Path(path)]
 
 
 def is_tenx_parts(path: str | Path) -> bool:
-    """Whether a path names three files of 10x: a folder, its matrix, or what they begin with."""
+    """Whether a path names the three files of 10x: by folder, by matrix, or by common prefix."""
     path = Path(path)
     if not path.exists():
         return bool(_prefixes(path.parent, path.name))
@@ -67,14 +67,14 @@ def is_tenx_parts(path: str | Path) -> bool:
 def tenx_parts(path: str | Path) -> dict[str, Path]:
     """The three files: matrix, cells and genes; UserError where one is missing.
 
-    path: the folder; or, as GEO has several samples in one, the matrix, or `folder/GSM123_sample`
-    for GSM123_sample_matrix.mtx, GSM123_sample_barcodes.tsv and so on.
+    path: the folder; or, since GEO has several samples in one folder, the matrix, or
+    `folder/GSM123_sample` for GSM123_sample_matrix.mtx, GSM123_sample_barcodes.tsv and so on.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     prefixes = _prefixes(folder, "" if path.is_dir() else path.name)
     if path.is_file():
-        # its own name may be another: what stands before it, up to a sign that separates
+        # the matrix may have another name: then its stem, with a separator, is the prefix
         stem = path.name[: -len(suffix(path))]
         before = stem.removesuffix("matrix")
         prefixes = [before] if before != stem else [f"{stem}{sign}" for sign in "_.-"]
@@ -100,7 +100,7 @@ def tenx_parts(path: str | Path) -> dict[str, Path]:
 
 
 def _prefixes(folder: Path, start: str = "") -> list[str]:
-    """What stands before matrix.mtx in the names of a folder: "" and, of GEO, a sample's name."""
+    """Prefixes of matrix.mtx in a folder: "" or, in GEO, sample names; with `start`, only that."""
     if not folder.is_dir():
         return []
     names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]

@@ -1,6 +1,6 @@
-"""What the values of a file look like, told by their number, their names and the values.
+"""What a file's values look like, judged by the number and names of its features and the values.
 
-Nothing here is certain: what is said with it always names the other reading.
+Nothing here is certain: messages based on it always name the alternative.
 """
 
 import re
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 PANEL = 100  # features: a mass cytometer has no more channels
 ANTIBODIES = 300  # and no kit of sequenced antibodies has more
-# of a logarithm: log(1 + 1,000,000) is 13.8, so of all counts per million in one gene
+# above any logarithm: log(1 + 1,000,000), all counts per million in one gene, is 13.8
 MOST_LOGARITHM = 15
 LEAST_GENES = 20
 _METAL = re.compile(
@@ -22,8 +22,8 @@ _METAL = re.compile(
     r"|(.*[ _-])?(?i:DNA[ _-]?[12]|(event|cell)[ _-]?length|cisplatin|beads?)"
 )
 _SCATTER = re.compile(r"(?i:(FSC|SSC)([ _.-]?[AHW])?)")
-CHANNELS = 1024  # of old flow cytometers, whose numbers are on a scale of logarithms already
-# proteins whose gene has another name, so that these names are of antibodies and not of genes
+CHANNELS = 1024  # of old flow cytometers, whose values are on a logarithmic scale already
+# proteins whose gene has another name, so that these names belong to antibodies, not genes
 _PROTEIN = re.compile(
     r"(CD(3|8|10|11[ABC]?|15|16|20|21|23|25|26|29|30|31|32|35|39|41|42[AB]?|45(R[ABO]{1,2})?|"
     r"49[A-F]|50|54|56|57|61|62[ELP]|64|66[A-E]?|71|73|90|94|95|103|105|106|117|11[89]|12[0-9]|"
@@ -39,9 +39,9 @@ _TAGGED = re.compile(
 
 @dataclass(frozen=True)
 class Look:
-    """least, most: of all values. whole: all are whole numbers. zeros, ones: the share of zeros,
-    and of whole numbers among the others. equal_sums: all cells have the same sum; logarithm: of
-    what log(1 + x) stands for, or all that are values of log(1 + count).
+    """least, most: of all values. whole: all are integers. zeros, ones: the share of zeros, and of
+    integers among the others. sum: the median over cells. equal_sums: all cells have the same sum.
+    logarithm: undoing log(1 + x), to any base, gives equal sums or integers.
     """
 
     features: int
@@ -60,7 +60,7 @@ class Look:
 
     @property
     def expected_counts(self) -> bool:
-        """Fractions that count: zeros, many features, and larger than logarithms, or whole ones."""
+        """Fractional counts: zeros, many features, values beyond logarithms or partly integers."""
         fractions = self.least >= 0 and not self.whole and not self.logarithm
         many = self.zeros >= 0.05 and self.features >= LEAST_GENES and self.most > 2
         large = self.most > MOST_LOGARITHM or self.ones >= 0.1
@@ -73,7 +73,7 @@ class Look:
 
 
 def look(part: Any) -> Look | None:
-    """What some cells × features look like; None where these are no finite numbers."""
+    """What some cells × features look like; None unless all are finite numbers."""
     values = part.data if sp.issparse(part) else np.asarray(part)
     if values.dtype.kind not in "iuf" or not values.size or not np.isfinite(values).all():
         return None
@@ -105,7 +105,7 @@ def _exp10m1(values: np.ndarray) -> np.ndarray:
 
 
 def _logarithm(part: Any, power: Any) -> bool:
-    """Whether values are logarithms: undone, all cells have one sum, or all values are whole."""
+    """Whether values are logarithms: undone, cells have equal sums, or all values are integers."""
     part = part[:1000]
     if sp.issparse(part):
         undone: Any = part.astype(np.float64)
@@ -116,7 +116,7 @@ def _logarithm(part: Any, power: Any) -> bool:
     if not np.isfinite(values).all() or not len(values):
         return False
     near = np.abs(values - np.round(values)) <= 1e-4 * np.maximum(1, np.abs(values))
-    small = values < 100  # what float32 keeps of larger ones is too little to tell
+    small = values < 100  # for larger ones float32 is too imprecise to tell
     return _equal(_sums(undone)) or bool(small.any() and near[small].all())
 
 
@@ -133,10 +133,10 @@ def _equal(sums: np.ndarray) -> bool:
 
 
 def panel(cells: anndata.AnnData) -> tuple[str, list[str]]:
-    """(what kind of panel the features' names speak of, some names that say so).
+    """(the kind of panel that the features' names suggest, some names that suggest it).
 
     "fluorescence": some are scatter. "cytometry": some are channels of a mass cytometer.
-    "proteins": many are called as proteins are and their genes are not. "antibodies": the same, but
+    "proteins": many are names of proteins but not of their genes. "antibodies": the same, but
     sequenced. "": none, as with genes.
     """
     names = [str(name) for name in cells.var_names]
@@ -166,9 +166,9 @@ def panel(cells: anndata.AnnData) -> tuple[str, list[str]]:
 
 
 def empty(sums: np.ndarray) -> tuple[int, int] | None:
-    """(how many barcodes, below how many counts) where most hold no cell; else None.
+    """(number of empty barcodes, count threshold) where most barcodes hold no cell; else None.
 
-    Those are far below what the largest have: below a hundredth of the tenth largest, or ten.
+    Empty: fewer counts than a hundredth of the tenth largest sum, or than ten if that is more.
     """
     if len(sums) < 100:
         return None

@@ -1,7 +1,7 @@
-"""HDF5 files of users, looked at before anything of them is read into memory.
+"""Users' HDF5 files, checked before any of their content is read into memory.
 
-Nothing in HDF5 as h5py reads it is run as code. But a file may point at other files, promise more
-values than any memory holds in a few bytes, and hold sparse matrices whose indices lie outside.
+h5py runs nothing in an HDF5 file as code. But a file may point to other files, promise in a few
+bytes more values than any memory holds, and hold sparse matrices with indices out of bounds.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ import scipy.sparse as sp
 from moesimvae.errors import UserError
 from moesimvae.surroundings import memory_bytes
 
-UNPACKED = 1 << 30  # bytes; below, a file may promise as many times its own size as it likes
-RATIO = 200  # of values in memory to bytes on disk; counts pack to a tenth or so
+UNPACKED = 1 << 30  # bytes of values up to which RATIO does not matter
+RATIO = 200  # bytes of values in memory to bytes on disk; counts pack to a tenth or so
 
 
 def require_plain(path: str | Path, on_disk: bool = False) -> None:
-    """UserError for an HDF5 file that refers to other files or explodes when it is read.
+    """Raise UserError for an HDF5 file that refers to other files or explodes when read.
 
-    on_disk: its values stay there, so that they may be more than the memory holds.
-    Raises OSError where it is no HDF5 file.
+    on_disk: its values stay on disk, so that they may exceed the memory.
+    Raises OSError where the file is not HDF5.
     """
     total = 0
     with h5py.File(path, "r") as file:
@@ -58,7 +58,7 @@ def _items(path: str | Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
                 f"{link.filename!r}, which is not followed; write what it means into this file."
             )
         if isinstance(link, h5py.SoftLink):
-            continue  # leads to another place of this file, or nowhere
+            continue  # leads elsewhere in this file, or nowhere
         item = group[name]
         yield item.name, item
         if isinstance(item, h5py.Group):
@@ -66,7 +66,7 @@ def _items(path: str | Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 
 def require_whole(path: str | Path, name: str, matrix: Any) -> None:
-    """UserError for a sparse matrix whose indices do not fit it; compiled code trusts them."""
+    """Raise UserError for a sparse matrix with invalid indices, which compiled code would trust."""
     if not sp.issparse(matrix) or matrix.format not in ("csr", "csc"):
         return
     try:

@@ -1,6 +1,6 @@
-"""Numbers that are written in other ways than with a point: which, and what to do about it.
+"""Numbers not written plainly with a decimal point: what is odd, and what to do about it.
 
-No advice given here may, when followed, turn a number into another one.
+No advice given here may, when followed, change the value of a number.
 """
 
 import re
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-_BLANKS = " \u00a0\u2009\u202f'\u2019"  # between thousands, with a few signs that look like blanks
-# as 7.8, 7,8, 1e-3, <0.5, 1 234, 12%: in a column that holds such, others are no names of cells
+_BLANKS = " \u00a0\u2009\u202f'\u2019"  # between thousands, with some lookalikes of blanks
+# such as 7.8, 7,8, 1e-3, <0.5, 1 234, 12%: a column that holds any does not name cells
 NUMBER = re.compile(
     rf"\s*[<>≤≥~]?\s*[+\-−]?(\d[\d.,{_BLANKS}]*|[.,]\d+)([eE][+-]?\d+)?\s*(%|[mµun]?s|a\.?u\.?)?\s*"
 )
@@ -23,12 +23,12 @@ _UNIT = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*[^\d\s.,][^\d,]
 
 
 def no_numbers(column: pd.Series) -> np.ndarray:
-    """Which values of a column of text, "" for none, are no numbers."""
+    """Which values of a text column ("" = missing) are not numbers."""
     return (pd.to_numeric(column, errors="coerce").isna() & (column != "")).to_numpy(dtype=bool)
 
 
 def written(values: Iterable[str]) -> tuple[str, str] | None:
-    """What is odd about numbers written so, and what to do; None where they are no numbers."""
+    """What is odd about how numbers are written, and what to do; None if they are not numbers."""
     values = [value.strip() for value in values]
 
     def every(*patterns: re.Pattern[str]) -> bool:

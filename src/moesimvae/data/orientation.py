@@ -1,4 +1,4 @@
-"""Whether a file has cells in its rows, or genes, as GEO's tables have."""
+"""Whether a file has cells in its rows, or genes, as in GEO's tables."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 LOOKED_AT = 2000  # names
-# what a first column of genes is called: lower case, letters and digits alone
+# names of a first column of genes: in lower case, letters and digits only
 GENE_COLUMNS = frozenset(
     (
         *("gene", "genes", "geneid", "geneids", "genename", "genenames", "genesymbol", "symbol"),
@@ -19,7 +19,7 @@ GENE_COLUMNS = frozenset(
         *("target", "analyte"),
     )
 )
-# columns that tell something of genes, beside those of the cells
+# columns that describe genes, beside those of the cells
 OF_GENES = frozenset(
     (
         *("length", "genelength", "start", "end", "strand", "chr", "chrom", "chromosome", "width"),
@@ -33,7 +33,7 @@ _GENE = re.compile(
     r"|mt-[a-z0-9-]+|rp[ls]\d+[a-z]*\d*(-ps\d+)?|ercc-\d{5}|fbgn\d{7}|wbgene\d{8}|at[1-5cm]g\d{5}"
     r"|(loc|linc)\d{3,}|mir\d+[a-z0-9-]*|[nx][mr]_\d{6,}(\.\d+)?|\w+rik|\d+(_[a-z])?_at"
     r"|gene[ _.-]?\d+|cd\d{1,3}[a-z]{0,2}\d?|hla[-_.]?d?[a-z]{1,2}\d?|\w+\|ENS[A-Z]*G\d+"
-    # some that most tables have, of men and mice
+    # some that most tables have, human and mouse
     r"|ACTA2|ACTB|ACTG1|ALB|APOE|APP|B2M|BAX|BCL2|BRCA1|BRCA2|C1QA|CCL2|CCL3|CCL4|CCL5"
     r"|CCND1|CCR7|CDH1|CDKN1A|CDKN2A|COL1A1|COL3A1|CREB1|CST3|CTNNB1|CXCL8|CXCR4|DDX11L1"
     r"|EEF1A1|EGFR|EPCAM|ERBB2|ESR1|FCER1A|FCGR3A|FN1|FOS|FOXP3|FTH1|FTL|GAPDH|GATA3|GCG"
@@ -55,9 +55,9 @@ _WELL = re.compile(r"(.*[ _.-])?([A-P])(0?[1-9]|1\d|2[0-4])")
 
 
 def genes_in_rows(rows: Sequence[str], columns: Sequence[str], first: str = "") -> str:
-    """What says that a file has genes in rows and cells in columns, in words; "" where none does.
+    """Evidence, in words, that a file has genes in rows and cells in columns; "" if none.
 
-    first: the name of the column with the names of the rows.
+    first: the name of the column of row names.
     """
     shown = f"rows called {', '.join(map(str, rows[:2]))}, columns {', '.join(columns[:2])}"
     rows, columns = _some(rows), _some(columns)
@@ -77,14 +77,14 @@ def _some(names: Sequence[str]) -> list[str]:
 
 
 def _genes(names: list[str]) -> float:
-    """The share of names that only genes and markers have."""
+    """The share of names that only genes or markers have."""
     return float(np.mean([bool(_GENE.fullmatch(name)) for name in names]))
 
 
 def _cells(names: list[str]) -> float:
     """The share of names that only cells have.
 
-    A sequence behind a name of its own each is that of an antibody's tag (CD3-CTCATTGTAACTCCT).
+    Sequences that each follow a different name are antibody tags (CD3-CTCATTGTAACTCCT).
     """
     barcodes = [match for name in names if (match := _BARCODE.fullmatch(name))]
     if len({match[1] for match in barcodes if match[1]}) > max(1, len(barcodes) / 2):

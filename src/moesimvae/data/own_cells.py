@@ -1,9 +1,9 @@
 """A user's own file as a data set of the benchmark, without any registry.
 
 The file is read as by the command line (`cells`), features are chosen and transformed as there
-(`recipe`), and the column of labels, if one is named, is split off here: what clusters never sees
-it. Cells without a label are clustered and not scored; without any label, no accuracy can be told,
-and the runs are compared by metrics that need none.
+(`recipe`), and the label column, if one is named, is split off here: no method ever sees it. Cells
+without a label are clustered but not scored; without any label, no accuracy can be reported, and
+runs are compared by metrics that need no labels.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from moesimvae.data.preprocessing import preprocess
 from moesimvae.errors import UserError
 
 CLUSTERS, PREPARED = "clusters.json", "prepared.json"  # beside the files of `dataset`
-LEAST_CELLS = 100  # below, chance alone moves the controls further than they may go
+LEAST_CELLS = 100  # with fewer, chance alone moves the controls beyond their limits
 UNLABELLED = tuple(text for text in UNGATED if text != "0")
 LAYERS = {"arcsinh": "arcsinh", "log1p": "lognorm", "": "values"}  # by the last step
 
 
 class Evidence(Protocol):
-    """How many groups of cells there are, as `model.stability` tells it; in words as a string."""
+    """An estimate of the number of clusters, as from `model.stability`; `str` puts it in words."""
 
     @property
     def n_clusters(self) -> int: ...
@@ -69,13 +69,13 @@ def write_features(
 ) -> dict[str, Any]:
     """Write features.h5ad, clusters.json (the number to ask for) and PREPARED; return its facts.
 
-    label: a column that is left out of the features; nothing else is done with it. clusters: how
-    many to ask for; without, what `estimate` says of the transformed values, which are all that it
-    is given. genes: of more features, so many of largest variance (transformed) are kept, unless
-    values are below 0, as scaled ones are; None: all. min_counts: cells with fewer over all
-    features are left out. genome: of 10x counts of several, the one to take. transpose: that of
-    `read_cells`. compensate: that of `compensation.asked_for`. existing: further columns that are
-    left out, like the label.
+    label: a column that is left out of the features and not used otherwise. clusters: how many to
+    ask for; if None, what `estimate` returns for the transformed values, its only input. genes:
+    if there are more features, keep this many of largest variance (transformed), unless values are
+    negative, as scaled ones are; None: all. min_counts: cells with fewer over all features are left
+    out. genome: the one to take, if 10x counts have several. transpose: as in `read_cells`.
+    compensate: as in `compensation.asked_for`. existing: further columns that are left out, like
+    the label.
     The others are those of `recipe.choose` and `recipe.make`.
     Raises UserError as the readers do, for fewer than LEAST_CELLS cells, and where no number of
     clusters can be estimated.
@@ -92,7 +92,7 @@ def write_features(
     told = [column for column in (label, *existing) if column is not None]
     if file.kind in ("table", "fcs"):
         for column in told:
-            column_as_text(file, column)  # a column that is not there is told first
+            column_as_text(file, column)  # reports a missing column first
     drop = [*drop, *(column for column in told if column in _columns(file))]
     chosen = recipes.choose(file, features, drop, use_rep, as_config)
     recipe, words = recipes.make(file, chosen, transform, cofactor, layer, use_rep, as_config)
@@ -145,11 +145,11 @@ def write_labels(
 ) -> dict[str, Any]:
     """Write labels.parquet and dataset.json beside the features; return the facts.
 
-    A step of its own, so that to name another column of an h5ad runs no method again; of a table or
-    an FCS file every column that is not the labels' is a feature.
-    label: the column that tells the group of each cell; None: no cell has a label. transpose: as
+    A step of its own, so that naming another column of an h5ad reruns no method; in a table or an
+    FCS file every column but the label is a feature.
+    label: the column that gives the group of each cell; None: no cell has a label. transpose: as
     for the features.
-    Raises UserError for labels that name one group or nearly each cell.
+    Raises UserError for fewer than two groups, or more than half as many groups as cells.
     """
     out_dir = Path(out_dir)
     file = cells_of(path, out_dir / FEATURES, genome, transpose)
@@ -177,9 +177,9 @@ def existing_clusters(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A column of the user's file as a finished clustering: cells, clusters, the clusters' names.
 
-    features: the features.h5ad made of the file, whose cells are meant. Clusters are whole numbers
-    as they stand in the column, or their names numbered in order; −1 where there is no value.
-    Raises UserError for a column that is not there.
+    features: the features.h5ad made from the file, whose cells are used. Clusters are integers as
+    given in the column, or the ranks of their sorted names; −1 where there is no value.
+    Raises UserError for a column that does not exist.
     """
     file = cells_of(path, features, genome, transpose)
     found = column_as_text(file, column)
@@ -199,34 +199,34 @@ def cells_of(
     transpose: bool | None = None,
     values: bool = False,
 ) -> CellFile:
-    """The user's file with those of its cells that are in features.h5ad.
+    """The user's file, with only those of its cells that are in features.h5ad.
 
-    values: read those of an h5ad, too; without, only what else stands there.
+    values: read X of an h5ad, too; otherwise only its annotation.
     """
     on_disk = format_of(path) == "h5ad" and not transpose and not values
     file = read_cells(path, on_disk, genome=genome, transpose=transpose)
     with h5py.File(features) as stored:
         names = anndata.io.read_elem(stored["obs"]).index
-    if len(names) < file.cells.n_obs:  # some are left out by their counts
+    if len(names) < file.cells.n_obs:  # some were left out by their counts
         return replace(file, cells=file.cells[names].copy())
     return file
 
 
 def as_config(kind: str, names: Sequence[str]) -> str:
-    """How the workflow's user says which columns to take or to leave out, or which transform."""
+    """What a user of the workflow types to take or leave out columns, or to choose a transform."""
     if kind not in ("features", "drop"):
         return f"--config {kind.replace('-', '_')}={names[0]}"
     return f"--config '{kind}={json.dumps(list(names), ensure_ascii=False)}'"
 
 
 def _columns(file: CellFile) -> list[str]:
-    """What `choose` chooses from: of tables and FCS also the columns of text."""
+    """What `choose` chooses from; for tables and FCS, text columns too."""
     tabular = file.kind in ("table", "fcs")
     return [*file.cells.var_names, *(file.cells.obs if tabular else ())]
 
 
 def _groups(file: CellFile, label: str | None) -> np.ndarray:
-    """The group of each cell as text, "" for none, which all cells have without a label column."""
+    """The group of each cell as text, "" for none, as for all cells without a label column."""
     n = file.cells.n_obs
     if label is None:
         return np.full(n, "", dtype=object)
@@ -246,7 +246,7 @@ def _groups(file: CellFile, label: str | None) -> np.ndarray:
 def _transformed(
     file: CellFile, recipe: recipes.Recipe, genes: int | None
 ) -> tuple[anndata.AnnData, list[dict[str, Any]]]:
-    """Transformed cells with the layers that methods may ask for, and the steps that led there."""
+    """Transformed cells with the layers that methods may ask for, and the steps applied."""
     counts = any(step["step"] == "library_size" for step in recipe.steps)
     cells = _prepared(file, recipe)
     if counts:

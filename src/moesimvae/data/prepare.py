@@ -1,4 +1,4 @@
-"""From a registry block and raw files to a prepared data set: features, and labels apart."""
+"""From a registry block and raw files to a prepared data set: features and, separately, labels."""
 
 import json
 import shutil
@@ -31,9 +31,9 @@ def prepare(
     raw_files: role → path, for every role under the block's `files`; their content is checked.
 
     The three files appear only when all are complete, dataset.json last. The same input gives the
-    same bytes. Raises UserError for a key missing in the block, a missing or wrong raw file, an
-    unknown reader or step, cells other than the block `expects`, a signature gene or group that is
-    not there, and prepared values that are not finite or not in [0, 1].
+    same bytes. Raises UserError for a key missing from the block, a missing or wrong raw file, an
+    unknown reader or step, numbers other than the block `expects`, a signature gene or group that
+    does not exist, and prepared values that are not finite or not in [0, 1].
     """
     if missing := [key for key in DataSet.required() if key not in block]:
         raise UserError(
@@ -68,7 +68,7 @@ def prepare(
 def write(
     out_dir: str | Path, cells: AnnData, labels: pd.DataFrame, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Put the three files of a data set into a folder, all or none; return the facts with hash."""
+    """Write the three files of a data set to a folder, all or none; return the facts with hash."""
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".prepare.", dir=out_dir) as folder:
@@ -85,7 +85,7 @@ def write(
 
 
 def _source(role: str, file: RawFile, path: str | Path | None, name: str) -> dict[str, Any]:
-    """Check one raw file's content and say what it is and where it came from."""
+    """Check one raw file's content; return what it is and where it came from."""
     if path is None or not Path(path).is_file():
         raise UserError(
             f"the data set {name} needs {file.name} for the role {role}, found "
@@ -100,7 +100,7 @@ def _source(role: str, file: RawFile, path: str | Path | None, name: str) -> dic
 
 
 def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.DataFrame) -> None:
-    """Compare what a reader gave with the numbers that the block knows."""
+    """Compare what a reader returned with the numbers that the block expects."""
     gated = labels.loc[labels["scored"], "label"]
     found = {
         "cells": cells.n_obs,
@@ -125,7 +125,7 @@ def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.Dat
 
 
 def check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
-    """Hold what a reader gave to contract 1."""
+    """Check what a reader returned against contract 1."""
     if len(cells.obs.columns) or not cells.obs_names.is_unique:
         raise UserError(
             f"the reader of the data set {name} annotates cells or repeats a cell id; expected "
@@ -139,7 +139,7 @@ def check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
 
 
 def check_values(name: str, cells: AnnData) -> None:
-    """Hold what the steps gave to contract 1."""
+    """Check what the preprocessing steps returned against contract 1."""
     values = cells.X.data if sp.issparse(cells.X) else cells.X
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not (low >= 0 and high <= 1):  # also true for NaN
@@ -150,7 +150,7 @@ def check_values(name: str, cells: AnnData) -> None:
 
 
 def chosen_genes(names: Iterable[str], of: int) -> dict[str, Any]:
-    """What dataset.json says of the genes that methods see of more."""
+    """What dataset.json says of the genes that methods see, chosen from `of` genes."""
     how = "largest variance of the transformed values, in training cells where there is a split"
     return {"of": of, "chosen_by": how, "names": list(names)}
 

@@ -20,7 +20,7 @@ from moesimvae.errors import UserError
 from moesimvae.layers import SELECTED
 from moesimvae.registry import call
 
-# stored values of a sparse matrix that are worked on at a time, in float64 (some 100 MB)
+# stored values of a sparse matrix processed at a time, in float64 (some 100 MB)
 PIECE = 1 << 22
 
 
@@ -36,17 +36,17 @@ def preprocess(cells: AnnData, steps: Iterable[dict[str, Any]]) -> AnnData:
 
 
 def divide(cells: AnnData, by: float) -> AnnData:
-    """x / by: grey values to [0, 1]."""
+    """x / by, as for grey values to [0, 1]."""
     return _each_value(cells, lambda x: np.divide(x, np.float32(by), dtype=np.float32))
 
 
 def arcsinh(cells: AnnData, cofactor: float) -> AnnData:
-    """asinh(x / cofactor): by custom cofactor 5 in mass cytometry and 150 in flow cytometry."""
+    """asinh(x / cofactor); usual cofactors: 5 in mass cytometry, 150 in flow cytometry."""
     return _each_value(cells, lambda x: np.arcsinh(x / np.float32(cofactor)))
 
 
 def keep(cells: AnnData, layer: str) -> AnnData:
-    """Keep the values so far as a layer, float32; X goes on with the steps that follow."""
+    """Keep the current values as a layer, float32; later steps work on X."""
     cells.layers[layer] = cells.X.astype(np.float32, copy=True)
     return cells
 
@@ -57,7 +57,7 @@ def log1p(cells: AnnData) -> AnnData:
 
 
 def library_size(cells: AnnData, target: float) -> AnnData:
-    """Scale every cell's values to the same sum, `target`; a cell of sum 0 stays 0.
+    """Scale every cell's values to the same sum, `target`; a cell with sum 0 stays 0.
 
     1e6 gives counts per million, the usual scale of Smart-seq2; 1e4 is usual for UMIs. How the
     paper made its "TPM" from counts is not documented.
@@ -75,10 +75,10 @@ def library_size(cells: AnnData, target: float) -> AnnData:
 def gene_filter(cells: AnnData, quantile: float) -> AnnData:
     """Genes whose sum *or* variance is above the `quantile` of all genes' sums or variances.
 
-    As in the paper's released code (quantile 0.2), which computes both on the training cells with
-    exactly one signature gene above its average and the MinMax scaling on the same cells. Here all
-    training cells count, so that methods without prior knowledge see data that owe nothing to it.
-    Layers go along.
+    As in the paper's released code (quantile 0.2), which computes both, and the MinMax scaling, on
+    the training cells with exactly one signature gene above its average. Here all training cells
+    count, so that methods without prior knowledge see data that owe nothing to it.
+    Layers are subset as well.
     """
     if not 0 <= quantile < 1:
         raise UserError(
@@ -99,10 +99,10 @@ def gene_filter(cells: AnnData, quantile: float) -> AnnData:
 
 
 def minmax(cells: AnnData) -> AnnData:
-    """Each feature to [0, 1] over the training cells; a constant feature becomes 0.
+    """Scale each feature to [0, 1] over the training cells; a constant feature becomes 0.
 
-    Values of test cells beyond those of training are set to 0 or 1. A sparse matrix stays sparse
-    when no value is negative.
+    Values of test cells outside the training range are clipped to 0 or 1. A sparse matrix stays
+    sparse if no value is negative.
     """
     pieces = _training_pieces(cells)
     extremes = [(_columns(x.min(axis=0)), _columns(x.max(axis=0))) for x in pieces]
@@ -120,21 +120,21 @@ def minmax(cells: AnnData) -> AnnData:
         return cells
     dense = cells.X.toarray() if sp.issparse(cells.X) else cells.X
     scaled = ((dense - low) * factors).astype(np.float32)
-    # rounding to float32 may step over the edge by one unit in the last place
+    # rounding to float32 may exceed the range by one unit in the last place
     cells.X = np.clip(scaled, 0, 1, out=scaled)
     return cells
 
 
 def select_features(cells: AnnData, n_top: int) -> AnnData:
-    """The `n_top` features of largest variance in training cells, in their old order.
+    """The `n_top` features of largest variance in training cells, in their original order.
 
-    Layers go along.
+    Layers are subset as well.
     """
     return cells[:, _vary_most(cells, n_top, "select_features")].copy()
 
 
 def mark_features(cells: AnnData, n_top: int) -> AnnData:
-    """The same ones marked in var["selected"]: what methods see but for those of `all_genes`."""
+    """Mark the same features in var["selected"]: what methods without `all_genes` see."""
     cells.var[SELECTED] = _vary_most(cells, n_top, "mark_features")
     return cells
 
@@ -155,7 +155,7 @@ def _vary_most(cells: AnnData, n_top: int, step: str) -> np.ndarray:
 
 
 def pca(cells: AnnData, n_components: int, seed: int = 0) -> AnnData:
-    """The first principal components, those of the training cells, instead of the features.
+    """The first principal components, fitted on the training cells, in place of the features.
 
     Layers of features are dropped.
     """
@@ -179,7 +179,7 @@ def pca(cells: AnnData, n_components: int, seed: int = 0) -> AnnData:
 
 
 def _each_value(cells: AnnData, function: Callable[[np.ndarray], np.ndarray]) -> AnnData:
-    """Apply a function with f(0) = 0 to the values, which for a sparse matrix are the stored."""
+    """Apply a function with f(0) = 0 to the values, or the stored values of a sparse matrix."""
     if sp.issparse(cells.X):
         matrix = cells.X.tocsr().astype(np.float32)  # a copy
         matrix.data = function(matrix.data)
@@ -190,7 +190,7 @@ def _each_value(cells: AnnData, function: Callable[[np.ndarray], np.ndarray]) ->
 
 
 def _training_pieces(cells: AnnData) -> Iterator[Any]:
-    """X of the training cells, a sparse one some rows at a time: another copy costs too much."""
+    """X of the training cells; if sparse, some rows at a time, since a copy costs too much."""
     fitted = training(cells)
     if not sp.issparse(cells.X):
         yield cells.X if fitted.all() else cells.X[fitted]
@@ -204,7 +204,7 @@ def _training_pieces(cells: AnnData) -> Iterator[Any]:
 def _stored(
     matrix: sp.csr_matrix, function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 ) -> sp.csr_matrix:
-    """A float32 matrix of function(values, rows, columns), computed in float64 piece by piece."""
+    """A float32 matrix of function(values, row, column), computed in float64 piece by piece."""
     data = np.empty(matrix.nnz, dtype=np.float32)
     for rows, stored in _pieces(matrix):
         row = np.repeat(rows, np.diff(matrix.indptr)[rows])
@@ -222,7 +222,7 @@ def _pieces(matrix: sp.csr_matrix) -> Iterator[tuple[np.ndarray, slice]]:
 
 
 def _columns(values: Any) -> np.ndarray:
-    """One value per feature as float64 (n_features,), from a matrix or a sparse matrix's answer."""
+    """One value per feature as float64 (n_features,), from a dense or sparse reduction."""
     values = values.toarray() if sp.issparse(values) else values
     return np.asarray(values, dtype=np.float64).ravel()
 

@@ -11,8 +11,8 @@ PIECE_VALUES = 1 << 24
 
 @dataclass
 class Profiles:
-    """sizes: (K,) cells; means: (K, n_features) as clustered; standing: how far these lie above the
-    mean of all cells, in standard deviations of the feature.
+    """sizes: (K,) cells; means: (K, n_features) as clustered; standing: how far the means lie above
+    the mean of all cells, in standard deviations of the feature.
     """
 
     sizes: np.ndarray
@@ -25,12 +25,12 @@ class Profiles:
         return np.argsort(-self.sizes, kind="stable")[: np.count_nonzero(self.sizes)]
 
     def highest(self, cluster: int, most: int) -> np.ndarray:
-        """The features that stand out most in a cluster, the first ones first."""
+        """The features that stand out most in a cluster, the most prominent first."""
         return np.argsort(-self.standing[cluster], kind="stable")[:most]
 
 
 def profiles(cells: AnnData, labels: np.ndarray) -> Profiles:
-    """Of cells in memory or on disk, dense or sparse. labels: (n_cells,) whole numbers from 0."""
+    """Profiles of cells in memory or on disk, dense or sparse. labels: (n_cells,) ints from 0."""
     n_clusters, n_features = int(labels.max()) + 1, cells.n_vars
     sums, squares = np.zeros((n_clusters, n_features)), np.zeros(n_features)
     step = max(1, PIECE_VALUES // n_features)

@@ -1,9 +1,9 @@
-"""What a raw file holds once unpacked, and whether that is what the registry promises.
+"""What a raw file holds once unpacked, and whether that matches the registry.
 
 Hashes and sizes in the registry are those of the *content*: for a gzip file the unpacked bytes,
-since two servers may pack the same bytes differently. Where nobody has published a hash,
-`hash: unknown` says so; then only the kind of the file is looked at here, and `prepare` counts what
-it holds.
+since two servers may compress the same bytes differently. Where nobody has published a hash,
+`hash: unknown` says so; then only the kind of the file (and its size, if given) is checked here,
+and `prepare` counts what it holds.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from moesimvae.errors import UserError
 from moesimvae.nouns import UNKNOWN, Hashes, RawFile
 
-# how files of a kind begin: a server that answers with a page of text is found out by it
+# how files of a kind begin, which exposes a server that answers with a page of text
 _STARTS = {".zip": b"PK", ".fcs": b"FCS"}
 _PIECE = 1 << 20
 _ZIP_ERRORS = (
@@ -27,14 +27,14 @@ _ZIP_ERRORS = (
     *(UnicodeDecodeError, struct.error),  # of names and headers
 )
 _GZIP_ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)
-# More than so many bytes, and more than so many times the packed ones, is what nobody meant to
-# unpack: tables of counts, mostly zeros, unpack to some 20 times their size.
+# Nobody means to unpack more than this many bytes if that is also more than RATIO times the packed
+# size: tables of counts, mostly zeros, unpack to some 20 times their size.
 UNPACKED, RATIO = 64 << 20, 200
 UNPACKED_ARCHIVE = 64 << 30  # bytes of all members of a zip archive together
 
 
 def source_record(path: str | Path) -> Path:
-    """Where `download.fetch` writes down the origin of the file at `path`."""
+    """Where `download.fetch` records the origin of the file at `path`."""
     path = Path(path)
     return path.with_name(path.name + ".source.json")
 
@@ -47,10 +47,10 @@ def is_gzip(path: str | Path) -> bool:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[BinaryIO]:
-    """The content as a binary stream, unpacked on the way if it is gzip.
+    """The content as a binary stream, unpacked on the fly if it is gzip.
 
-    Raises UserError when the file cannot be read or explodes when unpacked, also when that shows
-    only inside the block.
+    Raises UserError when the file cannot be read or explodes when unpacked, even if that emerges
+    only inside the `with` block.
     """
     try:
         if is_gzip(path):
@@ -70,7 +70,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
 
 
 class _Gzip(gzip.GzipFile):
-    """A gzip file that stops where it has given far more bytes than it has itself."""
+    """A gzip file that raises UserError once it has yielded far more bytes than its own size."""
 
     def __init__(self, path: str | Path):
         super().__init__(path, "rb")
@@ -101,11 +101,11 @@ class _Gzip(gzip.GzipFile):
 
 @contextmanager
 def archive(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """The zip archive; UserError when it is none or is damaged, also when that shows only inside.
+    """The zip archive; UserError if it is not one or is damaged, even if that emerges only inside.
 
-    A member that is opened gives no more bytes than the archive says it has, and is checked. An
-    archive that says it explodes, or that names places outside of itself, is refused; nothing is
-    ever unpacked into files.
+    An opened member yields no more bytes than the archive declares, and is checked. An archive
+    whose declared size explodes, or that names paths outside itself, is refused; nothing is ever
+    unpacked into files.
     """
     try:
         with zipfile.ZipFile(path) as members:
@@ -136,7 +136,7 @@ def _require_harmless(path: str | Path, members: list[zipfile.ZipInfo]) -> None:
 def expected_hashes(file: RawFile) -> dict[str, str]:
     """The file block's `hash` mapping, empty for `unknown`.
 
-    Raises UserError when it is missing or of an unknown kind.
+    Raises UserError if it is missing or has an unknown kind.
     """
     hashes = file.hash
     if hashes == UNKNOWN:
@@ -154,9 +154,9 @@ def measure(
 ) -> tuple[int, dict[str, str]]:
     """Size in bytes of the content and its hashes by kind, read in pieces of 1 MiB.
 
-    Reading stops as soon as more than `limit` bytes have come out, so that a small gzip file that
+    Reading stops as soon as more than `limit` bytes are unpacked, so that a small gzip file that
     unpacks to terabytes costs nothing; the size returned is then above `limit`. `git_blob_sha1`,
-    which hashes the size first, takes `limit` for the size of a gzip file's content.
+    which hashes the size first, takes `limit` as the size of a gzip file's content.
     """
     size_told = limit if is_gzip(path) else Path(path).stat().st_size
     hashers = {
@@ -177,10 +177,10 @@ def measure(
 
 
 def problem(path: str | Path, file: RawFile) -> str | None:
-    """What is wrong with the content of `path`, as words to follow the file's name, or None.
+    """What is wrong with the content of `path`, worded to follow the file's name, or None.
 
-    Raises UserError when the file block itself cannot be used: an unknown hash kind, or no `bytes`
-    for a gzip file (the guard against a decompression bomb needs it).
+    Raises UserError if the file block itself is unusable: an unknown hash kind, or no `bytes` for a
+    gzip file (needed to guard against a decompression bomb).
     """
     expected, size = expected_hashes(file), file.bytes
     if not expected and (reason := _another_kind(path, file.name)):

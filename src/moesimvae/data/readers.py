@@ -1,4 +1,4 @@
-"""From raw files, or from what needs none, to cells and labels.
+"""From raw files, or from sources that need none, to cells and labels.
 
 A reader takes a data set's registry block and its raw files by role, and returns
 
@@ -27,7 +27,7 @@ _PIECE = 1 << 20
 
 
 def read(wanted: DataSet, raw_files: Raw) -> Cells:
-    """Read a data set with the reader that its block names; UserError when there is no such one."""
+    """Read a data set with the reader that its block names; UserError if that does not exist."""
     return call(READERS, "reader", {"reader": wanted.reader}, wanted, raw_files)
 
 
@@ -35,7 +35,7 @@ def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
     """One idx file of unsigned bytes (the format of MNIST), plain or gzip, as a uint8 array.
 
     n_dimensions: 3 for images (n, rows, columns), 1 for labels (n,).
-    Raises UserError when the magic number, the dimensions or the length do not fit.
+    Raises UserError if the magic number, the dimensions or the length do not match.
     """
     with opened(path) as stream:
         head = stream.read(4)
@@ -65,7 +65,7 @@ def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
 
 
 def _at_most(stream: BinaryIO, count: int) -> bytearray:
-    """Read up to `count` bytes in pieces: a false header must not allocate what is not there."""
+    """Read up to `count` bytes in pieces: a false header must not cause a huge allocation."""
     values = bytearray()
     while len(values) < count and (piece := stream.read(min(_PIECE, count - len(values)))):
         values += piece
@@ -75,8 +75,8 @@ def _at_most(stream: BinaryIO, count: int) -> bytearray:
 def idx(wanted: DataSet, raw_files: Raw) -> Cells:
     """Grey images from pairs of idx files, roles `<part>_images` and `<part>_labels`.
 
-    The parts are put one after the other in the order of the roles. X is (n_cells, rows·columns)
-    uint8, cell ids are <part>_<number>.
+    The parts are concatenated in the order of the roles. X is (n_cells, rows·columns) uint8, cell
+    ids are <part>_<number>.
     """
     parts = [role.removesuffix("_images") for role in raw_files if role.endswith("_images")]
     missing = [f"{part}_labels" for part in parts if f"{part}_labels" not in raw_files]

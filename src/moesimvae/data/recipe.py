@@ -1,6 +1,6 @@
-"""From what a user's file holds to what is clustered: which features, transformed how.
+"""From what a user's file holds to what is clustered: which features, and how transformed.
 
-A recipe is kept beside the model (`preprocessing.json`), so that new cells are treated alike.
+A recipe is stored beside the model (`preprocessing.json`), so that new cells are treated alike.
 """
 
 import re
@@ -33,19 +33,19 @@ FILE = "preprocessing.json"
 FORMAT, FORMAT_VERSION = "moesimvae-preprocessing", 1
 COFACTOR, COFACTOR_FLUORESCENCE = 5.0, 150.0
 LIBRARY_SIZE = 10_000
-# arcsinh(262144) is 13.2, and the logarithms and displays in use stay below; mass cytometry's raw
-# values go to hundreds (of the panels looked at, at most a quarter of the markers stays below),
-# fluorescence to 262,144, of channels displayed to 1,024
+# arcsinh(262144) is 13.2, and common logarithms and display scales stay below 14; raw values of
+# mass cytometry reach hundreds (in the panels examined, at most a quarter of the markers stay
+# below 14), of fluorescence 262,144, of display channels 1,024
 MOST_TRANSFORMED, MOST_DISPLAYED = 14, 1024
-# of so many cells a file on disk is looked at to tell what it holds, and a piece has as many values
+# cells of a file on disk that are examined to tell what it holds, and values per piece
 LOOKED_AT = 10_000
 PIECE_VALUES = 1 << 24
-# of so many cells or more, a column of whole numbers that rises all along counts them
+# from this many cells on, a column of integers that rises throughout numbers the cells
 COUNTING = 10
-# more features are no panel of cytometry but genes, which may be called DNA2 or BC004004
+# more features are not a cytometry panel but genes, which may be called DNA2 or BC004004
 PANEL = 500
 
-# channels of cytometry that say where, when or which, not what a cell expresses
+# cytometry channels that record where, when or which cell, not what it expresses
 NOT_MARKERS = (
     *("time", "event*length", "cell*length", "center", "offset", "width", "residual", "dna"),
     *("dna[!a-z]*", "*_dna*", "*ir_dna*", "bc[0-9]*", "*_bc[0-9]*", "barcode*", "bead*"),
@@ -60,8 +60,8 @@ NOT_MARKERS = (
 class Recipe:
     """features: names in the order that the model sees. steps: as in `preprocessing`.
 
-    library: the features whose sum is the library size, when the steps take one; else empty.
-    layer, use_rep: where in an h5ad the values are, "" for X. compensation: of FCS files, as
+    library: the features whose sum is the library size, if the steps use one; else empty.
+    layer, use_rep: where in an h5ad the values are, "" for X. compensation: for FCS files, as
     `compensation.asked_for` gives it.
     """
 
@@ -98,7 +98,7 @@ def load(folder: Path) -> Recipe | None:
 
 
 def as_options(kind: str, names: Sequence[str]) -> str:
-    """How a user of the command line says which columns to take or to leave out."""
+    """What a user of the command line types to take or leave out columns."""
     return f"--{kind} {shlex.join(names)}"
 
 
@@ -111,10 +111,10 @@ def choose(
 ) -> list[str]:
     """Names of the features to cluster, in the file's order.
 
-    features, drop: names or patterns (`CD*`) of those to take, all by default, and to leave out.
-    said: what a user types to leave columns out, (features | drop, names) → text, for errors.
-    Raises UserError for a name that matches nothing, for a column of text, and, unless `features`
-    says so, for channels of cytometry that are no markers (Time, DNA, …).
+    features, drop: names or patterns (`CD*`) of those to take (default: all) and to leave out.
+    said: what a user types to choose columns, (features | drop, names) → text, for errors.
+    Raises UserError for a name that matches nothing, for a text column, and, unless `features` is
+    given, for cytometry channels that are not markers (Time, DNA, …).
     """
     if use_rep:
         if features or drop:
@@ -154,10 +154,10 @@ def choose(
 
 
 def left_out(file: CellFile) -> list[str]:
-    """What is no feature where a user says nothing: text, and what looks like no marker.
+    """Columns that are not features by default: text, and those that do not look like markers.
 
-    Of a table or an FCS file, and of an h5ad that is a panel of cytometry, as in `choose`.
-    Raises UserError for columns whose numbers are written in another way.
+    Only in a table, an FCS file, or an h5ad that is a cytometry panel, as in `choose`.
+    Raises UserError for columns whose numbers are in another notation (`numerals`).
     """
     tabular = file.kind in ("table", "fcs")
     text = list(file.cells.obs) if tabular and not file.samples else []
@@ -168,7 +168,7 @@ def left_out(file: CellFile) -> list[str]:
 
 
 def _require_points(file: CellFile, names: Sequence[str]) -> None:
-    """UserError where columns of text hold numbers that are written in another way."""
+    """Raise UserError where text columns hold numbers in another notation (`numerals`)."""
     odd: dict[tuple[str, str], list[str]] = {}
     for name in names:
         column = file.cells.obs[name].astype(str)
@@ -182,7 +182,7 @@ def _require_points(file: CellFile, names: Sequence[str]) -> None:
 
 
 def _example(file: CellFile, name: str) -> str:
-    """The first value of a column of text that is no number."""
+    """The first value in a text column that is not a number, in words."""
     column = file.cells.obs[name].astype(str)
     number = int(np.argmax(no_numbers(column)))
     return f"cell number {number} has '{column.iloc[number]}' in {name}"
@@ -192,7 +192,7 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
     found = []
     for pattern in patterns:
         these = (
-            [pattern]  # a name may hold the signs of patterns
+            [pattern]  # a name may contain wildcards
             if pattern in names
             else [name for name in names if fnmatchcase(name, pattern)]
         )
@@ -205,8 +205,8 @@ def _matching(patterns: Sequence[str], names: list[str], file: CellFile) -> list
     return found
 
 
-# sample barcodes that are called by what carries them or by their channel of palladium alone, and
-# DNA by its channel of iridium
+# sample barcodes named after their carrier or only after their palladium channel, beads, and DNA
+# named after its iridium channel
 _PALLADIUM = r"(\(?pd_?1(0[24568]|10)\)?|1(0[24568]|10)_?pd)(_?d[id])?"
 _BARCODE = re.compile(
     rf"{_PALLADIUM}(_{_PALLADIUM})?|(.*_|cd\d+|b2m|hla_?abc)?bc_?\d+(_.*)?|.*beads"
@@ -215,7 +215,7 @@ _BARCODE = re.compile(
 
 
 def _suspects(file: CellFile, names: list[str]) -> list[str]:
-    """Those of the features that look like no markers, by their names or as they count cells."""
+    """Features that do not look like markers, by their names or because they number the cells."""
     found = earlier(names)
     if len(names) <= PANEL:
         found |= {name for name in names if _no_marker(name)}
@@ -233,14 +233,14 @@ def _is_whole(file: CellFile, name: str) -> bool:
 
 
 def _rising(values: np.ndarray) -> list[int]:
-    """Columns of whole numbers that rise from cell to cell, as those of events and lines do."""
+    """Columns of integers that rise from cell to cell, as event and line numbers do."""
 
     def rises(part: np.ndarray) -> np.ndarray:
         return (np.diff(part, axis=0) > 0).all(axis=0) & (part % 1 == 0).all(axis=0)
 
     if len(values) < COUNTING:
         return []
-    with np.errstate(invalid="ignore"):  # of what is not finite
+    with np.errstate(invalid="ignore"):  # from non-finite values
         perhaps = np.flatnonzero(rises(values[:COUNTING]))
         return [int(i) for i in perhaps if rises(values[:, [i]]).all()]
 
@@ -252,7 +252,7 @@ def _no_marker(name: str) -> bool:
     )
 
 
-# ---------------------------------------------------------------------- transformed how
+# ---------------------------------------------------------------------- how to transform
 
 
 def make(
@@ -267,11 +267,11 @@ def make(
     """The recipe, and in words what it does and why.
 
     transform: arcsinh(x / cofactor); counts = library size 10,000, then log(1 + x); log1p; none;
-    auto = arcsinh for FCS (cofactor 5, or 150 for a flow cytometer's) unless its values are plainly
-    transformed already, and for an h5ad of whole numbers that is a panel of mass cytometry, counts
-    for another of non-negative integers, none otherwise. Where values may be something else, the
-    words tell what to type (`said`). The library size is taken over all features of the file,
-    chosen or not.
+    auto = arcsinh for FCS (cofactor 5, or 150 from a flow cytometer) unless its values are clearly
+    transformed already, and for an h5ad of integers that is a mass cytometry panel; counts for
+    other non-negative integers in h5ad or 10x; none otherwise. Where the values may be something
+    else, the words say what to type (`said`). The library size is taken over all features of the
+    file, chosen or not.
     """
     why = ""
     if transform == "auto":
@@ -312,7 +312,7 @@ def _automatic(
     use_rep: str,
     said: Callable[[str, Sequence[str]], str],
 ) -> tuple[str, float | None, str]:
-    """The transform, the cofactor that goes with it where it is another than the usual one, why."""
+    """(transform, its cofactor if not the default, why)."""
     arcsinh, counts, none = (said("transform", [name]) for name in ("arcsinh", "counts", "none"))
     if file.kind == "fcs":
         markers = _markers(file, features) if cofactor is None else None
@@ -344,7 +344,7 @@ def _automatic(
     kind, names = guess.panel(file.cells)
     columns = file.cells.var_names.get_indexer(features)
     if file.cells.n_vars <= guess.ANTIBODIES and (columns >= 0).all():
-        part = part[:, columns]  # a clock or a label that is left out says nothing of the rest
+        part = part[:, columns]  # a clock or a label that is left out must not mislead
     look = guess.look(part)
     if look is None or not look.counts or file.kind not in ("h5ad", "10x"):
         return "none", None, f"values are taken as they are{_hint(look, kind, names, said)}"
@@ -368,7 +368,7 @@ def _automatic(
 
 
 def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
-    """Values of the first cells in the channels of markers, None where there are none."""
+    """Values of the first cells in the marker channels, None where there are none."""
     channels = file.cells.var["channel"]
     names = [
         name
@@ -383,7 +383,7 @@ def _markers(file: CellFile, features: list[str]) -> np.ndarray | None:
 def _hint(
     look: guess.Look | None, kind: str, names: list[str], said: Callable[[str, Sequence[str]], str]
 ) -> str:
-    """What values that are taken as they are may be all the same, and what to ask for then."""
+    """What values that are taken as they are may be after all, and what to ask for then."""
     if look is None:
         return ""
     arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
@@ -417,7 +417,7 @@ def _hint(
 
 
 def with_counts(file: CellFile, least: int, layer: str = "") -> CellFile:
-    """The cells with at least so many counts over all features of the file, chosen or not.
+    """The cells with at least `least` counts over all features of the file, chosen or not.
 
     Raises UserError for FCS, for a file that stays on disk, and where no cell is left.
     """
@@ -446,7 +446,7 @@ def empty_barcodes(
     recipe: Recipe,
     said: Callable[[str, Sequence[str]], str] = as_options,
 ) -> str:
-    """What to note where most barcodes hold no cell, as in a raw matrix; else ""."""
+    """A note for the case that most barcodes hold no cell, as in a raw matrix; else ""."""
     if not recipe.library:
         return ""
     sums = _totals(file, recipe.layer)
@@ -463,7 +463,7 @@ def empty_barcodes(
 
 
 def _totals(file: CellFile, layer: str) -> np.ndarray:
-    """The sum of each cell; of a file on disk, of those that are looked at."""
+    """The sum of each cell; for a file on disk, of its first `LOOKED_AT` cells."""
     with _source(file, layer, "") as matrix:
         part = matrix[:LOOKED_AT] if file.on_disk else matrix
         return np.asarray(part.sum(axis=1, dtype=np.float64)).ravel()
@@ -473,17 +473,17 @@ def _totals(file: CellFile, layer: str) -> np.ndarray:
 
 
 def prepared(file: CellFile, recipe: Recipe) -> anndata.AnnData:
-    """The cells of a file in memory as they are clustered: X float32 (dense or CSR) and names.
+    """The cells of a file in memory, as clustered: X float32 (dense or CSR) and names.
 
-    Raises UserError for features that are missing and for values that are not finite, or that the
-    transform cannot take, with the names of the first such cell and feature.
+    Raises UserError for missing features, and for values that are not finite or that the transform
+    cannot take, naming the first such cell and feature.
     """
     with _source(file, recipe.layer, recipe.use_rep) as matrix:
         return _apply(recipe, matrix, file.cells.obs_names, file)
 
 
 def require_differences(cells: anndata.AnnData, path: str | Path) -> None:
-    """UserError where no feature tells one cell from another."""
+    """Raise UserError where every feature is constant over all cells."""
     matrix = cells.X
     if sp.issparse(matrix):
         same = bool((matrix.max(axis=0).toarray() == matrix.min(axis=0).toarray()).all())
@@ -497,7 +497,7 @@ def require_differences(cells: anndata.AnnData, path: str | Path) -> None:
 
 
 def pieces(file: CellFile, recipe: Recipe) -> Iterator[anndata.AnnData]:
-    """The same, some thousands of cells at a time; of a file on disk no more is in memory."""
+    """As `prepared`, some thousands of cells at a time; of a file on disk no more is in memory."""
     names = file.cells.obs_names
     step = max(1, PIECE_VALUES // max(1, len(_stored_names(file, recipe.use_rep))))
     with _source(file, recipe.layer, recipe.use_rep) as matrix:
@@ -507,7 +507,7 @@ def pieces(file: CellFile, recipe: Recipe) -> Iterator[anndata.AnnData]:
 
 
 def inverted(recipe: Recipe, values: np.ndarray) -> np.ndarray:
-    """Values as the model has them in the file's units, but for the library size, which is kept."""
+    """The model's values in the file's units, except that library size is not undone."""
     for step in reversed(recipe.steps):
         if step["step"] == "arcsinh":
             values = np.sinh(values) * np.float32(step["cofactor"])
@@ -517,7 +517,7 @@ def inverted(recipe: Recipe, values: np.ndarray) -> np.ndarray:
 
 
 def counts(file: CellFile, recipe: Recipe) -> Any:
-    """The raw counts of the recipe's features, (n_cells, n_features), where it transforms counts.
+    """The raw counts of the recipe's features, (n_cells, n_features), if it transforms counts.
 
     None for other values, for fractions, and for a file that stays on disk.
     """
@@ -531,7 +531,7 @@ def counts(file: CellFile, recipe: Recipe) -> Any:
 
 
 def write_prepared(file: CellFile, recipe: Recipe, path: Path) -> None:
-    """The same as a new h5ad, written piece by piece: what a file on disk is clustered from."""
+    """Write `pieces` to a new h5ad, one by one: what a file on disk is clustered from."""
     with h5py.File(path, "w") as target:
         target.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         anndata.io.write_elem(target, "obs", pd.DataFrame(index=file.cells.obs_names))
@@ -543,7 +543,7 @@ def write_prepared(file: CellFile, recipe: Recipe, path: Path) -> None:
                 _append(target, piece.X)
             else:
                 if done == 0:
-                    # in one stretch, uncompressed, so that it can be mapped into memory
+                    # contiguous and uncompressed, so that it can be memory-mapped
                     shape = (file.cells.n_obs, len(recipe.features))
                     stored = target.create_dataset("X", shape, np.float32)
                     stored.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
@@ -625,7 +625,7 @@ def _apply(recipe: Recipe, matrix: Any, cell_names: pd.Index, file: CellFile) ->
         )
     if not np.array_equal(columns, np.arange(len(stored))):
         matrix = matrix[:, columns]
-    with np.errstate(over="ignore"):  # what does not fit into float32 is told just below
+    with np.errstate(over="ignore"):  # values beyond float32 are reported just below
         if sp.issparse(matrix):
             matrix = sp.csr_matrix(matrix, dtype=np.float32)
         else:
@@ -659,7 +659,7 @@ def _require_finite(cells: anndata.AnnData, file: CellFile) -> None:
 
 
 def _require_domain(cells: anndata.AnnData, recipe: Recipe, file: CellFile) -> None:
-    """log(1 + x) is for counts and their like: a value below 0 says that the data are not."""
+    """Raise UserError for negative values under log(1 + x), which is for counts and the like."""
     if any(step["step"] == "log1p" for step in recipe.steps):
         wrong = _first(cells, lambda values: values < 0)
         if wrong:
@@ -670,7 +670,7 @@ def _require_domain(cells: anndata.AnnData, recipe: Recipe, file: CellFile) -> N
 
 
 def _first(cells: anndata.AnnData, wrong: Callable[[np.ndarray], np.ndarray]) -> str:
-    """Where the first wrong value is and what it is, in words; "" when none is."""
+    """Where the first wrong value is and what it is, in words; "" if none is wrong."""
     sparse = sp.issparse(cells.X)
     stored = cells.X.data if sparse else cells.X
     at = wrong(stored)

@@ -1,9 +1,9 @@
 """Prior knowledge of single-cell RNA: one signature gene for each group of cells (organ, type).
 
-A cell is similar to the others of a group when the group's gene stands above its average in it. The
-average is that of the cells' shares of the gene (counts per million), not of their logarithms, over
-the training cells, and the counts are those of all genes, filtered out later or not. S1 Table: how
-often that is right.
+A cell counts as similar to others of a group if it expresses the group's gene above average. The
+average is taken over the training cells' shares of the gene (counts per million), not over their
+logarithms, with totals over all genes, filtered out later or not. S1 Table: how often that is
+right.
 """
 
 import json
@@ -27,8 +27,8 @@ def above_average(cells: AnnData, genes: Mapping[str, str], where: str) -> np.nd
     """Where each group's gene is above its average: (n_cells, n_groups) bool, columns as `genes`.
 
     cells: X counts of all genes, before any are filtered out. genes: group → gene, by the names of
-    the genes or by var["symbol"]. where: the data set, for the sentence of an error.
-    Raises UserError for a gene that is not there, with the nearest names, or there twice.
+    the genes or by var["symbol"]. where: the data set, for error messages.
+    Raises UserError for a missing gene, with similar names, or one that occurs twice.
     """
     columns = [_column(cells, gene, where) for gene in genes.values()]
     totals = np.asarray(cells.X.sum(axis=1), dtype=np.float64).ravel()[:, None]
@@ -39,9 +39,9 @@ def above_average(cells: AnnData, genes: Mapping[str, str], where: str) -> np.nd
 
 
 def attach(cells: AnnData, signature: np.ndarray, genes: Mapping[str, str]) -> None:
-    """Write the signature into obsm and its groups and genes, as JSON, into uns.
+    """Write the signature to obsm and its groups and genes, as JSON, to uns.
 
-    var says which of the genes are among the features.
+    var marks which features are signature genes.
     """
     names = [cells.var_names, *([cells.var["symbol"]] if "symbol" in cells.var else [])]
     cells.var[SIGNATURE] = np.any([np.isin(some, list(genes.values())) for some in names], axis=0)
@@ -52,13 +52,13 @@ def attach(cells: AnnData, signature: np.ndarray, genes: Mapping[str, str]) -> N
 def accuracy(
     signature: np.ndarray, groups: Mapping[str, str], labels: np.ndarray, split: np.ndarray
 ) -> pd.DataFrame:
-    """S1 Table: how well each signature gene tells its group from the rest.
+    """S1 Table: how well each signature gene separates its group from the rest.
 
     signature: (n_cells, n_groups) bool; groups: group → gene in the order of its columns; labels
     and split: (n_cells,) text. For each value of split, train before test, a row for each group
     and one called "mean" (gene ""). Columns: group, gene, split, n_cells (of that split), accuracy
-    (share of cells for which "gene above average" equals "of the group"), balanced_accuracy (mean
-    of the share among the group's cells and that among the rest; not a number where one is empty).
+    (share of cells for which "gene above average" equals "in the group"), balanced_accuracy (mean
+    of this share among the group's cells and among the rest; NaN if either is empty).
     """
     labels, split = np.asarray(labels), np.asarray(split)
     if not len(signature) == len(labels) == len(split) or signature.shape[1] != len(groups):
@@ -84,7 +84,7 @@ def accuracy(
 
 
 def require_groups(genes: Mapping[str, str], labels: pd.DataFrame, where: str) -> None:
-    """UserError for a group of the signature that is no label of any cell."""
+    """Raise UserError for a group of the signature that is no cell's label."""
     known = sorted(set(labels["label"]) - {""})
     for group in genes:
         if group not in known:

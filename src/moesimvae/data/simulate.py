@@ -1,6 +1,6 @@
-"""Simulated cells for the demo and for tests, always called simulated.
+"""Simulated cells for the demo and for tests, always marked as simulated.
 
-Every simulator returns raw values and, apart from them, the labels:
+Every simulator returns raw values and, separately, the labels:
 
     cells: AnnData (n_cells, n_features), X float32, cells in random order, `layers["counts"]`
         (CSR) where the values are counts;
@@ -29,10 +29,10 @@ def gaussians(
 ) -> Cells:
     """A mixture of Gaussians with unequal weights and a random covariance for each component.
 
-    imbalance: largest weight over smallest; the weights between fall geometrically.
+    imbalance: largest weight over smallest; the weights fall geometrically.
     separation: the components' means are drawn from N(0, separation² I).
     n_factors: every covariance is L Lᵀ + 0.25 I with L (n_features, n_factors) standard normal, so
-        components are ellipsoids that lie in different directions.
+        components are ellipsoids with different orientations.
     """
     random = np.random.default_rng(seed)
     component = _assign(n_cells, _shares(n_components, 1 / imbalance), random)
@@ -63,7 +63,7 @@ def cytof(
     """A mass cytometry panel: ion counts of populations that belong to lineages.
 
     Every lineage expresses a random third of the markers; every population differs from its
-    lineage in four markers, two lost or gained and two of another level. A count is
+    lineage in four markers, two lost or gained and two at another level. A count is
     Poisson(level · cell size · exp(spread · N(0, 1))), with exponential background where a marker
     is not expressed, and is set to 0 with probability zero_inflation.
 
@@ -84,7 +84,7 @@ def cytof(
     doublets = random.choice(n_populations, size=(n_ungated // 2, 2), p=shares)
     debris = np.zeros((n_ungated - len(doublets), n_markers))
     intensity = np.vstack([levels[population], levels[doublets].sum(axis=1), debris])
-    # in place, since at a million cells every matrix of float64 takes a third of a gigabyte
+    # in place, since at a million cells each float64 matrix takes a quarter of a gigabyte
     intensity *= random.lognormal(0, 0.25, (n_cells, 1))
     intensity *= random.lognormal(0, spread, intensity.shape)
     intensity += random.exponential(0.6, intensity.shape)
@@ -114,11 +114,11 @@ def scrna(
 ) -> Cells:
     """Single-cell RNA counts: negative binomial with marker genes, library sizes and dropout.
 
-    Gene means are log-normal. Every cell type has n_markers marker genes of its own, raised
-    `fold_change`-fold on average; types 1 and 2, 3 and 4 … share as many more, so that they are
-    close to each other. Counts are NB(mean, variance = mean + mean² / inverse_dispersion).
+    Gene means are log-normal. Every cell type has n_markers marker genes of its own, with means
+    raised `fold_change`-fold; types 1 and 2, 3 and 4 … share as many more, so that they are close
+    to each other. Counts are NB(mean, variance = mean + mean² / inverse_dispersion).
 
-    imbalance: size of the largest type over the smallest; the others lie between geometrically.
+    imbalance: size of the largest type over the smallest; sizes fall geometrically.
     library_spread: standard deviation of the log library size.
     dropout_midpoint: a gene's count is lost with probability 1 / (1 + mean / dropout_midpoint).
     """
@@ -168,7 +168,7 @@ def _smallest_over_largest(n: int, smallest_share: float) -> float:
 
 
 def _assign(n_cells: int, shares: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A group for each cell, (n_cells,) int: sizes as near to `shares` as can be, random order."""
+    """A group for each cell, (n_cells,) int: sizes as close to `shares` as possible, shuffled."""
     ends = np.round(np.cumsum(shares) * n_cells).astype(int)
     return random.permutation(np.repeat(np.arange(len(shares)), np.diff(ends, prepend=0)))
 

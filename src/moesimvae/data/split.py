@@ -1,6 +1,6 @@
-"""Training and test cells, and whether labels and split are those of the paper.
+"""Training and test cells, and whether labels and split match the paper's.
 
-A data set with a split tells it in obs["split"] and in labels.parquet; then nothing is fitted on
+A data set with a split records it in obs["split"] and in labels.parquet; then nothing is fitted on
 test cells.
 """
 
@@ -27,17 +27,17 @@ def split(n_cells: int, test: float, seed: int) -> np.ndarray:
 
 
 def training(cells: AnnData) -> np.ndarray:
-    """Which cells steps may be fitted on (n_cells,): those of training, all without a split."""
+    """Which cells steps may be fitted on, (n_cells,) bool: training cells, or all if no split."""
     if COLUMN not in cells.obs:
         return np.ones(cells.n_obs, dtype=bool)
     return (cells.obs[COLUMN] == TRAIN).to_numpy()
 
 
 def same_as_paper(labels: pd.DataFrame, hashes: Mapping[str, str]) -> dict[str, bool]:
-    """Whether labels and indices, written as the paper's files are, have their sha256.
+    """Whether labels and indices, written as in the paper's files, have their sha256.
 
-    labels: a labels.parquet; hashes: of `labels` (a label a line), `indices_test` and
-    `indices_train` (numbers of the cells from 0 in rising order, a number a line).
+    labels: a labels.parquet; hashes: of `labels` (one label per line), `indices_test` and
+    `indices_train` (cell indices from 0, ascending, one per line).
     """
     parts = labels[COLUMN].to_numpy()
     lines = {

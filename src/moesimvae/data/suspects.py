@@ -1,13 +1,13 @@
-"""Columns that earlier programs left in a table, told by their names: not what cells express.
+"""Columns that earlier programs left in a table, recognised by name: not what cells express.
 
-Names are compared in lower case, with `_` for all signs and also between a small and a capital
-letter; with `JOINED` their letters alone. Genes and markers must pass: PC, PCNA, CLU, MST1, STIM1.
+Names are compared in lower case, with `_` for all symbols and also between a small and a capital
+letter; with `JOINED`, only their letters. Genes and markers must pass: PC, PCNA, CLU, MST1, STIM1.
 """
 
 import re
 from collections.abc import Sequence
 
-# wherever they stand in a name without signs
+# anywhere in a name reduced to its letters
 JOINED = re.compile(
     "tsne|umap|visne|flowsom|phenograph|louvain|leiden|seurat|kmeans|hdbscan|xshift|clust|doublet"
     "|scrublet|pseudotime|celltype|snnres|annotation|embedsom|pacmap|forceatlas|drawgraph|flowmeans|flowpeaks|densvm"
@@ -35,7 +35,7 @@ EARLIER = re.compile(
             r"(?:x_)?(?:pca?|pcs|dc|ic|ica|lsi|lda|nmf|phate|trimap|diffmap|isomap|mds|harmony|mnn|scvi"
             r"|latent|embedding|component|dim)_\d+|(?:x_)?(?:pca|lsi|phate|trimap|diffmap|harmony|fdl)\d+",
             r"meta_?\d+|som_?\d+|(?:flow_?)?som_.*|k_?means.*|gmm_?\d*|res_?\d.*|k_?\d+_?nn|spade.*",
-            # numbers that quality is told by
+            # quality metrics
             r"n_?(?:count|feature|gene|umi|read|transcript|molecule|cell)s?(?:_.*)?",
             r"(?:log_?1_?p|log_?10|log)?_?(?:total|num|number_of|sum)_?(?:count|umi|feature|read|gene)s?"
             r"(?:_.*)?",
@@ -46,25 +46,25 @@ EARLIER = re.compile(
             r"(?:.*_)?scores?(?:_.*)?|cc_?difference|g_?[12]_?m(?:_?phase)?|cell_?cycle.*|complexity",
             r"(?:.*_)?(?:prob|probability|confidence|entropy|silhouette)(?:_.*)?|dpt_.*|velocity_.*"
             r"|is_.*|outliers?|selected|filtered|weights?|ground_?truth|truth|y_(?:true|pred)",
-            # places and row numbers
+            # positions and row numbers
             r"[xyz]|(?:[xyz]_)(?:pos|position|coord|coordinate|centroid|center|location|loc)s?",
             r"(?:pos|position|coord|coordinate|centroid|center|location|loc)s?(?:_?[xyz\d])?",
             r"(?:array|image|pxl)_?(?:row|col).*|row_?names?|row_?numbers?|index|id|time|unnamed_.*|level_\d+",
         ]
     )
 )
-# a number right behind: PC1 alone is a gene's other name, PC1 beside PC2 is not
+# with a number right after: PC1 alone is a gene's alias, PC1 beside PC2 is not
 _SERIES = re.compile(r"(pc|dc|ic|ld|nmf|lda|ica|scvi|dim|factor|topic)_?(\d+)")
 _UNNAMED = re.compile(r"\.\.\.\d+")  # as R's readr names a column
 
 
 def codes(names: Sequence[str]) -> set[str]:
-    """Those of the names that look like what tells a cell, where numbers are codes: SampleID."""
+    """Names that look like attributes of a cell whose numbers would be codes: SampleID."""
     return {name for name in names if any(map(CODES.fullmatch, _plain(name)))}
 
 
 def earlier(names: Sequence[str]) -> set[str]:
-    """Those of the names that look like results of earlier programs: tSNE1, nCount_RNA."""
+    """Names that look like results of earlier programs: tSNE1, nCount_RNA."""
     found = {name for name in names if _is_earlier(name)}
     series: dict[str, dict[str, str]] = {}
     for name in names:

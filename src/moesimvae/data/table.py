@@ -1,11 +1,11 @@
-"""A table of cells: one line for each cell below a line of names, in csv or tsv.
+"""A table of cells: one line per cell below a header line, in csv or tsv.
 
-The separator is the one of comma, semicolon and tab that parts the line of names into most fields,
-or the one that a line `sep=;` above it tells. Last fields that have no name and are empty in all
-lines are no columns. The first column names the cells when its own name is empty or one of
-`CELL_COLUMNS`, when the line of names lacks one (as R writes it), when its values are text and all
-different, or when it numbers the lines; without such a column, cells are numbered from 0. Columns
-of numbers become X, others obs. What can be read in two ways is refused.
+The separator is whichever of comma, semicolon and tab splits the header into most fields, or the
+one given by a line such as `sep=;` above it. Trailing fields that have no name and are empty in all
+lines are not columns. The first column names the cells when its own name is empty or one of
+`CELL_COLUMNS`, when the header has one field fewer (as R writes it), when its values are text and
+all different, or when it numbers the lines; without such a column, cells are numbered from 0.
+Columns of numbers become X, others obs. What can be read in two ways is refused.
 """
 
 import csv
@@ -27,33 +27,33 @@ from moesimvae.data.raw_file import opened
 from moesimvae.errors import UserError, first_line
 from moesimvae.names import require_unique
 
-KEPT = "="  # put before the name of a cell, so that no reader takes it for a missing value
-SEPARATORS = "\t;,"  # of two that part the line of names alike, the first
-# lower case, letters and digits alone; what genes are called by tells them in rows (`orientation`)
+KEPT = "="  # prefixed to a cell's name, so that no reader takes it for a missing value
+SEPARATORS = "\t;,"  # of two that split the header equally, the first
+# lower case, letters and digits only; for columns that name genes, see `orientation`
 CELL_COLUMNS = frozenset(
     (
         *("barcode", "barcodes", "cell", "cells", "cellbarcode", "cellbarcodes", "cellid"),
         *("cellids", "cellname", "cellnames", "index", "id", "eventid", "unnamed0"),
     )
 )
-# what programs call the numbers of lines, beside which there is no column of the other name
+# names that programs give a column of line numbers: the name of another column that rules this out
 LINE_NUMBERS = {
     **{"x": "y", "v1": "v2", "row": "col"},
     **dict.fromkeys(("rowname", "rownames", "rownumber", "rn", "rows", "no", "nr", "number", "n")),
 }
 SUMS = frozenset({"mean", "median", "average", "sd", "stdev", "cv", "sum", "total", "grand total"})
-MANY = 20  # of so many lines, no whole numbers before a decimal comma are all different
+MANY = 20  # in this many lines, integers before a decimal comma are not all different
 _SEP = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _QUOTES = ('""', "''", "“”", "‘’")
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How lines are parted. names: of the columns, the first "" where the lines have one more.
+    """How lines are split. names: of the columns, the first "" where the header lacks it.
 
-    above: lines before the first cell. fields: of a line, of which those behind the names are
-    empty. added: the lines have a first field that the line of names has not. trailing: they have
-    a last one, empty, that the line of names has not.
+    above: lines before the first cell. fields: number per line, of which those beyond the names
+    are empty. added: lines have a first field that the header lacks. trailing: they have an empty
+    last field that the header lacks.
     """
 
     names: list[str]
@@ -65,7 +65,7 @@ class _Layout:
 
 
 def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
-    """The cells, what the column of their names is called, and notes on how they were read."""
+    """The cells, the name of the column that names them, and notes on how they were read."""
     try:
         layout = _layout(path)
         table = _parsed(path, layout)
@@ -105,7 +105,7 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
     text = table.loc[:, ~numbers]
     text = text.astype(str).where(text.notna(), "")
     _require_cells_in_lines(path, text)
-    with np.errstate(over="ignore"):  # becomes infinite and is told where values are prepared
+    with np.errstate(over="ignore"):  # becomes infinite, reported when values are prepared
         values = table.loc[:, numbers].to_numpy(dtype=np.float32)
     cells = anndata.AnnData(values, obs=text, var=pd.DataFrame(index=names[numbers]))
     return cells, first, notes
@@ -122,7 +122,7 @@ def _parsed(path: Path, layout: _Layout) -> pd.DataFrame:
             index_col=False,
             skiprows=layout.above,
             skipinitialspace=True,
-            # a cell named 007 keeps its zeros, one named NA its name
+            # so that a cell named 007 keeps its zeros, and one named NA its name
             converters={0: KEPT.__add__} if named else None,
             low_memory=False,
         )
@@ -135,7 +135,7 @@ def _parsed(path: Path, layout: _Layout) -> pd.DataFrame:
 
 
 class _Lines:
-    """The lines of a text, counted."""
+    """The lines of a text, with a line counter."""
 
     def __init__(self, stream: TextIO):
         self.stream, self.number = stream, 0
@@ -150,7 +150,7 @@ class _Lines:
 
 
 def _layout(path: Path) -> _Layout:
-    """UserError where lines do not fit the line of names, or each other."""
+    """The layout of a table; UserError where lines do not match the header, or each other."""
     with opened(path) as stream:
         lines = _Lines(io.TextIOWrapper(stream, "utf-8-sig", newline=""))
         line, above, separator = next(lines, ""), 1, ""
@@ -175,7 +175,7 @@ def _layout(path: Path) -> _Layout:
 
 
 def _parts(line: str, separator: str) -> tuple[bool, int]:
-    """Whether a line's quoted fields end where the separator stands, and how many fields it has."""
+    """Whether a line's quoted fields end at separators, and how many fields it has."""
     try:
         next(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True))
         whole = True
@@ -214,15 +214,15 @@ def _require_names(path: Path, names: list[str]) -> None:
 
 
 def _are_values(names: list[str]) -> bool:
-    """Whether all are numbers, and not whole ones that count: a first cell, not a line of names."""
+    """Whether all are numbers, but not distinct integers: then a first cell, not a header."""
     numbers = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce")
     counts = numbers.is_unique and (numbers == numbers.round()).all()
     return len(numbers) > 0 and bool(numbers.notna().all()) and not counts
 
 
 def _counted(path: Path, lines: _Lines, separator: str, head: str) -> tuple[int, int, str]:
-    """Of the lines of cells: the number of fields, how many of these are empty at the end of all,
-    and the first field of the first; 0, 0 and "" without cells."""
+    """The lines' number of fields, how many at their end are empty in all lines, and the first
+    line's first field; 0, 0 and "" without cells."""
     fields, empty, example, blank, second = 0, 0, "", 0, 0
     for line in lines:
         number, text = lines.number, line.rstrip("\r\n")
@@ -258,7 +258,7 @@ def _counted(path: Path, lines: _Lines, separator: str, head: str) -> tuple[int,
 def _fitted(
     path: Path, names: list[str], separator: str, above: int, fields: int, empty: int
 ) -> _Layout:
-    """The names fitted to the fields of lines, of which so many are empty at the end of all."""
+    """The names matched to a line's `fields`, of which the last `empty` are always empty."""
     told = len(names)
     while len(names) > 1 and not names[-1]:
         names = names[:-1]
@@ -301,7 +301,7 @@ def _is_for_names(name: str) -> bool:
 
 
 def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
-    """Whether the first column is no feature; UserError where that cannot be told."""
+    """Whether the first column names the cells; UserError where that cannot be decided."""
     name = layout.names[0]
     if layout.added:
         if not _are_row_names(column, layout.separator):
@@ -326,7 +326,7 @@ def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
 
 
 def _are_row_names(column: pd.Series, separator: str) -> bool:
-    """Whether they are as R names rows: all different, and no numbers with a fraction."""
+    """Whether values can be R's row names: all different, and any numbers are plain integers."""
     numbers = column.map(NUMBER.fullmatch).notna()
     if not column.is_unique or not column[numbers].str.fullmatch(r"\d+").all():
         return False
@@ -336,7 +336,7 @@ def _are_row_names(column: pd.Series, separator: str) -> bool:
 
 
 def _counts(column: pd.Series, least: int = 3) -> bool:
-    """Whether it is 0, 1, 2, … or 1, 2, 3, …"""
+    """Whether the column is 0, 1, 2, … or 1, 2, 3, …"""
     if column.dtype.kind not in "iu" or len(column) < least:
         return False
     place = column.to_numpy() - np.arange(len(column))
@@ -344,7 +344,7 @@ def _counts(column: pd.Series, least: int = 3) -> bool:
 
 
 def _numbers_lines(names: list[str], column: pd.Series) -> bool:
-    """Whether it holds the numbers that lines had, of which some were taken out or moved."""
+    """Whether the column holds line numbers, even if some lines were removed or moved."""
     name = names[0].lower()
     plain = _plain(name) if not name.startswith("...") else "rowname"
     if plain not in LINE_NUMBERS and name != "#":
@@ -356,13 +356,13 @@ def _numbers_lines(names: list[str], column: pd.Series) -> bool:
 
 
 def _are_ids(name: str, column: pd.Series) -> bool:
-    """Whether they are numbers that genes have at NCBI."""
+    """Whether the values are NCBI gene ids."""
     named = _plain(name).startswith(("entrez", "gene"))
     return named and column.dtype.kind in "iu" and column.is_unique
 
 
 def _any_number(column: pd.Series) -> bool:
-    """Whether any is a number, or begins as one and has hardly a letter: 1.5±0.1, 12:00:01."""
+    """Whether any is a number, or begins like one and has few letters: 1.5±0.1, 12:00:01."""
     text = column.astype(str)
     letters = text.str.count(r"[^\W\d_]")
     like = text.str.match(r"\s*[<>~(]?\s*[+\-−]?[.,]?\d") & (letters < 3)
@@ -370,7 +370,7 @@ def _any_number(column: pd.Series) -> bool:
 
 
 def _require_cells_in_lines(path: Path, text: pd.DataFrame) -> None:
-    """UserError for one line of text, as of units, where all other lines hold numbers."""
+    """Raise UserError for one line of text, such as units, where all others hold numbers."""
     if text.shape[1] < 2 or len(text) < 2:
         return
     odd = None

@@ -1,7 +1,7 @@
 """Counts as Cell Ranger (10x Genomics) writes them: a folder of three files, or one .h5 file.
 
-Read here in a few lines and not by scanpy, which takes seconds to import and is no dependency of
-the library. Of several kinds of features, gene expression alone is taken.
+Read here in a few lines rather than by scanpy, which takes seconds to import and is not a
+dependency of the library. Of several kinds of features, only gene expression is taken.
 """
 
 import csv
@@ -26,20 +26,20 @@ from moesimvae.errors import UserError
 GENES = "Gene Expression"
 GENOME = re.compile(r"([A-Za-z0-9.-]+(?:_[A-Za-z0-9.-]+)*?)_+(?:ENS[A-Z]*G\d.*|gene[:-].*)")
 OPTION = "--genome NAME, in the workflow --config genome=NAME"
-LEAST_BYTES = 4  # of an entry of matrix.mtx
-MOST_PACKED = 1100  # how many times its size gzip can unpack to
+LEAST_BYTES = 4  # per entry of matrix.mtx
+MOST_PACKED = 1100  # highest ratio of unpacked to packed size in gzip
 
 
 def read_folder(folder: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
-    """Counts (n_cells, n_genes), CSR float32, and what to note; UserError where files do not fit.
+    """Counts (n_cells, n_genes), CSR float32, and notes; UserError where the files do not match.
 
-    genome: of several, the one whose genes are taken.
+    genome: if there are several, the one whose genes are taken.
     """
     files = tenx_parts(folder)
     rows = {part: _rows(files[part]) for part in ("cells", "genes")}
     shape = len(rows["genes"]), len(rows["cells"])
     with opened(files["matrix"]) as stream:
-        # the head says how much memory will be taken, so it is held to what else is known
+        # the header decides how much memory is allocated, so it is checked against the rest
         stated = scipy.io.mminfo(io.BytesIO(_head(stream)))
     size = files["matrix"].stat().st_size * (MOST_PACKED if is_gzip(files["matrix"]) else 1)
     if tuple(stated[:2]) != shape or stated[2] * LEAST_BYTES > size:
@@ -57,7 +57,7 @@ def read_folder(folder: Path, genome: str = "") -> tuple[anndata.AnnData, list[s
 
 
 def read_h5(path: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
-    """The same from the file of Cell Ranger 3 on, or of one genome from the versions before."""
+    """The same from an .h5 of Cell Ranger 3 or later, or from one genome of an earlier version."""
     hdf5.require_plain(path)
     with h5py.File(path, "r") as file:
         if "matrix" in file:
@@ -84,7 +84,7 @@ def read_h5(path: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
             f"{path} says that it has {genes:,} genes × {cells:,} cells, but names {len(ids):,} "
             f"genes and {len(barcodes):,} cells; export it again."
         )
-    # cell by cell, so as the rows of the transposed matrix
+    # stored cell by cell, i.e. as rows of the transposed matrix
     counts = sp.csr_matrix(arrays, (cells, genes))
     return _chosen(_cells(counts, barcodes, ids, names, path), kinds, origins, genome, path)
 
@@ -108,7 +108,7 @@ def _cells(
 def _chosen(
     cells: anndata.AnnData, kinds: list[str], origins: list[str], genome: str, path: Path
 ) -> tuple[anndata.AnnData, list[str]]:
-    """Gene expression alone, of one genome if it is said; and what of it is to be noted."""
+    """Only gene expression, of one genome if given; and notes on what was taken."""
     notes = []
     taken = np.array([kind == GENES for kind in kinds], dtype=bool)
     if not taken.any():
@@ -142,7 +142,7 @@ def _one(genome: str, genomes: list[str], path: Path) -> str:
 
 
 def _genomes(ids: list[str]) -> list[str]:
-    """The genome of each gene where all ids tell it, as GRCh38_ENSG… and mm10___ENSMUSG… do."""
+    """Each gene's genome, "" if unknown, where most ids give it (GRCh38_ENSG…, mm10___ENSMUSG…)."""
     found = [GENOME.fullmatch(gene) for gene in ids]
     known = [match[1] for match in found if match]
     if len(known) < len(ids) / 2 or not known:
@@ -151,7 +151,7 @@ def _genomes(ids: list[str]) -> list[str]:
 
 
 def _head(stream: BinaryIO) -> bytes:
-    """The lines of a matrix market file up to the one with its size, which is the last of them."""
+    """The lines of a Matrix Market file up to and including the one with its size."""
     lines = [stream.readline(1 << 16)]
     while not lines[-1][:1].isdigit() and lines[-1] and len(lines) < 1000:
         lines.append(stream.readline(1 << 16))

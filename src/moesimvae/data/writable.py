@@ -1,8 +1,8 @@
-"""Cells that came from anywhere, made such that an h5ad can hold them and any anndata read it.
+"""Cells from any source, changed so that an h5ad can hold them and any anndata can read it.
 
 What newer versions of pandas and anndata write is turned into what every version reads: nullable
 strings become plain ones, or a category where some are missing. What an h5ad cannot hold at all is
-renamed, written as text or, last of all, left out; and each such change is told in words.
+renamed, written as text or, as a last resort, left out; each such change is reported in words.
 """
 
 import shutil
@@ -22,11 +22,11 @@ from moesimvae.names import names_in
 
 RESERVED = "_index"  # where an h5ad keeps the names of the rows
 ALIGNED = ("layers", "obsm", "varm", "obsp", "varp")
-SPARE = 1 << 20  # bytes of free space that are asked for beyond the results
+SPARE = 1 << 20  # bytes of free space required beyond the results
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """A column as every version of anndata can write and read it."""
+    """A column in a form that every version of anndata can write and read."""
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         given = pd.Series(dtype.categories)
@@ -69,7 +69,7 @@ def _integers(column: pd.Series, missing: pd.Series) -> pd.Series:
         if values.dtype.kind in "iu":
             return pd.Series(values, column.index, name=column.name)
     except (OverflowError, TypeError, ValueError):
-        pass  # larger than any integer of 64 bits
+        pass  # beyond 64-bit integers
     return _text(column)
 
 
@@ -80,7 +80,7 @@ def _text(column: pd.Series) -> pd.Series:
 
 
 def plain_frame(table: pd.DataFrame) -> pd.DataFrame:
-    """The same for all columns of a table and its names of rows; names of columns stay."""
+    """A table with all columns and its row names made plain; column names stay."""
     columns = [plain(table.iloc[:, i]) for i in range(table.shape[1])]
     index = pd.Index(table.index.astype(str).to_numpy(dtype=object), name=table.index.name)
     found = pd.DataFrame(dict(enumerate(columns)), index=table.index)
@@ -88,9 +88,9 @@ def plain_frame(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def make(cells: anndata.AnnData) -> list[str]:
-    """Change `cells`, values excepted, so that an h5ad can hold them; what else is told in words.
+    """Change `cells` in place so that an h5ad can hold them; return the changes in words.
 
-    Annotation alone is changed: names of columns, columns, uns; and what no h5ad can hold is out.
+    X stays: column names, columns and uns are changed; entries that no h5ad can hold are dropped.
     """
     notes: list[str] = []
     cells.obs = _frame(cells.obs, "obs", notes)
@@ -108,7 +108,7 @@ def make(cells: anndata.AnnData) -> list[str]:
 
 
 def write(cells: anndata.AnnData, path: str | Path, **how: Any) -> None:
-    """An h5ad that older anndata read as well: pandas 3 has a type of its own for text."""
+    """Write an h5ad that older anndata can read as well: pandas 3 has its own type for text."""
     with anndata.settings.override(allow_write_nullable_strings=False):
         cells.write_h5ad(path, **how)
 
@@ -121,7 +121,7 @@ def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
         notes.append(f"{place}: the column '{RESERVED}' says what the names do and is left out")
         table = table.iloc[:, [i for i in range(len(names)) if i not in same]]
         names = [str(name) for name in table.columns]
-    # names of columns are names of places, where / and . have a meaning
+    # column names become HDF5 paths, in which / and . have a meaning
     wanted = ["index_" if name == RESERVED else name.replace("/", "_") for name in names]
     wanted = [
         f"{name}_{i}" if not name.strip(".") or wanted.count(name) > 1 else name
@@ -198,7 +198,7 @@ def _fits(value: Any) -> bool:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 anndata.io.write_elem(file, "tried", value)
-        except Exception:  # anndata and h5py raise all kinds
+        except Exception:  # anndata and h5py raise all kinds of errors
             return False
     return True
 
@@ -207,9 +207,9 @@ def _fits(value: Any) -> bool:
 
 
 def require(folder: Path, cells: anndata.AnnData, columns: Mapping[str, Any]) -> None:
-    """UserError unless an h5ad of these cells, with such columns in obs, can be written there.
+    """Raise UserError unless an h5ad of these cells, with `columns` in obs, can be written there.
 
-    The annotation is written, without the values, and the free space is compared with them.
+    The annotation is written as a trial, and free space is compared with the size of the values.
     """
     needed, free = SPARE + _bytes(cells), shutil.disk_usage(folder).free
     if free < needed:
@@ -230,7 +230,7 @@ def require(folder: Path, cells: anndata.AnnData, columns: Mapping[str, Any]) ->
                     anndata.io.write_elem(file.require_group(place), name, value[:1])
     except OSError:
         raise
-    except Exception as error:  # anndata and h5py raise all kinds
+    except Exception as error:  # anndata and h5py raise all kinds of errors
         raise UserError(
             f"the annotation of the cells cannot be written as an h5ad ({first_line(error)}); take "
             "what it names out of the file."
