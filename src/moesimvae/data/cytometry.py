@@ -7,8 +7,9 @@
                  every gated cell: <FCS file> Event <number from 0>, a tab, the population
 
 All take the settings of `Panel` from the block's `cytometry`. A cell without a population (0, NaN,
-or a name in `UNGATED`) is ungated: it is clustered but not scored. X holds the file's values as they are;
-`uns` holds the instrument and, in `panel`, what was left out and what the files say of themselves.
+or a name in `UNGATED`) is ungated: it is clustered but not scored. X holds the file's values as
+they are; `uns` holds the instrument and, in `panel`, what was left out and what the files say of
+themselves.
 """
 
 import io

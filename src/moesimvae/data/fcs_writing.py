@@ -26,7 +26,8 @@ def on_positive_axes(points: np.ndarray) -> np.ndarray:
 def write_fcs(source: str | Path, further: Mapping[str, np.ndarray], path: str | Path) -> None:
     """Write FCS 3.1 with all parameters and keywords of `source`, followed by those in `further`.
 
-    further: name → values (n_events,), none below 0. 32-bit floats, and integers below 2²⁴, equal those of the source bit for bit, and $PnG, $PnR, $TIMESTEP and matrices stay; the
+    further: name → values (n_events,), none below 0. 32-bit floats, and integers below
+    2²⁴, equal those of the source bit for bit, and $PnG, $PnR, $TIMESTEP and matrices stay; the
     output of a logarithmic amplifier is written on a linear scale, since floats have no other.
     The $PnR of a further parameter is the integer above all of its values, as FlowJo draws it.
     Raises UserError where the number of values differs from the file's number of events.
