@@ -34,7 +34,7 @@ demo: setup ## Run the benchmark on embedded and simulated data (no network, min
 	@echo "Open results/demo/report.html in a browser."
 
 table1: ## Regenerate Table 1 on MNIST; MIRROR=folder uses local copies of the data
-ablation: ## MoE-Sim-VAE on MNIST with one part of it taken away at a time
+ablation: ## MoE-Sim-VAE on MNIST with one part removed at a time
 table2: ## Regenerate Table 2 and S1 Table on organs of Tabula Muris, 10 seeds and the screening
 table2_semisynthetic: ## The same on semi-synthetic organs and sorted PBMC, from MIRROR=folder
 figure3: ## Figure 3: latent spaces of these organs, a part of table2
@@ -42,11 +42,11 @@ table3: ## Regenerate Table 3 on mass cytometry, 30 seeds
 table3_subsets: ## The same on subsets of three of its data sets, from MIRROR=folder
 figure4: ## Figure 4, S2 Table and S8 Figure on wells of Bodenmiller et al.
 figure2: ## Figure 2: digits that each expert generates
-supplement: ## S2 to S6 Figures: similarity and generation studied
+supplement: ## S2 to S6 Figures: studies of similarity and generation
 synthetic: ## S1 Figure: Gaussian mixtures of 1 to 100 components
 scale: ## Time and memory on 10,000 to 1,000,000 simulated cells
 index: ## One page that leads to every report in results/
-verdict: ## Every number of the paper beside those that lie in results/
+verdict: ## Every number of the paper beside those in results/
 
 table1 ablation table2 table2_semisynthetic figure3 table3 table3_subsets figure4 \
 		scale: setup
@@ -62,7 +62,7 @@ figure2 supplement synthetic verdict index: setup
 	@$(MAKE) --no-print-directory setup
 	$(SNAKEMAKE) $@ $(MIRRORED)
 
-test: setup ## Run the tests, a file to each core at a time
+test: setup ## Run the tests, one file per core at a time
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## The same without tests that take more than a few seconds each
@@ -80,7 +80,7 @@ dist: setup ## Build the wheel and the source distribution into dist/
 	rm -rf dist build
 	$(BIN)/python -m build --outdir dist .
 
-test-wheel: dist ## Install the wheel into an environment of its own and try what it promises
+test-wheel: dist ## Install the wheel into an environment of its own and check what it promises
 	rm -rf $(VENV)-wheel && $(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare.py
@@ -89,7 +89,7 @@ test-sdist: dist ## Unpack the source distribution and run its own fast tests
 	rm -rf $(VENV)-sdist && mkdir $(VENV)-sdist && tar -xzf dist/*.tar.gz -C $(VENV)-sdist --strip-components 1
 	cd $(VENV)-sdist && make test-fast PYTHON=$(PYTHON)
 
-release-notes: ## Write release-notes.md: the tag, then what the changelog says of this version
+release-notes: ## Write release-notes.md: the tag, then the changelog's entry for this version
 	@{ echo v$(VERSION); \
 		sed -n '/^## /,$$p' CHANGELOG.md | sed '1d;/^## /,$$d'; } > release-notes.md
 	@head -n 1 release-notes.md
@@ -118,7 +118,7 @@ format: setup ## Format Python and Snakemake files; write ARCHITECTURE.md from t
 	$(BIN)/python docs/reference.py
 	$(BIN)/python -m moesimvae.nouns workflow/schemas
 
-lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean environment
+lock: ## Rewrite requirements.lock and envs/ from pyproject.toml, in a clean environment
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 ".[dev]"
 	{ sed '/^[^#]/d' requirements.lock; $(VENV)-lock/bin/pip freeze --quiet --exclude moesimvae \
@@ -127,12 +127,12 @@ lock: ## Write requirements.lock and envs/ anew from pyproject.toml, in a clean 
 	$(VENV)-lock/bin/python envs/write.py
 	rm -rf $(VENV)-lock
 
-archive: setup ## One folder and zip of EXPERIMENT=NAME to publish; runs what of it is not there yet
+archive: setup ## One folder and zip of EXPERIMENT=NAME to publish; runs what is missing
 	@test -n "$(EXPERIMENT)" || { echo "error: say which experiment: make archive EXPERIMENT=table1"; exit 1; }
 	$(SNAKEMAKE) $(EXPERIMENT) $(MIRRORED)
 	$(BIN)/moesimvae archive $(EXPERIMENT)
 
-links: setup ## Ask for every download link of the registry; HASHES=1 downloads them all
+links: setup ## Check every download link of the registry; HASHES=1 downloads them all
 	$(BIN)/python bench/links.py $(if $(HASHES),--hashes)
 
 env-clustpy: $(VENV)-clustpy/installed ## Make ClustPy's own environment, for the cross-check

@@ -1,7 +1,7 @@
-"""What a clustering could reach if its clusters were joined rightly.
+"""What a clustering could reach if its clusters were joined correctly.
 
-Each goes to the population that most of its cells have. That uses the labels; it tells pure
-clusters that are too many from impure ones.
+Each goes to the population of most of its cells. That uses the labels; it
+distinguishes too many pure clusters from impure ones.
 
     .venv/bin/python bench/ceiling.py results/runs/DATASET/METHOD/seed0 results/data/DATASET
 """

@@ -1,11 +1,11 @@
-"""Clusterings of cells with the true number asked for: five seeds of each method, the worst told.
+"""Cells clustered with the true number asked for: five seeds per method, the worst reported.
 
-    .venv/bin/python bench/cells.py --out docs/bench/cells_development.json \
+    .venv/bin/python bench/cells.py --out docs/bench/cells.json \
         NAME=results/data/pbmc_facs/features.h5ad,results/data/pbmc_facs/labels.parquet,label …
 
 Each set is prepared features (as the workflow leaves them in `results/data`), a file with a label
 for each of its cells in the same order (parquet, or the obs of an h5ad), and the label's column. A
-method is given what the registry says it takes. Cells of no population are clustered, not scored.
+method gets the input the registry names. Cells of no population are clustered but not scored.
 """
 
 import argparse

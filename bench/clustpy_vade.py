@@ -1,4 +1,4 @@
-"""Cells per second that ClustPy's VaDE trains with: run by bench/throughput.py, in ClustPy's own
+"""Training cells per second of ClustPy's VaDE: run by bench/throughput.py, in ClustPy's own
 environment.
 
     python bench/clustpy_vade.py cells.npy BATCH STEPS
@@ -17,7 +17,7 @@ ends: dict[int, list[float]] = {}
 
 
 class TimedAdam(torch.optim.Adam):
-    """Adam, noting when each of its steps ended: from one to the next lies one training step."""
+    """Adam that notes when each of its steps ends: from one to the next is one training step."""
 
     def step(self, closure=None):
         loss = super().step(closure)

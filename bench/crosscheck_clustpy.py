@@ -3,7 +3,7 @@
     make env-clustpy
     .venv/bin/python bench/crosscheck_clustpy.py
 
-Same layer sizes, batch size and number of steps; everything else as each of them ships. Each run
+Same layer sizes, batch size and number of steps; everything else as each ships it. Each run
 goes through the runner, ClustPy's in its own environment, and stays in the folder --out.
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
 def score(
     features: Path, method: str, block: registry.Block, seed: int, truth: np.ndarray, options
 ) -> dict[str, float]:
-    """One run's metrics and wall seconds; ends the program with the reason when it failed."""
+    """One run's metrics and wall seconds; ends the program with the reason if it failed."""
     out = options.out / method / f"seed{seed}"
     status = runner.run(
         features=features,

@@ -1,4 +1,4 @@
-"""How many clusters are estimated, on real cells and on the same with each feature shuffled.
+"""Estimated numbers of clusters, on real cells and on the same with each feature shuffled.
 
     .venv/bin/python bench/estimate.py --out docs/bench/estimate.json NAME=FEATURES,LABELS,COLUMN …
 

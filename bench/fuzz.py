@@ -2,10 +2,10 @@
 
     python bench/fuzz.py --seconds 600 --seed 0 [--files FOLDER] [--keep FOLDER]
 
-Each input is a file that its reader takes, with bytes turned, cut, doubled, exchanged or replaced
-by extreme numbers. It is read in a process that may take 3 GB and 10 seconds an input, so that a
-crash inside a library is a finding, too. The same seed makes the same inputs, as many as there is
-time for.
+Each input is a file that its reader takes, with bytes changed, cut, doubled, exchanged or replaced
+by extreme numbers. It is read in a process limited to 3 GB and 10 seconds per input, so that a
+crash inside a library is a finding, too. The same seed makes the same inputs, as many as time
+allows.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from moesimvae.data.readers import read_idx
 from moesimvae.errors import UserError
 
 MEMORY = 3 << 30  # bytes
-SECONDS = 10  # an input may take
+SECONDS = 10  # per input
 BATCH = 200  # inputs of one process
 LARGEST = 100_000  # bytes of a real file to start from
 EXTREMES = [b"0", b"-1", b"99999999", b"2147483648", b"1e309", b"nan", b"\xff\xff\xff\xff", b""]
@@ -120,7 +120,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], Callable[[], bytes], str]]
 
 
 def real(folder: Path | None) -> dict[str, list[bytes]]:
-    """The small real files below a folder by kind, with headers that written ones have not."""
+    """The small real files below a folder by kind, with headers that written ones lack."""
     found = {}
     for name, (*_, pattern) in KINDS.items():
         paths = sorted(folder.rglob(pattern)) if folder else []
@@ -135,7 +135,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
     changed = bytearray(data)
     for _ in range(rng.choice([1, 1, 2, 4, 16])):
         at = rng.randrange(len(changed) + 1)
-        # the beginning says what follows, so half of all changes are made there
+        # the beginning describes what follows, so half of all changes are made there
         at = min(at, rng.randrange(1, 400)) if rng.random() < 0.5 else at
         n = rng.choice([1, 2, 8, 64])
         kind = rng.randrange(6)

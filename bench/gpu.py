@@ -1,4 +1,4 @@
-"""What a GPU makes of MoE-Sim-VAE, in one command of at most six minutes.
+"""MoE-Sim-VAE on a GPU, measured by one command of at most six minutes.
 
     .venv/bin/python bench/gpu.py --prepare ../shared/data/mnist # once, where this is installed
     python bench/gpu.py --out FOLDER                             # on the machine with the GPU
@@ -6,7 +6,7 @@
 
 The machine needs this checkout, `resources/gpu` (what --prepare made: the digits, and the
 similarities of the three phases of a fit on the CPU, since UMAP is not there), and torch, NumPy,
-SciPy, scikit-learn, pandas and safetensors. Measured are
+SciPy, scikit-learn, pandas and safetensors. Measured:
 
 parity: losses of the same steps on CPU and GPU, and of steps launched kernel by kernel and replayed
     as CUDA graphs; the labels of a short fit;
@@ -14,11 +14,11 @@ waiting: whether a step ever waits for the device (`torch.cuda.set_sync_debug_mo
 graph: steps per second kernel by kernel and replayed, and what bounds a step;
 mnist: training end to end, with the seconds to accuracies .975 and .985;
 generation: of 100,000 images;
-million: a fit of 1,000,000 simulated cells × 39, whose similarity are the simulated populations;
+million: a fit of 1,000,000 simulated cells × 39, with the simulated populations as similarity;
 batches: cells per second by batch size, K and precision, and the share of the chip's speed.
 
 Without a GPU "the device" is the CPU with the layout of the experts that a GPU takes. Writes
-gpu.json and gpu.md; a part that comes after --seconds is left out, and that is said.
+gpu.json and gpu.md; a part due after --seconds is left out, which the output says.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def read_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prepare(images: np.ndarray, digits: np.ndarray, sizes: dict[str, Any], out: Path) -> None:
-    """Fit on the CPU; keep the projection that each phase's similarity was made of."""
+    """Fit on the CPU; keep the projection that each phase's similarity was made from."""
     kept: dict[str, np.ndarray] = {}
     k: list[np.ndarray] = []
     made = fitting.similarity.build
@@ -154,7 +154,7 @@ def prepare(images: np.ndarray, digits: np.ndarray, sizes: dict[str, Any], out: 
 
 
 def small_digits() -> dict[str, np.ndarray]:
-    """What `prepare` keeps, of scikit-learn's digits made twice as large, without UMAP."""
+    """What `prepare` keeps, for scikit-learn's digits at twice the size, without UMAP."""
     found = load_digits()
     images = np.kron(found.images * (255 / 16), np.ones((1, 2, 2))).astype(np.uint8)
     points = PCA(8, random_state=0).fit_transform(found.data).astype(np.float32)
@@ -176,7 +176,7 @@ def similarities(*made: Similarity) -> Iterator[None]:
 
 
 def neighbours(points: np.ndarray, k: np.ndarray) -> Similarity:
-    """k: of each cell, or one number for all."""
+    """k: one for each cell, or one for all."""
     most = int(k.max())
     pairs = lambda index, points, k: knn_in_batch(points[index], most, k[index])  # noqa: E731
     of_cells = torch.from_numpy(np.broadcast_to(k, len(points)).astype(np.int64))
@@ -234,7 +234,7 @@ class Bench:
                 started = perf_counter()
                 try:
                     result[name] = part()
-                except Exception as error:  # one part must not take the others along
+                except Exception as error:  # one failing part must not end the others
                     if not self.on_gpu:
                         raise
                     result[name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
@@ -308,7 +308,7 @@ class Bench:
         }
 
     def losses(self, device: torch.device, steps: int) -> list[float]:
-        """Of each step, with noise drawn on the CPU, which no two devices draw alike."""
+        """Of each step, with noise drawn on the CPU, since no two devices draw alike."""
         module, objective, n = self.networks(
             self.sizes["clusters"][0], 39, device, 256, gate_dropout=0.0
         )
@@ -320,7 +320,7 @@ class Bench:
             return training.run(objective, "")["total"]
 
     def replayed_against_launched(self, steps: int) -> float:
-        """Largest relative difference of the losses; with every source of chance, K experts."""
+        """Largest relative difference of the losses; with every source of randomness, K experts."""
         found = []
         for replay in (False, True):
             k = self.sizes["clusters"][-1]
@@ -339,7 +339,7 @@ class Bench:
 
     # (e)
     def waiting(self) -> dict[str, Any]:
-        """Steps under a mode in which CUDA's waiting is an error; a CPU has nothing to wait for."""
+        """Steps in a mode where waiting for CUDA is an error; a CPU has nothing to wait for."""
         found = {}
         for k in self.sizes["clusters"]:
             for replay in (False, True):
@@ -518,7 +518,7 @@ class Bench:
 def course_of(model: MoESimVAE, cells: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
     """Fit; steps, seconds since the start, and accuracy at each record.
 
-    Looking at all the cells takes no time by this clock.
+    The clock stops while all the cells are looked at.
     """
     course: list[dict[str, float]] = []
     steps: dict[Training, int] = {}  # of each phase
@@ -548,7 +548,7 @@ def seconds_to(goal: float, course: list[dict[str, float]]) -> float | None:
     return next((at["seconds"] for at in course if at["accuracy"] >= goal), None)
 
 
-# ---------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------- what is reported
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Do the links of workflow/registry/datasets.yaml live, and do their hashes hold?
+"""Are the links in workflow/registry/datasets.yaml alive, and do their hashes hold?
 
     .venv/bin/python bench/links.py             # asks for every source of every file: `make links`
-    .venv/bin/python bench/links.py --hashes    # and downloaded from each, its content checked
+    .venv/bin/python bench/links.py --hashes    # and downloads each, checking its content
 
 Prints a table; exit status 1 when a source is dead or sends another file.
 """
@@ -48,7 +48,7 @@ def links(blocks: dict[str, Block]) -> Iterator[Link]:
 
 
 def ask(link: Link, timeout: float) -> None:
-    """HEAD, and where a server knows none, the first byte."""
+    """HEAD, or the first byte where a server does not support it."""
     try:
         answer = requests.head(link.url, headers=BROWSER, timeout=timeout, allow_redirects=True)
         if answer.status_code >= 400:
@@ -68,7 +68,7 @@ def ask(link: Link, timeout: float) -> None:
 
 
 def impossible(sent: int, file: Block) -> bool:
-    """Whether so many bytes as sent cannot unpack to the expected content."""
+    """Whether this many bytes cannot unpack to the expected content."""
     expected = file.get("bytes")
     if expected is None:
         return False

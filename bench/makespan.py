@@ -2,8 +2,8 @@
 
     python bench/makespan.py results/table1/scores/*.runs.csv
 
-Every finished run's CPU seconds (made with one thread) go to the worker that is free first,
-in the order of the table. Nothing is run; queueing and the transfer of data are not in it.
+Every finished run's CPU seconds (on one thread) go to the worker that is free first, in the order
+of the table. Nothing is run; queueing and data transfer are not included.
 """
 
 import heapq

@@ -4,9 +4,9 @@
 
 Sets as in `bench/cells.py`, the true number of clusters asked for. For three random halves, a model
 fitted to one half assigns the other, and its labels there are compared (ARI) with those of a fit of
-all cells; the same for k-means and a Gaussian mixture. No label of the set takes part in that. Then
+all cells; the same for k-means and a Gaussian mixture. No label of the set is used for that. Then
 a model is fitted without the cells of each of three populations, the second to fourth largest, and
-the share of these cells that `outside` notices is told, and of held-out cells of known populations.
+the share of these cells that `outside` flags is reported, as is that of held-out known cells.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 Runs k-means and Gaussian mixtures on scikit-learn's digits through the workflow, one job at a time,
 in a folder of its own. A run's own work is the wall time of its worker process (status.json), with
 the start of Python and the import of its library; the job adds Snakemake's scheduling, the script
-and the supervisor. Planning, which happens once, is measured by a dry run and printed apart.
+and the supervisor. Planning, which happens once, is measured by a dry run and printed separately.
 """
 
 import argparse

@@ -6,12 +6,12 @@
     make env-clustpy                                   # only for the row `steps`
     .venv/bin/python bench/peers.py --out docs/bench [--rows samusik pbmc …]
 
-Each method is run as the workflow runs it, with the registry's defaults: its process, from start to
-end, takes what stands here, the similarity and the imports included. Methods are run in turn,
---repeats times. The claim is the ratio to a peer; seconds are those of this machine. Rows: samusik,
-levine, pbmc, million, mnist (with the seconds to an accuracy, from the start of the fit), steps
-(bench/throughput.py), digits (a trial of this program, on scikit-learn's digits). Writes peers.json
-and peers.png; a row that was measured before and is not asked for stays.
+Each method is run as the workflow runs it, with the registry's defaults; the cost is that of its
+whole process, similarity and imports included. Methods are run in turn, --repeats times. The claim
+is the ratio to a peer; seconds are those of this machine. Rows: samusik, levine, pbmc, million,
+mnist (with the seconds to an accuracy, from the start of the fit), steps (bench/throughput.py),
+digits (a trial of this program, on scikit-learn's digits). Writes peers.json and peers.png; rows
+measured before and not asked for stay.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OURS = "moe_sim_vae"
 
 @dataclass(frozen=True)
 class Row:
-    """A data set, how many clusters are asked for, who runs, and what is to be reached.
+    """A data set, how many clusters are asked for, the peers, and the targets.
 
     targets: what → the most it may be: "seconds", "memory_mb", or a peer's name for the ratio of
     our seconds to its.
@@ -198,7 +198,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ratio(ours: list[dict[str, Any]], peers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Of seconds, repeat by repeat, as they were measured one after the other."""
+    """Of seconds, repeat by repeat, since they were measured one after the other."""
     pairs = [(a, b) for a, b in zip(ours, peers, strict=False) if "error" not in a | b]
     return spread([a["seconds"] / b["seconds"] for a, b in pairs]) if pairs else None
 
@@ -209,7 +209,7 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def seconds_to_goals(features: Path, labels: pd.DataFrame, threads: int) -> dict[str, Any]:
-    """Of a default fit, seed 0: seconds until an accuracy is reached for the first time."""
+    """Seconds until a default fit, seed 0, first reaches each accuracy."""
     import torch
     from gpu import course_of, seconds_to
 
@@ -244,11 +244,11 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------- what is reported
 
 
 def verdicts(name: str, row: dict[str, Any]) -> list[tuple[str, float, float, bool]]:
-    """What was to be reached, what it came to, what it may be, and whether it holds."""
+    """Each target: what it is of, the value measured, its bound, and whether it holds."""
     if name == STEPS:
         found = [(what, row["ratios"].get(what), least) for what, least in STEP_TARGETS.items()]
         return [(w, r["median"], least, r["median"] >= least) for w, r, least in found if r]

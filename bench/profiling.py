@@ -1,11 +1,11 @@
-"""Where the time of a fit goes, part by part, in seconds of the processor and of the clock.
+"""Where the time of a fit goes, part by part, in CPU and wall-clock seconds.
 
     .venv/bin/python bench/profiling.py --out docs/bench/profile.json \
         digits=results/data/digits/features.h5ad,10 NAME=FEATURES,K …
 
 Features are those that the workflow leaves in `results/data`, 2,000 genes at most; parameters for a
 data set of `config.yaml` are taken from there. A part's time is without that of the parts inside
-it; "steps" are those of training. On a machine that does other work, too, trust the processor's.
+it; "steps" are those of training. On a machine that does other work, too, trust CPU seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from moesimvae.model.module import Module
 from moesimvae.model.networks import Encoder, Gate
 
 ROOT = Path(__file__).resolve().parents[1]
-# part → what of the code belongs to it
+# part → the code that belongs to it
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "similarity: components": [
         (projection, "principal_components"),
@@ -100,7 +100,7 @@ class Clock:
 
 
 def holders(owner: Any, name: str, function: Any) -> list[Any]:
-    """A class, or the module of a function and all of ours that have imported it from there."""
+    """A class, or the module of a function and all of ours that import it from there."""
     ours = [m for found, m in sys.modules.items() if found.startswith("moesimvae.")]
     return [owner, *(m for m in ours if m is not owner and vars(m).get(name) is function)]
 

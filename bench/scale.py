@@ -3,8 +3,8 @@
     .venv/bin/python bench/scale.py --out results/scale
 
 Simulated mass cytometry, 39 markers. Each number of cells is fitted in a process of its own, once
-from an array in memory and, the largest, once more from a backed .h5ad file. Reported are the
-seconds for the similarity (all of them, also those computed from the encoder's features), the
+from an array in memory and, for the largest, again from a backed .h5ad file. Reported are the
+seconds for the similarity (all of them, including those from the encoder's features), the
 seconds for an epoch (from some steps, times the batches of an epoch), and the peak resident
 memory: in all, and above what the process held after its imports, as multiples of the bytes of
 the data. Writes scale.json and scale.png.
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def simulated(n_cells: int, seed: int, folder: str) -> dict:
-    """Write cells.npy and cells.h5ad; gives their bytes in memory."""
+    """Write cells.npy and cells.h5ad; return their bytes in memory."""
     import anndata
     import numpy as np
 
@@ -80,7 +80,7 @@ def simulated(n_cells: int, seed: int, folder: str) -> dict:
 
 
 def fitted(folder: str, backed: bool, steps: int) -> dict:
-    """Fit the cells in the folder, and what it took. Memory in bytes."""
+    """Fit the cells in the folder; what it took, memory in bytes."""
     import anndata
     import numpy as np
     import pynndescent  # noqa: F401 (what the fit imports is not counted as the fit's memory)
@@ -120,7 +120,7 @@ def peak_memory() -> int:
 
 
 class Watch:
-    """Greatest anonymous memory, that is without pages of files, which can be dropped any time."""
+    """Greatest anonymous memory: without pages of files, which can be dropped at any time."""
 
     def __enter__(self) -> "Watch":
         self.peak = 0

@@ -1,4 +1,4 @@
-"""How many cells a second MoE-Sim-VAE is trained with, and what that is next to other things.
+"""Training speed of MoE-Sim-VAE in cells per second, compared with that of other things.
 
     make env-clustpy                                   # only for the comparison with ClustPy
     .venv/bin/python bench/throughput.py --out results/throughput
@@ -10,7 +10,7 @@ gate, experts, losses, gradients, Adam) that are measured in turn in one run:
 - every expert: what if every expert decoded every cell, and the gate's choice were picked then?
 - vade: ClustPy's VaDE in its own environment, with equal widths of encoder and decoders and equal
   batches, next to a MoE-Sim-VAE of 10 experts.
-- peak: which share of the speed of a large matrix product do the products of a step reach?
+- peak: what share of the speed of a large matrix product do the products of a step reach?
 
 Cells are simulated, 784 features. They are dealt out to the experts at random, so that all K are
 at work and none is spared: the worst case. Writes throughput.json and throughput.png.
@@ -238,7 +238,7 @@ def large_product(size: int = 2048) -> float:
 def flops_of_step(
     n_experts: int, encoder: Sequence[int], latent: int, expert: Sequence[int] | None, batch: int
 ) -> float:
-    """Of the matrix products of one step, a sample passing through one expert only."""
+    """In the matrix products of one step, a sample passing through one expert only."""
     hidden = [N_FEATURES, *encoder]
     into = sum(a * b for a, b in pairwise(hidden)) + 2 * hidden[-1] * latent
     back = [latent, *([hidden_units(n_experts)] if expert is None else expert), N_FEATURES]

@@ -2,7 +2,7 @@
 
 params  block: the file's entry in datasets.yaml
 config  mirror: folder or URL, or none; not a parameter, since it does not change the content
-output  file: the raw file; <file>.source.json beside it tells where it came from
+output  file: the raw file; <file>.source.json beside it says where it came from
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Every clustering of the user's cells, carried back into the programs that they come from.
+"""Every clustering of the user's cells, in formats for the programs that they come from.
 
-input   reads: the file; runs: one of each method; features: from prepare_own
-params  path: what the user named; showcase: the method whose probability and map go along
+input   reads: the file; runs: one per method; features: from prepare_own
+params  path: what the user named; showcase: the method whose probabilities and map are included
 output  export: a folder
 """
 

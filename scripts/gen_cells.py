@@ -1,6 +1,6 @@
 """Cells that one run generates, as h5ad, and how they compare with the real ones.
 
-input   run, features, labels; predictive: cells of scVI for data that have counts
+input   run, features, labels; predictive: scVI's cells, for count data
 output  study: folder with sources.csv, populations.csv, features.csv and generated.h5ad
 """
 

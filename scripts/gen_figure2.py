@@ -1,4 +1,4 @@
-"""Figure 2: digits generated from each cluster, by every run, with the shares that come back.
+"""Figure 2: digits generated from each cluster by every run, with the shares recognised as such.
 
 input   studies: folders of gen_images; judge; methods
 output  figures: folder; table: csv, a row for each run, Gaussian and cluster

@@ -1,4 +1,4 @@
-"""A classifier of real images that later judges generated ones; what it gets right is beside it.
+"""A classifier of real images that later judges generated ones, with its accuracy beside it.
 
 input   features, labels: of one data set of images
 params  epochs

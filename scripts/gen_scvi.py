@@ -1,4 +1,4 @@
-"""What scVI makes of the half of a data set's cells that generators learn from.
+"""Cells that scVI draws for the half of a data set's cells that generators learn from.
 
 input   features
 params  seed

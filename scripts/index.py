@@ -1,4 +1,4 @@
-"""The index of the results folder: whatever experiments lie there now, on one page."""
+"""The index of the results folder: whatever experiments it holds now, on one page."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

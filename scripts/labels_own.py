@@ -1,4 +1,4 @@
-"""The labels of the user's own cells, away from their features, and all facts of the data set.
+"""The labels of the user's own cells, apart from their features, and all facts of the data set.
 
 input   reads: the file, or the files of a 10x folder; features, facts: from prepare_own
 params  path: what the user named; label: its column, or None; genome, transpose: of the features

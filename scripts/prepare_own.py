@@ -2,7 +2,7 @@
 
 input   reads: the file, or the files of a 10x folder
 params  path: what the user named; settings: the keywords of `write_features`
-output  features, facts (without those of the labels), clusters: the number alone, for what clusters
+output  features, facts (without those of the labels), clusters: the number alone, for the methods
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run's latent space in two dimensions; a table without rows where the run left none."""
+"""A run's latent space in two dimensions; an empty table where the run left none."""
 
 from typing import TYPE_CHECKING
 

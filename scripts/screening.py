@@ -1,4 +1,4 @@
-"""What every setting of the screened methods reached, and which ones were chosen how."""
+"""What every setting of the screened methods reached, and which were chosen, and how."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""S1 Table: how well each group's signature gene tells its cells from the rest."""
+"""S1 Table: how well each group's signature gene separates its cells from the rest."""
 
 from typing import TYPE_CHECKING
 

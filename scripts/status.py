@@ -1,4 +1,4 @@
-"""Beside a workflow: a line for each run that ends, and status.html refreshed; no rule's script."""
+"""Beside a workflow, no rule's script: prints a line as each run ends, refreshes status.html."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation.making import Making
 from moesimvae.report.pages.status import line, page
 
-LOOK, REST = 1, 10  # seconds between looks; a page rests so many times as long as it took to make
+LOOK, REST = 1, 10  # seconds between looks; a page rests REST times as long as it took to make
 
 
 def watch(experiments: list[Making], over: threading.Event) -> None:
@@ -39,7 +39,7 @@ def watch(experiments: list[Making], over: threading.Event) -> None:
 
 
 def write(making: Making, over: bool) -> None:
-    with contextlib.suppress(UserError, OSError):  # the job that reads the same files tells of it
+    with contextlib.suppress(UserError, OSError):  # the job that reads the same files reports it
         files.write_text(making.so_far, page(making, time.strftime("%H:%M:%S"), over))
 
 

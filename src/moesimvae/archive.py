@@ -1,9 +1,9 @@
-"""An experiment as one folder and zip to publish, and a check that its labels give its scores.
+"""An experiment as a folder and zip to publish, and a check that its labels yield its scores.
 
-It holds what the tables were made from and small: labels, status and scores of each run, the page
-and the tables, configuration, lock and code. Features, embeddings and models are left out, and
-`left_out.csv` tells their hashes and where they come from. `ro-crate-metadata.json` describes it as
-an RO-Crate (Soiland-Reyes et al. 2022, Data Science 5(2): 97-138), `.zenodo.json` for Zenodo.
+The archive holds the small files behind the tables: labels, status and scores of each run, report
+page and tables, configuration, lock file and code. Features, embeddings and models are left out;
+`left_out.csv` gives their hashes and sources. `ro-crate-metadata.json` describes the archive as an
+RO-Crate (Soiland-Reyes et al. 2022, Data Science 5(2): 97-138), `.zenodo.json` for Zenodo.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ differ.
 def write(experiment: str, results: str | Path, root: str | Path, out: str | Path) -> Path:
     """Write the folder `out`/moesimvae-<experiment> and its zip; return the zip's path.
 
-    results: the workflow's folder; root: the checkout, whose commit and configuration go along.
-    Raises UserError for an experiment without a page, and for a root without a Git history.
+    results: the workflow's folder; root: the checkout, whose commit and configuration are included.
+    Raises UserError for an experiment without a report page, and for a root without a Git history.
     """
     results, root, out = Path(results), Path(root), Path(out)
     source = results / experiment
@@ -92,7 +92,7 @@ def write(experiment: str, results: str | Path, root: str | Path, out: str | Pat
 
 
 def _hidden(_: str, names: list[str]) -> set[str]:
-    """What Snakemake and the system leave behind."""
+    """Hidden files left by Snakemake and the system."""
     return {name for name in names if name.startswith(".")}
 
 
@@ -104,7 +104,7 @@ def _copy(source: Path, target: Path, names: Iterable[str]) -> None:
 
 
 def _scores(experiment: Path) -> list[Path]:
-    """The long tables of an experiment, one for each data set."""
+    """An experiment's long-format score tables, one for each data set."""
     every = sorted((experiment / "scores").glob("*.csv"))
     return [path for path in every if not path.name.endswith((".runs.csv", ".populations.csv"))]
 
@@ -116,7 +116,7 @@ def _runs(experiment: Path) -> list[str]:
 
 
 def _left_out(results: Path, datasets: Iterable[str], runs: Iterable[str]) -> pd.DataFrame:
-    """file, bytes, sha256, source: of features and raw files, and of what runs hold besides."""
+    """Table of file, bytes, sha256, source: features, raw files and the runs' other files."""
     rows: list[dict[str, Any]] = []
     for dataset in datasets:
         facts = files.read_json(results / "data" / dataset / "dataset.json")
@@ -156,7 +156,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _code(root: Path, folder: Path) -> str:
-    """Code at its commit, configuration and lock; what differs from the commit as a patch."""
+    """Add code, configuration and lock file, uncommitted changes as a patch; return the commit."""
     commit = _git(root, "rev-parse", "HEAD").strip()
     target = (folder / "code.zip").resolve()
     _git(root, "archive", "--format=zip", f"--output={target}", "HEAD")
@@ -175,7 +175,7 @@ def _title(root: Path, experiment: str) -> str:
 
 
 def _describe(root: Path, folder: Path, title: str, commit: str) -> None:
-    """.zenodo.json and ro-crate-metadata.json."""
+    """Write .zenodo.json and ro-crate-metadata.json."""
     try:
         from rocrate.model.contextentity import ContextEntity
         from rocrate.rocrate import ROCrate
@@ -202,7 +202,7 @@ def _describe(root: Path, folder: Path, title: str, commit: str) -> None:
             "related_identifiers": [{"identifier": paper, "relation": "cites", "scheme": "doi"}],
         },
     )
-    crate = ROCrate(version="1.1")  # what validators and repositories know
+    crate = ROCrate(version="1.1")  # supported by validators and repositories
     crate.name, crate.description = title, description
     crate.datePublished = datetime.now(UTC)
     licence = f"https://spdx.org/licenses/{cited['license']}"
@@ -268,7 +268,7 @@ def _write_sums(folder: Path) -> None:
 
 @dataclass
 class Verified:
-    """What was computed anew. different: sentences; skipped: metrics that need the features."""
+    """Outcome of `verify`. different: sentences; skipped: metrics that need absent features."""
 
     scores: int
     different: list[str]
@@ -276,9 +276,9 @@ class Verified:
 
 
 def verify(archive: str | Path) -> Verified:
-    """Compute every score of an archive, folder or zip, from its labels; compare files' hashes.
+    """Recompute every score of an archive, folder or zip, from its labels; check files' hashes.
 
-    Raises UserError for what is no archive.
+    Raises UserError if it is not an archive.
     """
     with _unpacked(Path(archive)) as folder:
         results = folder / RESULTS

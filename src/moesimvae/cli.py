@@ -1,4 +1,4 @@
-"""`moesimvae`: cluster one's own cells, assign new ones, generate some."""
+"""`moesimvae`: cluster your own cells, assign new ones, generate some."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from moesimvae.commands.results import what_is_left
 from moesimvae.errors import UserError, one_sentence
 
 COMMANDS = (cluster, report, predict, generate, new_method, archive, method, export, doctor)
-INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+INTERRUPTED = 130  # shell convention: 128 + SIGINT
 
 EXAMPLES = """examples:
   moesimvae cluster cells.h5ad
@@ -42,16 +42,16 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0, or 130 when interrupted.
 
-    Raises SystemExit: 1 with one sentence on stderr, 2 for options that cannot be understood.
+    Raises SystemExit: 1 with one sentence on stderr, 2 for invalid options.
     """
     surroundings.print_anything()
     options = _parser().parse_args(arguments)
     if getattr(options, "cells", "") is None:
         options.cells = options.cells_behind
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill tidies up like Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill cleans up as Ctrl-C does
     _hear_every_interrupt()
     with warnings.catch_warnings(), one_sentence():
-        warnings.simplefilter("ignore")  # of libraries, on what the user cannot change
+        warnings.simplefilter("ignore")  # of libraries, which the user cannot act on
         try:
             options.run(options)
         except KeyboardInterrupt:
@@ -73,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hear_every_interrupt() -> None:
-    """Send an interrupt again that was lost where Python cannot raise it.
+    """Resend an interrupt that was lost where Python cannot raise it.
 
-    Where a callback of the garbage collector or of a library in C is running, Python prints the
-    exception as "ignored" and goes on: Ctrl-C would do nothing.
+    While a callback of the garbage collector or of a C library is running, Python prints the
+    exception as "ignored" and continues: Ctrl-C would have no effect.
     """
 
     def send_again(unraisable: Any) -> None:

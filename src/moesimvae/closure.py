@@ -1,7 +1,7 @@
-"""Which code a module comes to run: its import closure within this package, and a hash of it.
+"""The code that a module can run: its import closure within this package, and a hash of it.
 
-So a run can tell whether it was made by the code as it is now, and an edit elsewhere (of a caption,
-a table, another method) says nothing about it.
+A run can thus be checked against the current code, and an edit elsewhere (of a caption, a table,
+another method) does not affect it.
 """
 
 import ast
@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).parent
 
 
 def code_sha256(modules: Iterable[str | Path], of_files: str = "") -> str:
-    """Hash of the code that these modules come to run.
+    """Hash of the code in the import closure of these modules.
 
-    modules: dotted names in this package, or files outside of it, which count by their content and
-    by what they import of this package. of_files: the hash of further files.
-    Comments, docstrings and layout do not count.
+    modules: dotted names in this package, or files outside it, which contribute their content and
+    what they import from this package. of_files: the hash of further files.
+    Comments, docstrings and formatting do not count.
     """
     total = hashlib.sha256(of_files.encode())
     for name, path in sorted((_name(path), path) for path in files_of(modules)):
@@ -27,7 +27,7 @@ def code_sha256(modules: Iterable[str | Path], of_files: str = "") -> str:
 
 
 def files_of(modules: Iterable[str | Path]) -> set[Path]:
-    """The files that modules (as of `code_sha256`) come to import, themselves among them."""
+    """Files in the import closure of modules (as in `code_sha256`), including their own."""
     todo = [file for module in modules for file in _files(module)]
     found: set[Path] = set()
     while todo:
@@ -39,10 +39,10 @@ def files_of(modules: Iterable[str | Path]) -> set[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Names of the modules that a file imports anywhere, and that it cannot do without.
+    """Names of the modules that a file imports anywhere and cannot run without.
 
-    Those for type checkers, and those tried and missed without harm, do not count. The package's
-    own __init__ imports the estimator only when it is asked for.
+    Imports for type checkers, and optional ones (ImportError is caught), do not count. Nor do those
+    in functions of the package's own __init__, which imports the estimator only on demand.
     """
     todo: list[ast.AST] = [_parsed(path.read_bytes())]
     while todo:
@@ -65,7 +65,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def _files(module: str | Path) -> list[Path]:
-    """The file of a module and those of the packages it lies in; none outside of this package."""
+    """Files of a module and of its parent packages; none if the module is not in this package."""
     if isinstance(module, Path):
         return [module]
     parts = module.split(".")
@@ -90,7 +90,7 @@ def _parsed(content: bytes) -> ast.Module:
 
 @functools.cache
 def _meaning(content: bytes) -> str:
-    """The code of a file without its docstrings."""
+    """Dump of a file's syntax tree without docstrings."""
     tree = ast.parse(content)
     for node in ast.walk(tree):
         if (

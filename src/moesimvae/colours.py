@@ -1,4 +1,4 @@
-"""Colours of groups that colour-blind people can tell apart."""
+"""Colours for groups that colour-blind readers can tell apart."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,12 +17,12 @@ PALETTE = (
 
 
 def colours_of(names: Iterable[Any], palette: Sequence[str] = PALETTE) -> dict[Any, str]:
-    """Name → colour, in the order of the palette, which starts again at its end."""
+    """Name → colour, in the order of the palette, which is cycled through."""
     return {name: palette[i % len(palette)] for i, name in enumerate(names)}
 
 
 def categories(clusters: np.ndarray) -> tuple[pd.Categorical, list[str]]:
-    """Clusters (n_cells,) as categories, and their colours as scanpy and cellxgene keep them."""
+    """Clusters (n_cells,) as categories, and their colours as scanpy and cellxgene store them."""
     in_use = np.unique(clusters)
     named = pd.Categorical(clusters.astype(str), [str(k) for k in in_use])
     return named, list(colours_of(in_use).values())

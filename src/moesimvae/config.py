@@ -1,7 +1,7 @@
-"""What config.yaml asks for: checked against the schema and the registries, then as plain data.
+"""config.yaml as plain data, checked against the schema and the registries.
 
-Everything wrong with a configuration is said before any job starts, in one sentence that names
-the key, what was found and what is allowed.
+An error in the configuration is reported before any job starts, in one sentence that names the
+key, the value found and what is allowed.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from moesimvae.names import near
 from moesimvae.nouns import Configuration, Experiment, Metric
 from moesimvae.registry import Block, in_words
 
-# no sentence lists more names
+# most names listed in one message
 MANY = 60
 OWN = "own"  # the experiment on the user's own cells
-RESAMPLES = 20  # of one's own cells
+RESAMPLES = 20  # of the user's own cells
 OWN_SETTINGS = (
     *("clusters", "transform", "cofactor", "features", "drop", "layer", "use_rep", "genes"),
     *("min_counts", "genome", "transpose", "compensate"),
 )
-# what the workflow makes paths of
+# keys that the workflow builds paths from
 FOLDERS = ("results", "downloads", "mirror", "bodenmiller", "own_methods")
 NUMBERS = {"boolean", "integer", "number"}
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A checked configuration (defaults filled in) beside the registries it names.
+    """A checked configuration (defaults filled in) and the registries it refers to.
 
-    `methods` are the registry's and the variants of every experiment's screening.
+    `methods` are the registry's plus the variants of every experiment's screening.
     """
 
     config: dict[str, Any]
@@ -53,16 +53,16 @@ class Benchmark:
     def runs(self, experiment: str) -> list[tuple[str, int]]:
         """(method, seed) of every run on each of an experiment's data sets, in the order given.
 
-        Variants of the screening come last and have one seed.
+        Variants of the screening come last, with one seed each.
         """
         block = self.config["experiments"][experiment]
         runs = [(method, seed) for method, seeds in block["methods"].items() for seed in seeds]
         return runs + [(name, variant["seed"]) for name, variant in block["variants"].items()]
 
     def parameters(self, dataset: str, method: str) -> dict[str, Any]:
-        """The method's defaults, then the configuration's for the family and for this data set.
+        """The method's defaults, overridden by the configuration for the family, then the data set.
 
-        A variant has its method's, with the settings that are screened in their place.
+        A variant has its method's parameters, overridden by the screened settings.
         """
         block = self.methods[method]
         named = block.get("screens", method)
@@ -72,7 +72,7 @@ class Benchmark:
         return params | block.get("settings", {})
 
     def n_clusters(self, dataset: str, method: str = "") -> int:
-        """How many clusters a method is asked for: an oracle, the number of populations."""
+        """Number of clusters a method is asked for; for an oracle, the number of populations."""
         block = self.datasets[dataset]
         if self.methods.get(method, {}).get("oracle"):
             return block["expects"]["populations"]
@@ -82,12 +82,12 @@ class Benchmark:
         return number
 
     def _names(self, dataset: str) -> list[str]:
-        """What the configuration may call a data set, the special name last."""
+        """Names the configuration may use for a data set, the most specific last."""
         family = self.datasets[dataset].get("family")
         return [dataset] if family is None else [family, dataset]
 
     def limit(self, method: str, kind: str) -> float:
-        """`runtime` (minutes) or `mem_mb`: the method's own or the configuration's, the smaller."""
+        """`runtime` (minutes) or `mem_mb`: the smaller of the method's and the configuration's."""
         overall = self.config["limits"][kind]
         return min(self.methods[method][kind], overall)
 
@@ -101,7 +101,7 @@ def check(
 ) -> Benchmark:
     """Validate `config` and fill in the defaults of `Configuration`.
 
-    Each experiment's `screening` becomes `variants`: name → block, `_expand`.
+    `_expand` turns each experiment's `screening` into `variants`: name → block.
 
     Raises UserError (one sentence: key, found, allowed) for an unknown key, data set, method,
     parameter, metric or published table, a seed given twice, a screening of a method that the
@@ -170,9 +170,9 @@ def _add_own(
     methods: dict[str, Block],
     metrics: dict[str, Block],
 ) -> None:
-    """The experiment on the user's own cells, where there are any; metrics without labels last.
+    """Add the experiment on the user's own cells, if any; label-free metrics come last.
 
-    Clusterings that the file holds already stand behind the methods that are run.
+    Clusterings already in the file are listed after the methods to run.
     """
     if config["data"] is None:
         return
@@ -181,7 +181,7 @@ def _add_own(
     existing = [method for method, block in methods.items() if block.get("existing")]
     showcase = defaults["showcase"]
     label_free = [name for name, block in metrics.items() if Metric.of(block).label_free]
-    # how sure clusters are is told of one's own cells, wherever it can be
+    # for the user's own cells, methods that can assess cluster stability do so
     for method in wanted:
         if "resamples" in methods.get(method, {}).get("params", {}):
             of_method = config["parameters"].setdefault(name, {}).setdefault(method, {})
@@ -198,7 +198,7 @@ def _add_own(
 
 
 def _add_own_methods(config: dict[str, Any], methods: dict[str, Block]) -> None:
-    """The user's own methods run in every experiment."""
+    """Add the user's own methods to every experiment."""
     own = [name for name, block in methods.items() if "files_sha256" in block]
     for experiment in config["experiments"].values():
         wanted = experiment["methods"]
@@ -210,7 +210,7 @@ def _add_own_methods(config: dict[str, Any], methods: dict[str, Block]) -> None:
 
 
 def _require_plain_names(config: dict[str, Any]) -> None:
-    """Names of folders become parts of paths and of messages: one line that can be printed."""
+    """Require folder names fit for paths and messages: one printable line without braces."""
     for key in FOLDERS:
         name = config[key]
         if isinstance(name, str) and (not name.isprintable() or set(name) & set("{}")):
@@ -241,7 +241,7 @@ def _method_seeds(experiment: dict, methods: dict[str, Block]) -> dict[str, list
 def _check_oracles(
     experiment: dict, datasets: dict[str, Block], methods: dict[str, Block], where: str
 ) -> None:
-    """Whoever is asked for the number of populations can be told it."""
+    """Require a known number of populations wherever an oracle method runs."""
     for method, dataset in product(experiment["methods"], experiment["datasets"]):
         told = "populations" in datasets[dataset].get("expects", {})
         if methods[method].get("oracle") and not told:
@@ -264,12 +264,12 @@ def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -
 
 
 def _expand(config: dict[str, Any], methods: dict[str, Block]) -> dict[str, Block]:
-    """Every combination of each experiment's grids as a method of its own, `<method>_s01` and on.
+    """Turn every combination of each experiment's grids into a method, `<method>_s01` and so on.
 
-    A variant's block is its method's with other `params` and `title`, and says which method it
-    `screens` with which `settings`. Experiments that try the same settings share the variant, so
-    its runs too. An experiment's `variants` have its first `seed` besides; without `screening`
-    there are none.
+    A variant's block is its method's with other `params` and `title`, and records which method it
+    `screens` with which `settings`. Experiments that try the same settings share the variant and
+    thus its runs. An experiment's `variants` also have its first `seed`; without `screening` there
+    are none.
     """
     variants: dict[str, Block] = {}
     for experiment in config["experiments"].values():
@@ -364,9 +364,9 @@ def _sentence(error: jsonschema.ValidationError) -> str:
 
 
 def _from_words(value: Any, schema: dict[str, Any]) -> Any:
-    """A copy of `value` with words such as 'true' or '30' as the numbers the schema asks for.
+    """A copy of `value` with strings such as 'true' or '30' converted as the schema asks.
 
-    That is how values arrive from the command line.
+    Values from the command line arrive as strings.
     """
     kinds = schema.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else kinds
@@ -388,7 +388,7 @@ def _from_words(value: Any, schema: dict[str, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value from the command line, where all are words, as it were in a file: a number."""
+    """Parse a command-line string as YAML would if it is a number, a boolean or null."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, str):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Bad input, told in one sentence: what is wrong, where, and what to do about it.
+    """Bad input, reported in one sentence: what is wrong, where, and what to do about it.
 
-    A ValueError, as scikit-learn wants it. Where others are caught, it goes first on its way.
-    Names from files may hold line breaks or what a terminal obeys; these are written out, as \\n.
+    A ValueError, as scikit-learn expects. Code that catches other exceptions re-raises it first.
+    Names from files may hold line breaks or terminal control codes; these are escaped, as \\n.
     """
 
     def __init__(self, sentence: str):
@@ -19,7 +19,7 @@ class UserError(ValueError):
 
 
 class WrongType(UserError, TypeError):
-    """The same where Python's habit is a TypeError."""
+    """The same where a TypeError is customary."""
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def one_sentence() -> Iterator[None]:
 
 @contextmanager
 def logged(path: str | Path, quiet: bool = True) -> Iterator[None]:
-    """`one_sentence` whose sentence also stands in a log file.
+    """`one_sentence`, with the sentence also written to a log file.
 
-    quiet: everything else that goes to stderr is written into the log file, too.
+    quiet: everything else written to stderr goes into the log file instead.
     """
     with (
         one_sentence(),
@@ -54,5 +54,5 @@ def logged(path: str | Path, quiet: bool = True) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception of a library says, in one line."""
+    """First line of a library exception's message, or the name of its type."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,9 @@ from typing import Any
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; rename it to `path` only when the block succeeds.
+    """Yield a temporary path in the same folder; rename it to `path` only if the block succeeds.
 
-    The temporary name keeps the suffixes of `path`, since writers choose a format by them.
+    The temporary name keeps the suffixes of `path`, since writers choose the format by them.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,6 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256(path: str | Path) -> str:
-    """Hash of a file's bytes, read in pieces."""
+    """Hash of a file's bytes, read in chunks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Results carried back into the tools that people have: FlowJo, OMIQ, Cytobank, cellxgene, Seurat.
+"""Export of results to the tools people use: FlowJo, OMIQ, Cytobank, cellxgene, Seurat.
 
-FCS goes to all cytometry programs, a csv of numbers to OMIQ and Cytobank, colours and a map into
-the h5ad that cellxgene opens, and a plainer h5ad to SeuratDisk.
+FCS is for all cytometry programs, a numeric csv for OMIQ and Cytobank, an h5ad with colours and a
+map for cellxgene, and a plainer h5ad for SeuratDisk.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from moesimvae.data.cells import CellFile
 
-LANDMARKS = 20_000  # cells that a map is made from; the others are placed among them
-SMALL = 50  # cells at least, which UMAP's neighbourhoods need
+LANDMARKS = 20_000  # cells that a map is fitted to; the others are placed among them
+SMALL = 50  # fewest cells for UMAP's neighbourhoods
 NAMES = ("cluster", "probability_percent", "map_1", "map_2")
 
 
 @dataclass
 class Clustered:
     """One clustering: clusters (n_cells,), -1 = noise; probability (n_cells,) of each cell's own;
-    embedding (n_cells, d); None where there is none.
+    embedding (n_cells, d); the latter two may be None.
     """
 
     clusters: np.ndarray
@@ -45,11 +45,11 @@ class Clustered:
 def write_all(
     file: CellFile, clusterings: Mapping[str, Clustered], showcase: str, folder: Path
 ) -> None:
-    """Several clusterings of one file, in every format that its programs read.
+    """Write several clusterings of one file in every format that programs for its kind read.
 
-    labels.csv: a column for each; cells.h5ad: the cells with these in obs, for cellxgene; of FCS
-    the file with further parameters, of a table cells.csv, of anything else seurat.h5ad. Of
-    `showcase` the probability and a map of its latent space go along.
+    labels.csv: a column for each; cells.h5ad: the cells with these in obs, for cellxgene. FCS files
+    are rewritten with further parameters, a table as cells.csv, anything else, unless on disk, as
+    seurat.h5ad. For `showcase`, probability and a map of its latent space are included.
     """
     cells = file.cells
     further: dict[str, np.ndarray] = {}
@@ -59,7 +59,7 @@ def write_all(
         points = None if latent is None else map_of(latent, 0)[0]
         further |= columns(name, found.clusters, sure, points)
         key = f"{name}_cluster"
-        while key in cells.obs:  # the user's own
+        while key in cells.obs:  # a column of the user's
             key += "_"
         cells.obs[key], cells.uns[f"{key}_colors"] = categories(found.clusters)
         if sure is not None:
@@ -80,9 +80,9 @@ def write_all(
 
 
 def map_of(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Latent codes (n_cells, d) in two dimensions, float32, and what the axes are.
+    """Map latent codes (n_cells, d) to two dimensions, float32, and name the axes.
 
-    UMAP; principal components of few cells, and where umap-learn is not installed.
+    UMAP; principal components for few or identical cells, or if umap-learn is not installed.
     """
     many = len(embedding) >= SMALL and np.ptp(embedding, axis=0).max() > 0
     if many and find_spec("umap") is not None:
@@ -95,10 +95,10 @@ def map_of(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 def columns(
     key: str, clusters: np.ndarray, probability: np.ndarray | None, points: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Results as parameters of a cytometer: (n_cells,) float32 each, none below 0.
+    """Results as cytometry parameters: (n_cells,) float32 each, none below 0.
 
-    clusters: noise (-1) becomes the number behind the last cluster. probability: in percent then,
-    since programs bin an axis by whole numbers. points: (n_cells, 2), on positive axes then.
+    clusters: noise (-1) becomes the number after the last cluster. probability: becomes percent,
+    since programs bin an axis by whole numbers. points: (n_cells, 2), mapped to positive axes.
     """
     from moesimvae.data.fcs_writing import on_positive_axes
 
@@ -111,7 +111,7 @@ def columns(
 
 
 def require_values(file: CellFile, also: Sequence[str]) -> None:
-    """UserError, before hours of training, for values that no csv or seurat.h5ad can hold."""
+    """Raise UserError, before hours of training, for values that no csv or seurat.h5ad can hold."""
     if also and file.on_disk:
         raise UserError(
             f"{file.path}: its values stay on disk, so that no {also[0]} can be written."
@@ -121,7 +121,7 @@ def require_values(file: CellFile, also: Sequence[str]) -> None:
 
 
 def write_fcs_files(file: CellFile, further: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
-    """Each FCS file of `file` again with `further` parameters behind its own, in `folder`."""
+    """Rewrite each FCS file of `file` into `folder`, with `further` parameters after its own."""
     from moesimvae.data.fcs_writing import write_fcs
 
     written = []
@@ -132,7 +132,7 @@ def write_fcs_files(file: CellFile, further: Mapping[str, np.ndarray], folder: P
 
 
 def parts(file: CellFile) -> dict[Path, np.ndarray]:
-    """FCS file → which rows of the cells are its events."""
+    """FCS file → the rows of the cells that are its events."""
     if not file.samples:
         return {file.path: np.arange(file.cells.n_obs)}
     sample = file.cells.obs["sample"].to_numpy()
@@ -140,9 +140,9 @@ def parts(file: CellFile) -> dict[Path, np.ndarray]:
 
 
 def write_table(file: CellFile, further: Mapping[str, np.ndarray], path: Path) -> None:
-    """All features and `further` columns as a csv of nothing but numbers.
+    """Write all features and `further` columns as a purely numeric csv.
 
-    Samples are numbered in their order, as the first column.
+    Samples are numbered in order, in the first column.
     """
     cells = file.cells
     table = pd.DataFrame(cells.X, columns=cells.var_names)
@@ -154,10 +154,10 @@ def write_table(file: CellFile, further: Mapping[str, np.ndarray], path: Path) -
 
 
 def write_for_seurat(cells: AnnData, path: Path) -> None:
-    """An h5ad that SeuratDisk's `Convert` and `LoadH5Seurat` take.
+    """Write an h5ad that SeuratDisk's `Convert` and `LoadH5Seurat` accept.
 
-    They stop at categories as anndata writes them since 0.8, at text as it does with pandas 3, at
-    tables in obsm and at nested uns (seurat-disk issues 107 and 109), and take a dense X for scaled
+    They fail on categories as anndata writes them since 0.8, on text as it does with pandas 3, on
+    tables in obsm and nested uns (seurat-disk issues 107 and 109), and take a dense X for scaled
     values: here X is sparse, obs has text and numbers, obsm matrices, and the rest is left out.
     """
     import anndata
@@ -176,16 +176,16 @@ def write_for_seurat(cells: AnnData, path: Path) -> None:
 
 
 def _plain(column: pd.Series) -> np.ndarray:
-    """Text as text, numbers as numbers; what may be missing or is yes or no, as text."""
+    """Numbers as numbers; all else, booleans included, as text ("" where missing)."""
     if column.dtype.kind in "iuf":
         return column.to_numpy()
     return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
 
 
 def abundance(sample: Sequence[Any], clusters: np.ndarray) -> pd.DataFrame:
-    """How many cells of each sample are in each cluster: sample, cluster, cells, share.
+    """Count the cells of each sample in each cluster: sample, cluster, cells, share.
 
-    share: of the sample's cells. Every pair has a line, those without a cell too.
+    share: of the sample's cells. Every pair has a row, even without cells.
     """
     table = pd.DataFrame({"sample": np.asarray(sample), "cluster": clusters})
     counts = pd.crosstab(table["sample"], table["cluster"])

@@ -1,6 +1,6 @@
-"""Keys of blocks, as dataclasses: what fits each, as JSON schema and in words, and its default.
+"""Keys of blocks as dataclasses: valid values, as JSON schema and in words, and defaults.
 
-Standard library alone, since the supervisor of a run imports it.
+Standard library only, since the supervisor of a run imports it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Kind:
-    """What fits a key: as JSON schema, and in the words of a sentence."""
+    """Valid values of a key, as JSON schema and in words for messages."""
 
     schema: Mapping[str, Any]
     words: str = ""
 
     def fits(self, value: Any) -> bool:
-        """Whether a value is of the type, among the allowed ones, and finite and above the bound.
+        """Whether a value has the type, is among the allowed ones, and finite and above the bound.
 
-        Only what the keys of a method make use of is looked at.
+        Only constraints that keys of a method use are checked.
         """
         if not isinstance(value, _TYPES[str(self.schema["type"])]):
             return False
@@ -62,7 +62,7 @@ def or_null(kind: Kind) -> Kind:
 
 
 def several(kind: Kind, least: int = 0, unique: bool = False) -> Kind:
-    """A list."""
+    """A list of `kind`."""
     schema: dict[str, Any] = {"type": "array", "items": dict(kind.schema)}
     if least:
         schema["minItems"] = least
@@ -72,9 +72,9 @@ def several(kind: Kind, least: int = 0, unique: bool = False) -> Kind:
 
 
 def named(kind: Kind, least: int = 0, but: Sequence[str] = ()) -> Kind:
-    """A mapping from names to what fits the kind.
+    """A mapping from names to values of the kind.
 
-    but: names that are taken; then the others are of lower-case letters, digits and _.
+    but: reserved names; if given, names must consist of lower-case letters, digits and _.
     """
     schema: dict[str, Any] = {"type": "object", "additionalProperties": dict(kind.schema)}
     if least:
@@ -92,8 +92,8 @@ def part(keys: type[Keys]) -> Kind:
 def key(
     kind: Kind, default: Any = MISSING, told: str = "", ours: bool = False, must: bool = False
 ) -> Any:
-    """A key of a block. default: of those that do not say it; told: a description; ours: not for a
-    user's own; must: a block has to say it, though in Python there is a default.
+    """A key of a block. default: where a block omits it; told: a description; ours: not allowed for
+    a user's own; must: required of a block, despite a default in Python.
     """
     facts = {"kind": kind, "ours": ours, "told": told, "must": must}
     if isinstance(default, dict | list):
@@ -102,17 +102,17 @@ def key(
 
 
 class Keys:
-    """A dataclass of keys. None as a default: nothing is said, unless null is what may be said."""
+    """A dataclass of keys. A default of None means unset, unless null is a valid value."""
 
     @classmethod
     def of(cls, block: Mapping[str, Any]) -> Self:
-        """What a block says, other keys left out; what it has to say and does not is None."""
+        """Read a block, ignoring other keys; required keys that it lacks become None."""
         known = {f.name: block[f.name] for f in fields(cls) if f.name in block}  # type: ignore[arg-type]
         return cls(**dict.fromkeys(cls.required()) | known)
 
     @classmethod
     def by_name(cls, blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Self]:
-        """What every block of a registry says."""
+        """Read every block of a registry."""
         return {name: cls.of(block) for name, block in blocks.items()}
 
     @classmethod
@@ -121,13 +121,13 @@ class Keys:
 
     @classmethod
     def kinds(cls, own: bool = False) -> dict[str, Kind]:
-        """Key → what fits it, of a user's own block or of one that is built in."""
+        """Key → its kind, for a user's own block or a built-in one."""
         found = cls._keys().items()
         return {n: f.metadata["kind"] for n, f in found if not (own and f.metadata["ours"])}
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """What holds where a block says nothing of it."""
+        """Key → its default where a block omits it."""
         said: dict[str, Any] = {}
         for name, f in cls._keys().items():
             if f.metadata["must"]:
@@ -142,7 +142,7 @@ class Keys:
 
     @classmethod
     def required(cls) -> list[str]:
-        """The keys that every block has to say."""
+        """The keys required of every block."""
         found = cls._keys().items()
         return [
             n for n, f in found if f.metadata["must"] or f.default is f.default_factory is MISSING

@@ -1,8 +1,8 @@
-"""Names in features.h5ad, apart from all else: what runs import is part of their code's hash."""
+"""Names in features.h5ad, kept apart because a run's code hash covers all that it imports."""
 
-# Layers of values transformed but not scaled, of cytometry, of sequencing, and of a user's own file
-# whose values are taken as they are; a data set has one of them at most.
+# Layers of values transformed but not scaled, for cytometry, sequencing, and a user's own file
+# whose values are taken as they are; a data set has at most one of them.
 TRANSFORMED = ("arcsinh", "lognorm", "values")
 
-# In var, of more genes than methods see: those that they do. And, with prior knowledge, besides.
+# In var, if methods see only some genes: those seen; those also seen with prior knowledge.
 SELECTED, SIGNATURE = "selected", "signature"

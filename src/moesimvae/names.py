@@ -1,4 +1,4 @@
-"""Names in sentences: those near to one that is not known, those that stand twice, long lists."""
+"""Names in messages: suggestions for an unknown name, duplicates, long lists."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 
 def near(name: object, known: Iterable[object], most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Known names like this one, in whatever case, the likest first; [] where none is."""
+    """Known names similar to this one, ignoring case, most similar first; [] if none is."""
     lower = {str(other).lower(): str(other) for other in known}
     close = get_close_matches(str(name).lower(), lower, n=most, cutoff=cutoff)
     return [lower[other] for other in close]
 
 
 def near_or_all(name: object, known: Iterable[object]) -> str:
-    """What follows "did you mean"."""
+    """The names to follow "did you mean"."""
     names = sorted(map(str, known))
     return ", ".join(near(name, names) or names)
 
 
 def hint(name: object, known: Iterable[object]) -> str:
-    """The part of a sentence that tells which names were perhaps meant, or some that there are."""
+    """Part of a message that suggests names possibly meant, or lists some that exist."""
     names = list(map(str, known))
     close = near(name, names, cutoff=0.5)
     return f"did you mean {', '.join(close)}" if close else f"it has {listed(names) or 'none'}"
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:
-    """The first names, and how many more there are."""
+    """The first names, and the number of further ones."""
     texts = [str(name) for name in names]
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" * (len(texts) > most))
 
 
 def require_unique(names: pd.Index, what: str, how: str = "") -> None:
-    """UserError that tells the first name which stands twice, where, and how to mend it."""
+    """Raise UserError for the first duplicated name: which it is, where, and how to fix it."""
     twice = names.duplicated()
     if twice.any():
         name = names[twice][0]
@@ -51,5 +51,5 @@ def require_unique(names: pd.Index, what: str, how: str = "") -> None:
 
 
 def names_in(values: Iterable[str | None]) -> list[str]:
-    """Names of layers and the like; X is one of the layers from anndata 0.13 on, called None."""
+    """Names of layers and the like, without None, X among the layers of anndata ≥ 0.13."""
     return [name for name in values if name is not None]

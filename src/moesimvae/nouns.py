@@ -1,9 +1,9 @@
-"""The benchmark's nouns, as plain types; whatever several places must agree on stands here.
+"""The benchmark's nouns as plain types: whatever several modules must agree on.
 
 data sets × methods × seeds → runs, each with a status → scores by metrics → experiments.
-The keys of configuration, registries and status.json stand here with what fits them and their
+The keys of configuration, registries and status.json are defined here with their valid values and
 defaults; `python -m moesimvae.nouns workflow/schemas` writes JSON schemas of them.
-No more than the standard library is needed, since the supervisor of a run waits with it.
+Standard library only, since the supervisor of a run imports it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from moesimvae.keys import (
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one data set with one seed, and the name of everything that is made of it.
+    """One method on one data set with one seed, and the names of everything derived from it.
 
-    Controls of a data set are made together, so they lie together: in `Run.controls(dataset)`.
+    Controls of a data set are run together, so they share a folder: `Run.controls(dataset)`.
     With wildcards in place of the three, its paths are those of the workflow's rules.
     """
 
@@ -53,31 +53,31 @@ class Run:
 
     @property
     def tail(self) -> str:
-        """Method and seed, which tell the runs on one data set apart: kmeans/seed0."""
+        """Method and seed, which identify a run within its data set: kmeans/seed0."""
         return f"{self.method}/seed{self.seed}"
 
     @property
     def name(self) -> str:
-        """With the data set, as in every path: mnist/kmeans/seed0."""
+        """Data set, method and seed, as in every path: mnist/kmeans/seed0."""
         return f"{self.dataset}/{'controls/' if self.control else ''}{self.tail}"
 
     @property
     def path(self) -> str:
-        """Its folder, in that of the results."""
+        """Its folder, within the results folder."""
         return f"runs/{self.name}"
 
     def named(self, folder: str | Path, ending: str = "") -> str:
-        """What is called after it in another folder: projections/mnist/kmeans/seed0.parquet."""
+        """A path named after it in another folder: projections/mnist/kmeans/seed0.parquet."""
         return f"{folder}/{self.name}{ending}"
 
     @staticmethod
     def controls(dataset: str) -> str:
-        """The folder of a data set's controls, in that of the results."""
+        """The folder of a data set's controls, within the results folder."""
         return f"runs/{dataset}/controls"
 
     @classmethod
     def of(cls, path: str | Path) -> Run:
-        """The run that a folder, or a file called after it, belongs to.
+        """The run that a folder, or a file named after it, belongs to.
 
         Raises UserError for a path that does not end with data set, method and seed.
         """
@@ -95,12 +95,12 @@ _NAME = re.compile(
 )
 
 
-# below the folder of all runs, methods' and controls'
+# patterns below the folder of all runs: of methods, of controls
 RUNS = ("*/*/seed*", "*/controls/*/seed*")
 
 
 def made_with(run: Path) -> Path:
-    """What is made again when a run is: its folder, or that of all its data set's controls."""
+    """The folder that is remade with a run: its own, or that of all its data set's controls."""
     return run.parents[1] if Run.of(run).control else run
 
 
@@ -112,7 +112,7 @@ def folders_of_controls(controls: str | Path) -> list[Path]:
 _NUMBER: dict[str, Any] = {"type": "number"}
 _AMOUNT = or_null(Kind(_NUMBER | {"minimum": 0}))
 _RANGE = Kind({"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2})
-# what a family of data sets is filled in with
+# a number, or the parameter of a family's grid that supplies it
 _WHOLE_OR_PARAMETER = Kind({"type": ["integer", "string", "null"], "minimum": 1})
 SEEDS = several(whole(0, 2**32 - 1), 1, unique=True)
 _NAMES = several(TEXT, 1, unique=True)
@@ -132,7 +132,7 @@ _METHODS = Kind(
 
 @dataclass(frozen=True)
 class Status(Keys):
-    """status.json: how a run ended, what it cost and what it was; the defaults before it began."""
+    """status.json: a run's settings, cost and outcome; the defaults hold before it starts."""
 
     status: str = key(one_of("ok", "timeout", "out-of-memory", "error", "invalid"), "")
     reason: str = key(TEXT, "")
@@ -161,14 +161,15 @@ class Status(Keys):
 
     @classmethod
     def read(cls, run: str | Path) -> Self:
-        """Of a run's folder."""
+        """Read the status in a run's folder."""
         return cls.of(read_json(Path(run, "status.json")))
 
 
 @dataclass(frozen=True)
 class Method(Keys):
-    """What the block of a method may say, built in or a user's own, and what holds where it does
-    not. The comments of methods.yaml say what each key means; None: nothing is said.
+    """Keys of a method's block, built-in or a user's own, and their defaults; None means unset.
+
+    The comments of methods.yaml explain each key.
     """
 
     title: str = key(TEXT)
@@ -194,13 +195,13 @@ class Method(Keys):
     control: bool | None = key(FLAG, None, ours=True)
     existing: str | None = key(TEXT, None, ours=True)
 
-    # said of one block, and not of those that extend it
+    # keys that a block does not inherit from the one it extends
     NOT_TAKEN_OVER = ("title", "published_as", "extends")
 
 
 @dataclass(frozen=True)
 class Variant(Method):
-    """A method with settings of a declared grid, as `config.check` makes it."""
+    """A method with settings from a declared grid, as `config.check` makes it."""
 
     screens: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -209,10 +210,10 @@ class Variant(Method):
 
 @dataclass(frozen=True)
 class Metric(Keys):
-    """What the block of a metric says; better, range and label_free decide how values compare.
+    """Keys of a metric's block; better, range and label_free decide how values compare.
 
     better: "higher" | "lower" | "none" (a description, not a score); range: lowest and highest.
-    The comments of metrics.yaml say what the other keys mean.
+    The comments of metrics.yaml explain the other keys.
     """
 
     better: str = key(one_of("higher", "lower", "none"), "none", must=True)
@@ -226,7 +227,7 @@ class Metric(Keys):
 
     @property
     def sign(self) -> int:
-        """Values times this are the better the larger they are; 0 where none is better."""
+        """Factor that makes larger values better; 0 where neither direction is better."""
         return {"higher": 1, "lower": -1}.get(self.better, 0)
 
     @property
@@ -238,7 +239,7 @@ class Metric(Keys):
         return self.range[self.sign < 0]
 
     def best_first(self, values: Mapping[str, float]) -> list[str]:
-        """Names by their values, equal ones in the order given."""
+        """Names by their values, ties in the order given."""
         return sorted(values, key=lambda name: -self.sign * values[name])
 
 
@@ -247,7 +248,7 @@ UNKNOWN = "unknown"  # a hash that nobody has published
 
 @dataclass(frozen=True)
 class Hashes(Keys):
-    """Of the content of a file, by kind."""
+    """Hashes of a file's content, by kind."""
 
     sha256: str | None = key(TEXT, None)
     md5: str | None = key(TEXT, None)
@@ -256,7 +257,7 @@ class Hashes(Keys):
 
 @dataclass(frozen=True, kw_only=True)
 class RawFile(Keys):
-    """A file of a data set, by its content: of a .gz, unpacked.
+    """A file of a data set, identified by its content (of a .gz, unpacked).
 
     In a family of wells its name is that of its block, and its source that of the family.
     """
@@ -279,10 +280,10 @@ class Split(Keys):
 
 @dataclass(frozen=True)
 class Panel(Keys):
-    """What a block says of cytometry. markers: those clustered, in this order, by marker ($PnS) or
-    channel ($PnN); without them all but `not_markers` and the label. label: the column that tells
-    populations. populations: their names, all of them; or number in the column → name. samples:
-    parts of the names of the FCS files to take from an archive; all without them.
+    """A block's keys for cytometry. markers: those clustered, in this order, by marker ($PnS) or
+    channel ($PnN); by default all but `not_markers` and the label. label: the column with the
+    populations. populations: all their names, or number in the column → name. samples: parts of
+    the names of the FCS files to take from an archive; by default all.
     """
 
     INSTRUMENTS = ("mass", "fluorescence")
@@ -299,9 +300,9 @@ class Panel(Keys):
 
 @dataclass(frozen=True)
 class Counts(Keys):
-    """What a block says of counts. In an archive of tables: `populations` in the wanted order, and
+    """A block's keys for counts. In an archive of tables: `populations` in the desired order, and
     `member`, a table's path with {population} in it. In an h5ad: the column `label` of obs, and
-    `symbols`, that of var with the genes' symbols. spike_ins: how the names of spike-in RNA begin.
+    `symbols`, that of var with the gene symbols. spike_ins: prefix of the names of spike-in RNA.
     """
 
     populations: list[str] = key(several(TEXT), [])
@@ -314,9 +315,9 @@ class Counts(Keys):
 
 @dataclass(frozen=True)
 class DataSet(Keys):
-    """What the block of a data set says; the comments of datasets.yaml say what each key means.
+    """Keys of a data set's block, explained in the comments of datasets.yaml.
 
-    None: nothing is said. With `wells` or `grid` it is a family, a data set for each.
+    None means unset. With `wells` or `grid` it is a family, with a data set for each.
     """
 
     title: str = key(NAME)
@@ -351,7 +352,7 @@ class DataSet(Keys):
 
 @dataclass(frozen=True)
 class Facts(Keys):
-    """dataset.json: what a data set came to be when it was prepared. None: nothing is said."""
+    """dataset.json: the facts of a data set as prepared. None means unset."""
 
     name: str = ""
     title: str = ""
@@ -406,7 +407,7 @@ class Experiment(Keys):
     showcase: str = key(TEXT, "moe_sim_vae", "Method whose latent space and loss curves are drawn.")
     on_request: bool = key(FLAG, False, "Made when named, not as a part of `all`.")
 
-    # what the workflow calls its own targets and folders
+    # names of the workflow's own targets and folders
     NOT_A_NAME = (
         *("all", "data", "figure2", "generation", "logs", "own", "projections", "repeats", "runs"),
         *("supplement", "verdict"),
@@ -428,7 +429,7 @@ class Plan(Experiment):
 
 @dataclass(frozen=True)
 class Limits(Keys):
-    """What no run may take more of, whatever its method's block asks for."""
+    """Upper limits for every run, whatever its method's block asks for."""
 
     runtime: float = key(MINUTES, 180, "Minutes.")
     mem_mb: int = key(whole(256), 16000, "Memory of a run's processes, MB.")
@@ -463,13 +464,13 @@ class Generation(Keys):
     epochs: int = key(whole(1), 3, "Of the independent judge's training.")
 
 
-# of a user's own values
+# for a user's own values
 TRANSFORMS = ("auto", "arcsinh", "counts", "log1p", "none")
 
 
 @dataclass(frozen=True)
 class Configuration(Keys):
-    """config.yaml: the whole benchmark, and the user's own cells where there are any."""
+    """config.yaml: the whole benchmark, and the user's own cells, if any."""
 
     results: str = key(NAME, "results", "Folder that the workflow writes into.")
     downloads: str = key(
@@ -603,7 +604,7 @@ class Configuration(Keys):
 
 
 def schemas() -> dict[str, dict[str, Any]]:
-    """Name of a file, without .yaml → JSON schema of it as people write it."""
+    """Name of a file without .yaml → JSON schema of it as users write it."""
     registries = {"methods": Method, "datasets": DataSet, "metrics": Metric}
     files = {name: named(part(noun)).schema for name, noun in registries.items()}
     return {

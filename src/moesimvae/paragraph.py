@@ -1,4 +1,4 @@
-"""The paragraph of methods that a paper needs, written from what was run and nothing else."""
+"""The methods paragraph that a paper needs, written solely from what was run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ USED = (
 
 
 def packages() -> dict[str, str]:
-    """Package → version, of the installed ones that clustering rests on."""
+    """Package → version, for the installed packages that clustering depends on."""
     found = {}
     for name in USED:
         try:
@@ -35,10 +35,10 @@ def packages() -> dict[str, str]:
 
 
 def bibtex(citations: Iterable[str]) -> list[str]:
-    """Citations as the registries write them, as BibTeX, each work once.
+    """Convert citations in the registries' format to BibTeX, each work once.
 
-    "Authors (year) title. Where; further works, or remarks." What does not read so is no work, as
-    remarks on the implementation are.
+    "Authors (year) title. Where; further works, or remarks." Parts that do not match, such as
+    remarks on the implementation, are skipped.
     """
     parts = [part for text in citations for part in text.strip().rstrip(".").split("; ")]
     works = [found.groupdict() for found in map(_WORK.fullmatch, parts) if found]
@@ -46,7 +46,7 @@ def bibtex(citations: Iterable[str]) -> list[str]:
 
 
 _SPECIAL, _ESCAPED = re.compile("([&%#_])"), r"\\\1"  # in LaTeX
-# "prepared by", "Leiden of" and the like may stand before the authors
+# "prepared by", "Leiden of" and the like may precede the authors
 _WORK = re.compile(
     r"(?:[\w ]+ (?:by|of) )?(?P<author>[^()]+?) \((?P<year>\d{4})\)\.? "
     r"(?P<title>.+?)(?<![ .][A-Z])\. (?P<howpublished>.+?)(, followed by .+)?"
@@ -54,7 +54,7 @@ _WORK = re.compile(
 
 
 def _entry(work: Mapping[str, str]) -> tuple[str, str]:
-    """Its key, and the entry."""
+    """A work's key and entry."""
     people = work["author"].replace(" et al.", ", others").split(", ")
     authors = [_person(name) for name in people]
     plain = unicodedata.normalize("NFKD", authors[0].split(",")[0]).encode("ascii", "ignore")
@@ -80,7 +80,7 @@ def _person(name: str) -> str:
 
 
 def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
-    """Markdown of one clustering by `moesimvae cluster`.
+    """Methods, as Markdown, of one clustering by `moesimvae cluster`.
 
     facts: uns["moesimvae"] of its cells.h5ad.
     """
@@ -106,7 +106,7 @@ def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
 
 
 def _plain(transform: str) -> str:
-    """Without why it was chosen, which is no fact of the run."""
+    """The transform without the reason for choosing it, which is no fact of the run."""
     return transform.partition(" (automatic")[0]
 
 
@@ -122,6 +122,6 @@ def document(
 
 
 def listed_with_values(values: Mapping[str, Any], sign: str = " = ") -> str:
-    """a = 1, b = 2."""
+    """Names with their values: a = 1, b = 2."""
     plain = {n: v.tolist() if hasattr(v, "tolist") else v for n, v in values.items()}
     return ", ".join(f"{name}{sign}{value}" for name, value in plain.items())

@@ -1,9 +1,9 @@
-"""A registry block as plain data: what exists, one block each, as the YAML files say.
+"""Registries as plain data: one block for each thing that exists, as in the YAML files.
 
-The workflow says where the files are; nothing here knows a path.
+The workflow supplies the files' locations; no path is hard-coded here.
 
-A block of methods that names a `command`, or as `module` a file .py, is of a user's own method; its
-files lie beside the file with the block (`docs/own_method.md`).
+A method's block with a `command`, or with a .py file as `module`, is a user's own method; its files
+are in the folder of the file with the block (`docs/own_method.md`).
 """
 
 import hashlib
@@ -21,21 +21,21 @@ from moesimvae.nouns import Method, Metric
 Block = dict[str, Any]
 T = TypeVar("T")
 
-# how the settings of a screened method are chosen: by which metric (see evaluation/selection.py)
+# metrics for choosing the settings of a screened method (see evaluation/selection.py)
 CRITERIA = {"oracle": "f_flowcap", "label-free": "silhouette"}
 
 # the module whose presets a block's params may name: {preset: paper}
 PRESETS_OF = "moe_sim_vae"
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-# What a command may have in braces, besides the names of its params.
+# Placeholders that a command may have in braces, besides the names of its params.
 PLACES = ("features", "labels", "n_clusters", "seed", "threads")
 
 
 def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
-    """Read registry files: one mapping from name to block of all of them.
+    """Read registry files into a single mapping from name to block.
 
-    Raises UserError when a file is not such a mapping, or names what another one names.
+    Raises UserError when a file is not such a mapping, or repeats a name of another one.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     blocks: dict[str, Block] = {}
@@ -48,12 +48,12 @@ def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
 
 
 def methods(paths: str | Path | Iterable[str | Path]) -> dict[str, Method]:
-    """What registry files say of methods."""
+    """Read the methods of registry files."""
     return Method.by_name(load(paths))
 
 
 def metrics(paths: str | Path | Iterable[str | Path]) -> dict[str, Metric]:
-    """What registry files say of metrics."""
+    """Read the metrics of registry files."""
     return Metric.by_name(load(paths))
 
 
@@ -75,7 +75,7 @@ def _load(path: Path) -> dict[str, Block]:
 
 
 def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()) -> Block:
-    """A block with what it takes over from a preset and from the block that it extends, if any."""
+    """A block with what it inherits from a preset and from the block that it extends, if any."""
     block = blocks[name]
     if "extends" not in block:
         return block | _params(f"{path}: '{name}'", {}, block)
@@ -93,7 +93,7 @@ def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()
 
 
 def _params(where: str, taken: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """{"params": what holds where a block says `own` and takes over `taken`}; {} where nothing."""
+    """{"params": of `taken`, overridden by the preset's, then by `own`}; {} if `own` has none."""
     given, params = taken.get("params", {}), own.get("params")
     if not isinstance(given, dict) or not isinstance(params, dict):
         return {}
@@ -105,7 +105,7 @@ def _params(where: str, taken: dict[str, Any], own: dict[str, Any]) -> dict[str,
 
 
 def _preset(where: str, name: object) -> dict[str, Any]:
-    """A preset of MoESimVAE as YAML would have it."""
+    """A preset of MoESimVAE, as YAML would load it."""
     from moesimvae.model.presets import PRESETS  # plain data: no library is imported
 
     if name not in PRESETS:
@@ -118,15 +118,15 @@ def _preset(where: str, name: object) -> dict[str, Any]:
 
 
 def _with_defaults(block: Block) -> Block:
-    """A built-in method's block with what it does not say; other blocks as they are."""
+    """Fill in the defaults of a built-in method's block; leave other blocks as they are."""
     return Method.defaults() | block if "module" in block else block
 
 
 def existing(columns: Iterable[str] | None, results: Path) -> list[Path]:
-    """A file with a block for each column of the user's file that is a finished clustering.
+    """Write a file with a block for each column of the user's file that is a finished clustering.
 
-    It lies in the results folder, written anew only when it would say something else; none where
-    there are no columns.
+    It is kept in the results folder and rewritten only when its content would change; without
+    columns there is none.
     """
     import yaml
 
@@ -157,7 +157,7 @@ def existing(columns: Iterable[str] | None, results: Path) -> list[Path]:
 
 
 def own_methods(folder: str | Path | None) -> list[Path]:
-    """The files in a user's folder that hold blocks of methods; UserError where there is none."""
+    """The files with blocks of methods in a user's folder; raises UserError if there is none."""
     if folder is None:
         return []
     found = sorted(Path(folder).glob("*.yaml")) if Path(folder).is_dir() else []
@@ -181,10 +181,10 @@ def _is_own(block: Block) -> bool:
 
 
 def _own_method(name: str, block: Block, path: Path) -> Block:
-    """A user's own method with what its block does not say, its files found beside the block.
+    """Complete the block of a user's own method with defaults and the files beside it.
 
-    `folder` is where its files are, `files_sha256` what they hold, so that runs are made again when
-    they change.
+    `folder`, for a command, is where its files are; `files_sha256` is the hash of their content,
+    so that runs are repeated when they change.
     """
     where = f"{path}: the method '{name}'"
     block = Method.defaults() | {"title": name} | block
@@ -213,7 +213,7 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
 
 
 def _words(block: Block, where: str) -> list[str]:
-    """The words of a command; UserError for what cannot be run or has unknown places."""
+    """Words of a command; raises UserError if it is malformed or its placeholders are wrong."""
     import shlex
 
     try:
@@ -241,7 +241,7 @@ def _hash(files: Iterable[Path]) -> str:
 
 
 def block(blocks: Mapping[str, T], name: str, kind: str) -> T:
-    """The block called `name`; UserError with the nearest known names when there is none."""
+    """The block called `name`; raises UserError with similar known names if there is none."""
     if name not in blocks:
         raise UserError(
             f"unknown {kind} '{name}'; did you mean one of: {near_or_all(name, blocks)}?"
@@ -277,5 +277,5 @@ def call(
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as a title prints them: `n_pca 30, resolution 0.01`."""
+    """Settings as printed in a title: `n_pca 30, resolution 0.01`."""
     return ", ".join(f"{name} {value}" for name, value in settings.items())

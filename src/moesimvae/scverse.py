@@ -1,4 +1,4 @@
-"""MoE-Sim-VAE in scanpy's habits: AnnData in, annotated AnnData out."""
+"""MoE-Sim-VAE in the style of scanpy: AnnData in, annotated AnnData out."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def cluster(
 
     Parameters
     ----------
-    adata: cells × features, in memory or backed, dense or sparse; sparse never becomes dense as a
-        whole. Values are taken as they are: transform them first (log1p, arcsinh).
+    adata: cells × features, in memory or backed, dense or sparse; a sparse matrix is never made
+        dense as a whole. Values are taken as they are: transform them first (log1p, arcsinh).
     n_clusters: K, number of clusters and experts.
-    preset, params: settings of `MoESimVAE`; params go before the preset's.
+    preset, params: settings of `MoESimVAE`; params override the preset's.
     layer, use_rep: cluster `adata.layers[layer]` or `adata.obsm[use_rep]` instead of `adata.X`.
     prior: partly known groups of the cells, missing (None, NaN, "") where unknown: a column of
         `adata.obs`, or one value for each cell.
-    counts: the layer of raw counts that the values were computed from, "X" for `adata.X`: then the
-        model generates counts.
-    copy: leave `adata` as it is; then (annotated copy, model) is returned.
+    counts: the layer of raw counts that the values were computed from, "X" for `adata.X`: the
+        model then generates counts.
+    copy: leave `adata` unchanged and return (annotated copy, model).
 
     Written, with key = `key_added`
     -------------------------------
@@ -52,7 +52,7 @@ def cluster(
     that cluster. obsm["X_" + key]: latent codes (n_cells, n_latent) float32.
     obsm[key + "_probabilities"]: (n_cells, n_clusters) float32. uns[key]: params, preset, version,
     n_clusters, experts_in_use, and the facts of the fit. uns[key + "_colors"]: of the clusters, as
-    scanpy and cellxgene draw them.
+    used by scanpy and cellxgene.
 
     Returns the fitted model, for `predict`, `generate`, `save`, ….
     Raises UserError for a missing layer, obsm key or column, and whatever `MoESimVAE.fit` raises.
@@ -97,7 +97,7 @@ def annotate(
 
 
 def described(model: MoESimVAE, preset: str) -> dict[str, Any]:
-    """What a fitted model is, as the uns of an h5ad can hold it; a parameter of None is absent."""
+    """Describe a fitted model as uns of an h5ad can hold it, without parameters of None."""
     params = model.get_params() | {"random_state": model.seed_}
     for name in ("cache", "checkpoint", "device", "progress"):  # of this machine, not of the model
         params.pop(name, None)
@@ -162,7 +162,7 @@ def _prior(adata: AnnData, prior: str | Sequence[Any]) -> Sequence[Any]:
 
 
 def storable(value: Any) -> Any:
-    """A value as the uns of an h5ad can hold it; what is None is absent."""
+    """Convert a value to a form that uns of an h5ad can hold; Nones in mappings are dropped."""
     if isinstance(value, Mapping):
         return {str(name): storable(part) for name, part in value.items() if part is not None}
     if isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):

@@ -1,6 +1,6 @@
-"""What Snakemake and libraries need around them, told in one sentence before anything starts.
+"""What Snakemake and libraries need from the system, checked before anything starts.
 
-`python -m moesimvae.surroundings` looks at what Snakemake needs before it reads the Snakefile.
+`python -m moesimvae.surroundings` checks what Snakemake needs before it reads the Snakefile.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from moesimvae.errors import UserError, one_sentence
 
 
 def require_cache() -> None:
-    """Raise UserError where Snakemake cannot keep the files that it needs while it runs."""
+    """Raise UserError if Snakemake cannot store the files that it needs while it runs."""
     folder = _cache() / "snakemake"
     if reason := _why_not_writable(folder):
         raise UserError(
@@ -25,7 +25,7 @@ def require_cache() -> None:
 
 
 def require_working_folder() -> None:
-    """Raise UserError where Snakemake cannot keep its state in the working folder."""
+    """Raise UserError if Snakemake cannot keep its state in the working folder."""
     if reason := _why_not_writable(Path(".snakemake")):
         raise UserError(
             f"nothing can be written into the working folder {Path.cwd()} ({reason}), where "
@@ -34,7 +34,7 @@ def require_working_folder() -> None:
 
 
 def require_plain_path(clone: Path) -> None:
-    """Raise UserError for braces, which Snakemake would fill in."""
+    """Raise UserError for braces in the path, which Snakemake would fill in."""
     if set(str(clone)) & set("{}"):
         raise UserError(
             f"the clone lies in {clone}, and Snakemake would fill in what stands in braces; move "
@@ -45,8 +45,8 @@ def require_plain_path(clone: Path) -> None:
 def provide_caches() -> None:
     """Give Numba and matplotlib a folder until this process ends, where they have none.
 
-    Numba keeps what it compiled beside the libraries or in the user's cache, and without both
-    they cannot be imported. Of nobody else's making, since it is code that is kept there.
+    Numba caches compiled code beside the libraries or in the user's cache; if neither is writable,
+    importing them fails. The folder is this process's own, since it is code that is kept there.
     """
     missing = {
         name: here
@@ -62,7 +62,7 @@ def provide_caches() -> None:
 
 
 def memory_bytes() -> int:
-    """Memory that this machine has; more than any file asks for where it does not tell."""
+    """Memory of this machine; where unknown, `sys.maxsize`, more than any file asks for."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -70,14 +70,14 @@ def memory_bytes() -> int:
 
 
 def print_anything() -> None:
-    """Write out, as \\xd7, what the terminal's encoding lacks, instead of failing over it."""
+    """Escape, as \\xd7, what the terminal's encoding lacks, instead of failing on it."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _cache() -> Path:
-    """Where programs keep what they can make again, of this user."""
+    """This user's cache folder."""
     usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual))
 
@@ -94,7 +94,7 @@ def _numba_has_none() -> bool:
 
 
 def _why_not_writable(folder: Path) -> str:
-    """Why no file can be made in the folder, which is made if need be; "" where one can."""
+    """Why no file can be created in the folder, itself created if need be; "" if one can."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,4 @@
-"""One workflow at a time in a results folder, and none of a killed one's jobs beside it."""
+"""One workflow at a time in a results folder, without leftover jobs of a killed one."""
 
 import contextlib
 import datetime
@@ -15,15 +15,15 @@ import psutil
 from moesimvae.errors import UserError
 
 MARK = "MOESIMVAE_WORKFLOW"  # environment variable of every job: the folder it writes into
-# open files: the system lets go of their locks when this process ends, however it ends
+# open files: the system releases their locks when this process ends, however it ends
 _HELD: list[IO[str]] = []
 
 
 def hold(folder: Path) -> None:
     """Keep other workflows out of the folder until this process ends.
 
-    Raises UserError when another one is in it, or when nothing can be written there. On file
-    systems without locks it does nothing.
+    Raises UserError when another one uses it, or when nothing can be written there. On file
+    systems without locks it has no effect.
     """
     folder = Path(folder)
     try:
@@ -46,13 +46,13 @@ def hold(folder: Path) -> None:
     file.truncate(0)
     now = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
     file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-    with contextlib.suppress(OSError):  # a full disk: who it is, is only told to others
+    with contextlib.suppress(OSError):  # a full disk: the line only tells others who it is
         file.flush()
     _HELD.append(file)
 
 
 def check_free(folder: Path) -> None:
-    """Raise UserError when a workflow is at work in the folder."""
+    """Raise UserError when a workflow is running in the folder."""
     with contextlib.suppress(FileNotFoundError), open(Path(folder) / ".workflow") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -68,9 +68,9 @@ def _who(folder: Path) -> str:
 
 
 def end_jobs_of_killed(folder: Path) -> int:
-    """Kill what a killed workflow left running on this machine for the folder; how many there were.
+    """Kill a killed workflow's remaining jobs for the folder on this machine; return how many.
 
-    To be called by who holds the folder. Processes of other users are let alone.
+    To be called by the holder of the folder. Processes of other users are left alone.
     """
     mark = marked(folder)[MARK]
     own = psutil.Process()
@@ -86,10 +86,9 @@ def end_jobs_of_killed(folder: Path) -> int:
 
 
 def date_back(folders: Iterable[Path]) -> int:
-    """Give files from the future, as a clock leaves them that was ahead, times up to now.
+    """Shift modification times in the future, as set by a fast clock, back to now; return how many.
 
     They keep their order. With such files among its inputs, every job would count as out of date.
-    How many there were.
     """
     now = time.time()
     ahead = {}
@@ -107,5 +106,5 @@ def date_back(folders: Iterable[Path]) -> int:
 
 
 def marked(folder: Path) -> dict[str, str]:
-    """The environment variable by which jobs that write into the folder are known."""
+    """The environment variable by which jobs that write into the folder are recognised."""
     return {MARK: os.path.realpath(folder)}

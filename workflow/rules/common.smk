@@ -1,5 +1,5 @@
-# Configuration and registries are read and checked here, before any job exists; and what several
-# files of rules make use of. What one of them needs stands in its helpers/.
+# Reads and checks configuration and registries before any job exists, and holds what several rule
+# files share. What only one of them needs is in helpers/.
 import contextlib
 import hashlib
 import json
@@ -9,8 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
-# Where this file lies, and not the Snakefile that was called: another workflow may use this one as
-# a module.
+# Relative to this file, not to the Snakefile that was called: another workflow may use this one
+# as a module.
 ROOT = Path(str(workflow.current_basedir)).parent.parent
 REMOTE = (
     not ROOT.is_dir()
@@ -18,14 +18,13 @@ REMOTE = (
 
 
 def of_repository(path):
-    """A file of this repository on this machine."""
+    """Local path of a file of this repository."""
     return workflow.source_path(f"../../{path}") if REMOTE else str(ROOT / path)
 
 
-# The library is used from this checkout, or installed where there is none, by this process and by
-# the jobs in their environments. Snakemake would take PYTHONPATH away from jobs in conda
-# environments, where nothing else leads to the library; so it stays, and then holds the library
-# alone.
+# This process, and the jobs in their environments, use the library of this checkout, or the
+# installed one where there is no checkout. Snakemake would unset PYTHONPATH for jobs in conda
+# environments, where nothing else leads to the library; so it is kept, holding only the library.
 WITH_CONDA = bool(workflow.deployment_settings.deployment_method)
 workflow.deployment_settings.conda_not_block_search_path_envvars = True
 if REMOTE:
@@ -62,7 +61,7 @@ os.environ.update(
     )
 )
 
-# Snakemake writes the path of its Python into the commands of jobs as it is.
+# Snakemake writes the path of its Python into job commands unquoted.
 sys.executable = shlex.quote(sys.executable)
 
 from moesimvae import (
@@ -105,13 +104,13 @@ with one_sentence():
         published=sorted(path.stem for path in PUBLISHED.glob("*.csv")),
     )
 
-# Only when it is asked for: what a job runs in is a part of what Snakemake runs it again for.
+# Only on request: Snakemake reruns jobs whose software environment has changed.
 if "apptainer" in map(str, workflow.deployment_settings.deployment_method):
 
     container: f"docker://ghcr.io/moesimvae/moesimvae:{__version__}"
 
 
-ATTEMPTS = 3  # at a run; the last one only gives up
+ATTEMPTS = 3  # per run; the last one only gives up
 METHODS = BENCHMARK.methods  # the registry's and the variants of the screening
 RESULTS = BENCHMARK.config["results"]
 DOWNLOADS = BENCHMARK.config["downloads"]
@@ -158,8 +157,8 @@ onerror:
     end_watch()
 
 
-# Runs that failed, or that other code made, are forgotten only by the user's own invocation that
-# is about to run.
+# Only the user's own invocation, when about to run, forgets runs that failed or that other code
+# made.
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     from moesimvae.methods import runner
 
@@ -181,10 +180,10 @@ def experiment_of(wildcards):
 
 
 def experiment_outputs(name):
-    """What a named target makes: the table in four formats, figures, page, and what holds of it.
+    """What a named target makes: the table in four formats, figures, page, significance, quality.
 
     With signature genes also S1 Table; with a screening also what every setting reached and which
-    ones were chosen.
+    were chosen.
     """
     if name not in BENCHMARK.experiments():
         return []
@@ -207,12 +206,12 @@ def experiment_outputs(name):
     return [f"{RESULTS}/{name}/{file}" for file in files]
 
 
-# Named targets: every experiment but that on the user's own cells, which is a target of its own.
+# Named targets: every experiment but the one on the user's own cells, which has its own target.
 TARGETS = [name for name in BENCHMARK.experiments() if name != configuration.OWN]
 
 
 def extra_outputs(name):
-    """What the target of an experiment makes beside its tables, figures and page."""
+    """What the target of an experiment makes besides its tables, figures and page."""
     return [f"{RESULTS}/synthetic/s1"] if name == "synthetic" else []
 
 

@@ -1,12 +1,12 @@
 # What trained models generate: Figure 2, S2 to S6 Figures, generated cells against real ones.
-# Labels enter to name clusters, and to train the classifier that judges images.
+# Labels serve to name clusters and to train the classifier that judges images.
 
 
 include: "helpers/generation.smk"
 
 
 rule judge:
-    """A classifier trained on real images, that knows nothing of any model."""
+    """A classifier trained on real images, with no knowledge of any model."""
     input:
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
         labels=f"{RESULTS}/data/{{dataset}}/labels.parquet",
@@ -59,7 +59,7 @@ rule latent_distances:
 
 
 rule predict_cells:
-    """Cells as scVI has them, of data that have counts of more genes than a panel."""
+    """Cells drawn from scVI, for data with counts of more genes than a panel."""
     input:
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
     output:
@@ -109,7 +109,7 @@ rule generation_figure2:
 
 
 rule generation_supplement:
-    """S2 to S6 Figures, and how good what is generated is."""
+    """S2 to S6 Figures, and the quality of what is generated."""
     input:
         studies=generation_paths("generation/images", ["runs"]),
         distances=generation_paths(

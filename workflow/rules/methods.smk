@@ -1,4 +1,4 @@
-# Features in, labels or a reason out. No job here has labels among its inputs but the controls.
+# Features in, labels or a reason out. Only the controls here have labels among their inputs.
 
 
 include: "helpers/methods.smk"
@@ -12,7 +12,7 @@ rule cluster:
         run=directory(f"{RESULTS}/{A_RUN.path}"),
     log:
         f"{RESULTS}/logs/cluster/{{dataset}}.{{method}}.{{seed}}.log",
-    # A job that is ended from outside is tried once more; the third attempt writes down why not.
+    # A job ended from outside is tried once more; the third attempt only records the failure.
     retries: ATTEMPTS - 1
     conda:
         environment

@@ -1,4 +1,4 @@
-# The user's own cells: a data set that no registry knows, named on the command line.
+# The user's own cells: a data set in no registry, named on the command line.
 
 
 include: "helpers/own.smk"
@@ -28,7 +28,7 @@ if OWN:
             "../../scripts/prepare_own.py"
 
     rule labels_own:
-        """The labels, away from the features: of an h5ad, to name others runs no method again."""
+        """The labels, apart from the features: with an h5ad, naming others reruns no method."""
         input:
             reads=lambda wildcards: DATASETS[wildcards.dataset]["reads"],
             features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
@@ -40,7 +40,7 @@ if OWN:
             f"{RESULTS}/logs/prepare/{{dataset}}.labels.log",
         wildcard_constraints:
             dataset="|".join(OWN),
-        # what is wrong with the labels is said before methods run for hours
+        # errors in the labels are reported before methods run for hours
         priority: 10
         conda:
             "../../envs/base.yaml"
@@ -52,7 +52,7 @@ if OWN:
         script:
             "../../scripts/labels_own.py"
 
-    # The number to ask for is known once the cells are read: a file of its own, which tells
+    # The number to ask for is known once the cells are read: it has its own file, which reveals
     # nothing of the labels.
     use rule cluster as cluster_own with:
         input:
@@ -82,7 +82,7 @@ if OWN:
             wildcard_constraints:
                 dataset="|".join(OWN),
                 method="|".join(EXISTING),
-            # a column that is not there is said before methods run for hours
+            # a missing column is reported before methods run for hours
             priority: 10
             conda:
                 "../../envs/base.yaml"
@@ -97,7 +97,7 @@ if OWN:
         ruleorder: existing_own > cluster_own > cluster
 
     rule export_own:
-        """Every clustering of the user's cells, as their own programs read it."""
+        """Every clustering of the user's cells, in formats that their own programs read."""
         input:
             reads=lambda wildcards: DATASETS[OWN[0]]["reads"],
             runs=exported_runs,

@@ -19,7 +19,7 @@ rule project:
 
 
 rule reconstruct:
-    """What a run's experts make of its cells, on principal components."""
+    """A run's cells as its experts decode them, on principal components."""
     input:
         run=f"{RESULTS}/{A_RUN.path}",
         features=f"{RESULTS}/data/{{dataset}}/features.h5ad",
@@ -48,7 +48,7 @@ rule components:
 
 
 rule signature:
-    """S1 Table: how well signature genes tell groups of cells, in three formats."""
+    """S1 Table: how well signature genes tell groups of cells apart, in three formats."""
     input:
         features=with_signature("{results}/data/{dataset}/features.h5ad"),
         labels=with_signature("{results}/data/{dataset}/labels.parquet"),
@@ -116,7 +116,7 @@ rule table:
 
 
 rule methods_text:
-    """What a paper's methods section says of the experiment, with BibTeX."""
+    """Text on the experiment for a paper's methods section, with BibTeX."""
     input:
         run_dirs=all_run_folders,
         datasets=of_datasets("{results}/data/{dataset}/dataset.json"),
@@ -203,10 +203,10 @@ rule page:
         "../../scripts/page.py"
 
 
-# Like verdicts, the index is made from what lies in the results folder, so that it starts no run;
-# after `all` it comes last.
+# Like verdicts, the index is made from what the results folder holds, so it starts no run; with
+# `all` it comes last.
 rule index:
-    """One page over all experiments that lie in results/: leaderboard, verdicts, pictures."""
+    """One page on all experiments in results/: leaderboard, verdicts, pictures."""
     input:
         after=pages_before_index,
         metrics=REGISTRY / "metrics.yaml",

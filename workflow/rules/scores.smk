@@ -27,7 +27,7 @@ rule score:
 
 
 rule screening:
-    """What every setting of the screened methods reached, and which ones were chosen how."""
+    """What every setting of the screened methods reached, and which were chosen, and how."""
     input:
         scores=of_datasets("{results}/{experiment}/scores/{dataset}.csv"),
         runs=of_datasets("{results}/{experiment}/scores/{dataset}.runs.csv"),

@@ -1,4 +1,4 @@
-# What can be relied on, and what of the paper came out: views of tables that exist.
+# What can be relied on, and what of the paper was reproduced: views of existing tables.
 
 
 include: "helpers/verdict.smk"
@@ -57,9 +57,9 @@ rule quality:
         "../../scripts/quality.py"
 
 
-# The tables are parameters and not inputs: with inputs Snakemake would first bring every one of
-# them up to date, which can mean days. So this looks at what lies there when it is planned; make
-# the experiments first, in an invocation of their own.
+# The tables are parameters, not inputs: were they inputs, Snakemake would first bring every one up
+# to date, which can take days. So this uses what exists when it is planned; make the experiments
+# first, in a separate invocation.
 rule verdict:
     """Every number of the paper beside ours and a verdict, from the tables already in results/."""
     input:

@@ -1,5 +1,5 @@
-# One well is a small data set: on a cluster, all that is done for it is one job, and a profile's
-# `group-components: wells=10` makes one job of ten. On one machine, groups mean nothing.
+# A well is a small data set: on a cluster, all its steps form one job, and a profile's
+# `group-components: wells=10` makes ten wells one job. On one machine, groups have no effect.
 
 
 include: "helpers/wells.smk"

@@ -1,4 +1,4 @@
-"""The commands of `moesimvae`, one module each, which `add` gives to the parser.
+"""The commands of `moesimvae`, one module each, whose `add` registers it with the parser.
 
-What their modules import at the top loads in no time; the rest is imported when they run.
+Imports at the top of these modules are fast; the rest is imported when a command runs.
 """

@@ -1,4 +1,4 @@
-"""`moesimvae cluster`: cluster one's own cells."""
+"""`moesimvae cluster`: cluster your own cells."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from moesimvae.data.recipe import Recipe
     from moesimvae.model.stability import Evidence
 
-TOLD_PAIRS = 3  # of clusters that are often found in one group
+TOLD_PAIRS = 3  # reported pairs of clusters that are often found in one group
 UNSTRUCTURED = (
     "the cells lie no nearer to each other than if their values were shuffled, so the clusters "
     "are arbitrary parts of one cloud"
@@ -252,7 +252,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _names(given: Sequence[str]) -> list[str]:
-    """Names as given, with those of each @FILE in its place."""
+    """Names as given, with each @FILE replaced by those in it."""
     names = []
     for name in given:
         if not name.startswith("@"):
@@ -267,7 +267,7 @@ def _names(given: Sequence[str]) -> list[str]:
 
 
 def _beside(cells: Sequence[str]) -> Path:
-    """The folder for results where none is named: beside the file, called after it."""
+    """Default folder for results: beside the file, named after it."""
     first = Path(cells[0])
     if len(cells) > 1:
         return first.parent / "clustered"
@@ -328,7 +328,7 @@ def _fit_and_write(
         model.save(staging / MODEL)
         recipe.save(staging / MODEL)
     except Exception as error:
-        if (options.out / LABELS).exists():  # those of a former run, which stay whole
+        if (options.out / LABELS).exists():  # those of an earlier run, which are kept intact
             raise
         move(options, staging, (LABELS,))
         raise UserError(
@@ -361,7 +361,7 @@ def _fit_and_write(
     try:
         write_cells(staging / CELLS, file.cells)
         move(options, staging, (CELLS,))
-    except Exception as error:  # what took hours to find is there whatever goes wrong here
+    except Exception as error:  # hours of work are kept, whatever fails here
         raise UserError(
             f"{options.out / CELLS} could not be written ({first_line(error)}), but "
             f"{options.out / LABELS} and {options.out / MODEL} are there; `moesimvae predict "
@@ -391,7 +391,7 @@ def _assess(model: Any, cells: AnnData, options: argparse.Namespace, say: Any) -
 
 
 def _can_be_assessed(model: Any) -> bool:
-    """Whether it can be told how sure the clusters are: of the similarity of cells."""
+    """Whether stability can be assessed: of several clusters, with the similarity for cells."""
     phases = model.facts_["similarity"]
     return bool(phases) and phases[0]["kind"] == "communities" and len(set(model.labels_)) > 1
 
@@ -399,7 +399,7 @@ def _can_be_assessed(model: Any) -> bool:
 def _write_for_others(
     options: argparse.Namespace, file: CellFile, model: Any, points: np.ndarray, staging: Path
 ) -> None:
-    """What goes into other programs, and the paragraph for a paper."""
+    """Write the files for other programs, and the methods paragraph for a paper."""
     from moesimvae import handover, paragraph
 
     further = handover.columns(KEY, model.labels_, model.probabilities_.max(axis=1), points)
@@ -458,7 +458,7 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
 
 
 def _summary(cells: AnnData, labels: np.ndarray, n_top: int = 3) -> str:
-    """Clusters by size, each with the features whose mean stands out most, in deviations."""
+    """Clusters by size, with the features whose means stand out most, in standard deviations."""
     from moesimvae.data.profiles import profiles
 
     found = profiles(cells, labels)

@@ -1,4 +1,4 @@
-"""`moesimvae doctor`: what a maintainer asks of a machine first, to be pasted into an issue."""
+"""`moesimvae doctor`: what a maintainer first asks about a machine, to paste into an issue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def facts(results: Path) -> Iterator[tuple[str, str]]:
-    """(name, value) of each line."""
+    """Yield (name, value) of each line."""
     yield "moesimvae", f"{moesimvae.__version__} in {Path(moesimvae.__file__).parent}"
     yield "Python", f"{platform.python_version()} in {sys.prefix}"
     yield "system", platform.platform()
@@ -72,7 +72,7 @@ def _gpu() -> str:
 
 
 def _packages() -> Iterator[tuple[str, str]]:
-    """("" or an extra, versions of what it asks for); what is missing says so."""
+    """("" or an extra, versions of its requirements), with MISSING for absent ones."""
     try:
         asked = metadata.requires("moesimvae") or []
     except metadata.PackageNotFoundError:

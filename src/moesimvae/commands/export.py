@@ -1,7 +1,7 @@
-"""`moesimvae export`: runs in omnibenchmark's layout of files, with its `performances.tsv`.
+"""`moesimvae export`: runs in omnibenchmark's file layout, with its `performances.tsv`.
 
-Of omnibenchmark 0.7: <stage>/<module>/.<hash of parameters>/, in which the stages follow each
-other, parameters.json, and performance.txt, a table as Snakemake's `benchmark` writes it.
+As in omnibenchmark 0.7: folders <stage>/<module>/.<hash of parameters>/, nested stage by stage,
+with parameters.json and performance.txt, a table as written by Snakemake's `benchmark`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from moesimvae.nouns import Run
 
 STAGES = "data", "clustering"
 TABLE = "performances.tsv"
-# of Snakemake's table; what a run does not measure is NA there and 0 in omnibenchmark's
+# columns of Snakemake's table; what a run does not measure is NA there, 0 in omnibenchmark's
 MEASURED = (
     *("s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load"),
     "cpu_time",
 )
-MEBIBYTES = 1e6 / 2**20  # Snakemake's MB in ours
+MEBIBYTES = 1e6 / 2**20  # in one of our MB; Snakemake's MB are MiB
 
 
 def add(commands: Any) -> None:
@@ -80,7 +80,7 @@ def write(results: Path, out: Path) -> tuple[int, list[str]]:
         rows.append(_row(performance, run, params, place))
     if rows:
         rows.sort(key=lambda row: Path(row["path"]))
-        files.write_text(out / TABLE, _table(rows, "\r\n"))  # as omnibenchmark ends its lines
+        files.write_text(out / TABLE, _table(rows, "\r\n"))  # omnibenchmark's line ending
     return len(rows), failed
 
 
@@ -90,7 +90,7 @@ def short(params: Mapping[str, Any]) -> str:
 
 
 def measured(status: Mapping[str, Any]) -> dict[str, str]:
-    """What a run took, as Snakemake's `benchmark` has it: seconds, MiB, percent of one core."""
+    """Resources a run used, as in Snakemake's `benchmark`: seconds, MiB, percent of one core."""
     seconds = status["wall_seconds"]
     minutes, rest = divmod(int(seconds), 60)
     return dict.fromkeys(MEASURED, "NA") | {

@@ -1,7 +1,7 @@
 """`moesimvae method`: one of the benchmark's methods on one file of cells, without the workflow.
 
-No more than the file is read, nothing is timed and nothing is isolated: what calls this does that,
-such as omnibenchmark (`workflow/omnibenchmark/`).
+Only the file is read, and nothing is timed or isolated: that is left to the caller, such as
+omnibenchmark (`workflow/omnibenchmark/`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from moesimvae import files, registry
 from moesimvae.errors import UserError
 from moesimvae.nouns import TRANSFORMS
 
-# of the wheel; in a checkout a link to workflow/registry
+# in the wheel; in a checkout a link to workflow/registry
 BLOCKS = Path(__file__).parents[1] / "repository" / "registry" / "methods.yaml"
 
 
@@ -85,12 +85,12 @@ def cluster(
     seed: int,
     **settings: Any,
 ):
-    """Labels of the cells of a file, a Series of int32 by cell.
+    """Cluster the cells of a file: labels, a Series of int32 indexed by cell.
 
     block: the method's; params: keyword arguments of its `cluster`; settings: those of
-    `own_cells.write_features`. Without n_clusters it is estimated from the cells.
-    Raises UserError as reading the file does, and for parameters that the method does not have or
-    cannot take; ModuleNotFoundError without the method's library.
+    `own_cells.write_features`. If n_clusters is None, it is estimated.
+    Raises UserError as reading the file does, and for parameters that the method lacks or rejects;
+    ModuleNotFoundError without the method's library.
     """
     import inspect
 
@@ -123,7 +123,7 @@ def cluster(
 
 
 def _param(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as JSON where it is some, else as text."""
+    """Split NAME=VALUE, with the value parsed as JSON if valid, else kept as text."""
     name, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"--param {text} has no value; write NAME=VALUE.")

@@ -1,4 +1,4 @@
-"""`moesimvae new-method`: files to start a method of one's own from, in a folder of one's own."""
+"""`moesimvae new-method`: starter files for your own method, in a folder of your own."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def write(name: str, folder: str | Path, command: bool) -> list[Path]:
-    """Write the block of a method and its program, in Python or as a command; which files.
+    """Write the block of a method and its program, in Python or as a command; return the files.
 
-    Raises UserError for a name that cannot be one, or when a file is already there.
+    Raises UserError for an invalid name, or when a file already exists.
     """
     if not NAME.fullmatch(name):
         raise UserError(

@@ -1,4 +1,4 @@
-"""How the options of a command are read: types, one sentence per mistake, options of several."""
+"""Parsing of command options: types, errors in one sentence, options shared by commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moesimvae.data.formats import SUFFIXES, suffix
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One sentence, as for all that is wrong."""
+        """Exit with one sentence, as for all errors."""
         sentence = message.removeprefix("argument ").rstrip(".")
         if sentence.endswith("required: cells"):
             sentence = "the file of the cells is missing; write it before the options"
@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Names(argparse.Action):
-    """Names of features, and behind them perhaps the files of the cells: --drop CD3 cells.csv."""
+    """Names of features, possibly followed by the files of the cells: --drop CD3 cells.csv."""
 
     def __call__(self, parser: Any, options: Any, names: Any, option: str | None = None) -> None:
         setattr(options, self.dest, names)
@@ -40,7 +40,7 @@ def _is_file(name: str) -> bool:
 
 
 def typed(parse: Callable[[str], Any], what: str) -> Callable[[str], Any]:
-    """The type of an option whose values `parse` takes or raises ValueError for."""
+    """Option type from `parse`, which raises ValueError for values that are not valid."""
 
     def typed(text: str) -> Any:
         try:

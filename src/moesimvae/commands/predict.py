@@ -23,7 +23,7 @@ from moesimvae.commands.results import (
 )
 from moesimvae.errors import UserError, first_line
 
-OUTSIDE = 0.01  # share of cells outside what a model has seen that is told; of those seen: 0.001
+OUTSIDE = 0.01  # report larger shares of unfamiliar cells; 0.001 of the fitted cells count as such
 
 
 def add(commands: Any) -> None:

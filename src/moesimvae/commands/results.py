@@ -102,10 +102,10 @@ def require_suffix(path: Path) -> None:
 
 @contextmanager
 def staged(options: argparse.Namespace) -> Iterator[Path]:
-    """A folder to write into, beside the results; what is not moved to them (`move`) goes."""
+    """A temporary folder in that of the results; what is not moved there (`move`) is deleted."""
     made, found = not options.out.exists(), True
     staging = options.out / f".moesimvae-{os.getpid()}"
-    try:  # made inside, so that no interrupt leaves them behind
+    try:  # created inside, so that no interrupt leaves them behind
         options.out.mkdir(parents=True, exist_ok=True)
         if options.force:
             shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
@@ -113,8 +113,8 @@ def staged(options: argparse.Namespace) -> Iterator[Path]:
         staging.mkdir()
         yield staging
         shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
-    except Exception:  # not an interrupt, after which a second start goes on from there
-        if not found:  # else it is another start's, perhaps of other cells
+    except Exception:  # not an interrupt, after which a rerun resumes from there
+        if not found:  # else it is an earlier start's, perhaps of other cells
             shutil.rmtree(options.out / CHECKPOINT, ignore_errors=True)
         raise
     finally:
@@ -124,10 +124,10 @@ def staged(options: argparse.Namespace) -> Iterator[Path]:
 
 
 def move(options: argparse.Namespace, staging: Path, names: Sequence[str]) -> None:
-    """What is written moves into `out`; labels and model replace all results of a former run."""
+    """Move finished results into `out`; a new model replaces all results of an earlier run."""
     former = RESULTS if MODEL in names else ()
     for name in former:
-        if (options.out / name).exists():  # a folder cannot be replaced in one go
+        if (options.out / name).exists():  # a folder cannot be replaced atomically
             (options.out / name).rename(staging / f"former-{name}")
     for name in names:
         (staging / name).rename(options.out / name)

@@ -1,4 +1,4 @@
-# The runs whose generation is studied, and what is made of them.
+# The runs whose generation is studied, and what is made from them.
 
 
 GENERATION = BENCHMARK.config["generation"]
@@ -16,19 +16,19 @@ def generation_runs(kinds):
 
 
 def generation_paths(folder, kinds, ending=""):
-    """What is named after each of these runs in a folder of the results."""
+    """Paths named after each of these runs in a folder of the results."""
     return [run.named(f"{RESULTS}/{folder}", ending) for run in generation_runs(kinds)]
 
 
 def generated_cells():
-    """Where the cells that the default method generates for each data set lie."""
+    """Paths of the cells that the default method generates for each data set."""
     names = GENERATION["cells"]
     runs = [Run(name, "moe_sim_vae", 0) for name in names]
     return [run.named(f"{RESULTS}/generation/cells") for run in runs]
 
 
 def predicted_cells(wildcards):
-    """Where scVI's cells lie, for data of counts: a list of one, else of none."""
+    """Path of scVI's cells for count data, in a list of one; else an empty list."""
     steps = DATASETS[wildcards.dataset].get("preprocessing", [])
     if all(step["step"] != "library_size" for step in steps):
         return []

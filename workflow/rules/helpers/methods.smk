@@ -5,18 +5,18 @@ LOCKS = {"clustpy"}
 
 
 def method_block(wildcards):
-    """What of a method's block decides its labels; changing the rest runs nothing again."""
+    """The part of a method's block that decides its labels; changing the rest reruns nothing."""
     keys = ("module", "input", "gpu")
     block = METHODS[wildcards.method]
     if "existing" in block:
         keys += ("existing",)
-    if "files_sha256" in block:  # the user's own: what its files hold counts, too
+    if "files_sha256" in block:  # the user's own: the content of its files counts
         keys += tuple(
             k for k in ("files_sha256", "command", "folder", "format") if k in block
         )
-    # only where it is so: without these keys a method does not see the prior, nor all genes
+    # only where true: without these keys a method sees neither the prior nor all genes
     seen = {key: True for key in ("uses_prior", "all_genes") if block[key]}
-    # of one lock, all environments are the same: moving a method between them runs nothing again
+    # environments of one lock are the same: moving a method between them reruns nothing
     lock = family(wildcards.method) if own_lock(wildcards.method) else "base"
     return {key: block[key] for key in keys} | {"environment": lock} | seen
 

@@ -1,4 +1,4 @@
-# The user's own cells: what is made of them, and how they are prepared.
+# The user's own cells: what is made from them, and how they are prepared.
 
 
 OWN = [name for name, block in DATASETS.items() if "own" in block]
@@ -7,7 +7,7 @@ EXISTING = [name for name, block in METHODS.items() if block.get("existing")]
 
 
 def own_outputs(wildcards):
-    """What the target `own` makes; one sentence where nobody said of which cells."""
+    """What the target `own` makes; a one-sentence error where no cells were given."""
     if not OWN:
         with one_sentence():
             raise UserError(
@@ -17,7 +17,7 @@ def own_outputs(wildcards):
 
 
 def exported_runs(wildcards):
-    """Of each method the run with its first seed."""
+    """Each method's run with its first seed."""
     methods = BENCHMARK.experiment(configuration.OWN)["methods"]
     return [run_folder(OWN[0], method, seeds[0]) for method, seeds in methods.items()]
 
@@ -30,10 +30,10 @@ def compensation_csv(wildcards):
 
 def own_settings(wildcards):
     """How the user's cells are prepared. Where the label is a column among the features, its name
-    is told so that it is left out; elsewhere the features owe nothing to it.
+    is passed so that it is left out; elsewhere the features do not depend on it.
     """
     settings = {key: BENCHMARK.config[key] for key in configuration.OWN_SETTINGS}
-    if settings["compensate"] is None:  # features made before there was that key stay
+    if settings["compensate"] is None:  # keeps features made before this key existed
         del settings["compensate"]
     tabular = DATASETS[wildcards.dataset]["tabular"]
     if tabular and BENCHMARK.config["existing"]:

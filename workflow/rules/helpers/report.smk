@@ -20,17 +20,17 @@ def showcase_projections(wildcards):
 
 
 def in_detail(paths):
-    """Input function: the first of what `paths` gives for every data set of the experiment."""
+    """Input function: the first IN_DETAIL of the paths that `paths` gives, one per data set."""
     return lambda wildcards: paths(wildcards)[:IN_DETAIL]
 
 
 def showcase_decoded(wildcards):
-    """What the experts of the showcase runs make of the cells, one per data set."""
+    """The cells as the experts of the showcase runs decode them, one per data set."""
     return [projection(run, ".experts.parquet") for run in showcase_folders(wildcards)]
 
 
 def published_remark(wildcards):
-    """What must be said below a table with these published numbers, if anything."""
+    """The remark to print below a table with these published numbers, if any."""
     remarks = [path.with_suffix(".txt") for path in published_file(wildcards)]
     return [path for path in remarks if path.exists()]
 
@@ -66,7 +66,7 @@ def with_signature(pattern):
 
 
 def signature_file(wildcards):
-    """How well signature genes tell the organs; nothing without such data sets."""
+    """How well signature genes tell organs apart; nothing without such data sets."""
     given = with_signature("{dataset}")(wildcards)
     return [f"{RESULTS}/{wildcards.experiment}/signature.csv"] if given else []
 
@@ -102,7 +102,7 @@ def first_runs(wildcards):
 
 
 def latent_spaces(wildcards):
-    """Two-dimensional views of the runs among these that leave a latent space."""
+    """Two-dimensional views of those first runs that leave a latent space."""
     return [
         projection(run)
         for runs in first_runs(wildcards).values()
@@ -112,7 +112,7 @@ def latent_spaces(wildcards):
 
 
 def pages_before_index(wildcards):
-    """What is asked for in the same call; alone, the index takes what lies there."""
+    """What the same call asks for; on its own, the index takes what already exists."""
     targets = set(workflow.dag_settings.targets) or {"all"}
     if "all" in targets:
         return everything()
@@ -126,7 +126,7 @@ def pages_before_index(wildcards):
 
 
 def pages_hash(wildcards, input):
-    """Pages and verdicts that lie there now: the index is made again when this changes."""
+    """Hash of existing pages and verdicts: the index is remade when it changes."""
     if input.after:
         return ""
     patterns = ("*/report.html", "verdict/verdict.csv", "*/*/figures.json")

@@ -19,7 +19,7 @@ def metrics_scored(wildcards):
 
 
 def features_scored(wildcards):
-    """The features, for experiments that measure anything by them."""
+    """The features, for experiments with a metric that needs them."""
     names = metrics_scored(wildcards)
     label_free = any(METRICS[name].get("label_free") for name in names)
     return f"{RESULTS}/data/{wildcards.dataset}/features.h5ad" if label_free else []

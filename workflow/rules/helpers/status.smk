@@ -1,11 +1,11 @@
-# Who tells of runs as they end: a process of its own, beside the workflow's.
+# Reports each run as it ends, from a separate process beside the workflow's.
 import subprocess
 
 WATCH = []
 
 
 def asked_for():
-    """Experiments that this call makes anything of: by name, by `all`, or by one of its files."""
+    """Experiments that this call makes any part of: by name, by `all`, or by one of their files."""
     targets = {str(target) for target in workflow.dag_settings.targets} or {"all"}
     return [
         name
@@ -41,7 +41,7 @@ def start_watch():
 
 
 def end_watch():
-    """It looks once more, and says what there is."""
+    """Let it look once more and report what there is."""
     for process in WATCH:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

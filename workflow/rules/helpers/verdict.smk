@@ -8,7 +8,7 @@ CONTROLS = [name for name, block in METHODS.items() if block.get("control")]
 
 
 def current_codes(wildcards):
-    """Method → hash of the code that it has now: quality is looked at again when that changes."""
+    """Method → hash of its present code: quality is checked again when that changes."""
     from moesimvae.methods.runner import code_of
 
     codes = {}
@@ -31,7 +31,7 @@ def repeats(wildcards):
 
 
 def tables_hash(wildcards):
-    """One hash of all tables that lie there now: verdicts are made again when it changes."""
+    """One hash of all existing tables: verdicts are remade when it changes."""
     digest = hashlib.sha256()
     for path in sorted(path for p in TABLES for path in Path(RESULTS).glob(p)):
         digest.update(str(path).encode() + path.read_bytes())

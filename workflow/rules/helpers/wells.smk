@@ -5,5 +5,5 @@ WELLS = [name for name, block in DATASETS.items() if "well" in block]
 
 
 def well_limit(method, kind):
-    """What a run may take on the some ten thousand cells of a well: `runtime` or `mem_mb`."""
+    """Limit of a run on a well of some ten thousand cells: `runtime` or `mem_mb`."""
     return min(BENCHMARK.limit(method, kind), {"runtime": 20, "mem_mb": 4000}[kind])
