@@ -13,12 +13,13 @@ from moesimvae import files
 from moesimvae.commands.options import (
     Names,
     above_zero,
+    at_least,
     common,
     genome,
     number_or_auto,
+    seed,
     transpose,
     typed,
-    whole,
 )
 from moesimvae.commands.results import (
     ABUNDANCE,
@@ -90,12 +91,7 @@ def add(commands: Any) -> None:
         help="number of clusters; default, or 'auto': estimated from the cells",
     )
     parser.add_argument("--preset", choices=PRESETS, default="default", help="default: %(default)s")
-    parser.add_argument(
-        "--seed",
-        type=typed(whole(0), "a whole number of at least 0"),
-        default=0,
-        help="default: %(default)s",
-    )
+    seed(parser)
     values = parser.add_argument_group("what is clustered")
     values.add_argument(
         "--features",
@@ -160,7 +156,7 @@ def add(commands: Any) -> None:
     )
     model.add_argument(
         "--steps",
-        type=typed(whole(1), "a whole number of at least 1"),
+        type=at_least(1),
         metavar="N",
         help="training steps, at most; default: until nothing changes any more",
     )
@@ -172,7 +168,7 @@ def add(commands: Any) -> None:
     )
     model.add_argument(
         "--resamples",
-        type=typed(whole(0), "a whole number of at least 0"),
+        type=at_least(0),
         default=20,
         metavar="N",
         help="how often the clusters are made again of half of the cells, to tell how sure they "

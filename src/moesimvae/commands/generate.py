@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from moesimvae import files
-from moesimvae.commands.options import common, out, typed, whole
+from moesimvae.commands.options import common, out, seed, typed
 from moesimvae.commands.results import KEY, load, printer, require_new, require_suffix, size
 from moesimvae.errors import UserError
 
@@ -35,12 +35,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="what the expert decodes, without the scatter of cells around it",
     )
-    parser.add_argument(
-        "--seed",
-        type=typed(whole(0), "a whole number of at least 0"),
-        default=0,
-        help="default: %(default)s",
-    )
+    seed(parser)
     common(parser)
     parser.set_defaults(run=_run)
 

@@ -55,19 +55,25 @@ def number_or_auto(text: str) -> int | None:
     return None if text == "auto" else int(text)
 
 
-def whole(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], Any]:
+    """The type of an option that takes whole numbers from `least` on."""
+
     def parse(text: str) -> int:
         if int(text) < least:
             raise ValueError(text)
         return int(text)
 
-    return parse
+    return typed(parse, f"a whole number of at least {least}")
 
 
 def above_zero(text: str) -> float:
     if not 0 < float(text) < float("inf"):
         raise ValueError(text)
     return float(text)
+
+
+def seed(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--seed", type=at_least(0), default=0, help="default: %(default)s")
 
 
 def transpose(parser: argparse._ActionsContainer) -> None:

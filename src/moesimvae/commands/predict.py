@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import moesimvae
-from moesimvae.commands.options import common, genome, out, transpose, typed, whole
+from moesimvae.commands.options import at_least, common, genome, out, transpose
 from moesimvae.commands.results import (
     ADDED,
     KEY,
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
     out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
     parser.add_argument(
         "--clusters",
-        type=typed(whole(1), "a whole number of at least 1"),
+        type=at_least(1),
         metavar="N",
         help="join the model's clusters to N, those first that are hardly told apart",
     )
