@@ -124,15 +124,15 @@ def test_what_differs_is_told(packed, tmp_path, capsys):
     assert "existing_x/seed0/labels.parquet is not the file that was archived" in printed
     assert "config.yaml is missing" in printed
     assert "tiny existing_x seed 0 (all), ari: " in printed
-    assert "0 comes from its labels" in printed
+    assert "its labels give 0" in printed
     assert "existing_leiden seed 0 (all), ari" not in printed
 
 
 def test_what_cannot_be_archived_or_verified(results, checkout, tmp_path):
     assert "no finished experiment" in error(archive.write, "table1", results, checkout, tmp_path)
     said = error(archive.write, "demo", results, tmp_path, tmp_path / "out")
-    assert "is no checkout" in said
+    assert "is not a checkout" in said
     assert not [*(tmp_path / "out").iterdir()]
     (tmp_path / "a.txt").write_text("x")
     assert "neither a folder nor a zip" in error(archive.verify, tmp_path / "a.txt")
-    assert "holds no scores" in error(archive.verify, tmp_path)
+    assert "contains no scores" in error(archive.verify, tmp_path)

@@ -150,7 +150,7 @@ def test_nothing_needs_to_be_said(fcs, tmp_path, run):
 def test_report_takes_nothing_else(tmp_path, refused):
     assert "has no cells.h5ad" in refused("report", tmp_path)
     anndata.AnnData(COUNTS).write_h5ad(tmp_path / "cells.h5ad")
-    assert "is not clustered" in refused("report", tmp_path)
+    assert "has no clusters" in refused("report", tmp_path)
 
 
 @pytest.mark.slow
@@ -200,12 +200,12 @@ def test_several_files_with_their_own_matrices(tmp_path, run, refused):
     assert len(pd.read_csv(out / "cells.csv").columns) == 1 + 7 + 4
     # new cells are compensated as those of the model were
     assert (
-        "compensated by its own $SPILL"
+        "compensated with its own $SPILL"
         in run("predict", out, paths[0], "--out", tmp_path / "p.csv")[1]
     )
     note = run("cluster", paths[0], *arguments, "--out", tmp_path / "raw")[1]
-    assert "carries a compensation matrix ($SPILL) that is not used" in note
-    assert "is no compensation matrix" in refused(
+    assert "contains a compensation matrix ($SPILL) that is not used" in note
+    assert "is not a compensation matrix" in refused(
         "cluster", paths[0], "--compensate", out / "labels.csv", "--out", tmp_path / "x"
     )
 
@@ -253,10 +253,12 @@ def test_a_csv_with_a_prior_of_its_own(csv, tmp_path, run, refused):
     prior.write_text("cell,group\nc3,A\nc4,B\nc5,\n")
     arguments = ["cluster", path, "--clusters", 3, "--transform", "arcsinh", *TINY]
     every = [*arguments, "--features", "*", "--out", tmp_path / "a"]
-    assert "not numbers (type;" in refused(*every)
+    assert "not numeric (type;" in refused(*every)
     arguments += ["--drop", "type"]
     assert run(*arguments, "--out", tmp_path / "a", "--prior", prior)[0] == 0
-    assert "neither a column" in refused(*arguments, "--out", tmp_path / "b", "--prior", "organ")
+    assert "neither a text column" in refused(
+        *arguments, "--out", tmp_path / "b", "--prior", "organ"
+    )
     prior.write_text("cell,group\nc3,A\nx9,B\n")
     sentence = refused(*arguments, "--out", tmp_path / "b", "--prior", prior)
     assert "names cells that" in sentence
@@ -315,7 +317,7 @@ def test_nothing_is_overwritten_without_force(clustered, fcs, tmp_path, run, ref
     (out / "model").mkdir()
     (out / "model" / "old").write_text("old")
     arguments = ["cluster", fcs, "--clusters", 3, "--out", out, "--features", "*", *TINY]
-    assert "labels.csv is already there; give --force" in refused(*arguments)
+    assert "labels.csv already exists; use --force" in refused(*arguments)
     assert (out / "labels.csv").read_text() == "mine"
     assert run(*arguments, "--force")[0] == 0
     assert (out / "labels.csv").read_text() != "mine"
@@ -330,7 +332,7 @@ def test_nothing_is_overwritten_without_force(clustered, fcs, tmp_path, run, ref
 def test_what_is_refused_leaves_nothing_behind(fcs, csv, tmp_path, run, refused):
     out = tmp_path / "out"
     arguments = ["--out", out, "--features", "CD*", *TINY]
-    assert "at least 2 clusters" in refused("cluster", fcs, "--clusters", 1, *arguments)
+    assert "clusters, at least 2" in refused("cluster", fcs, "--clusters", 1, *arguments)
     assert "90 cells for 91 clusters" in refused("cluster", fcs, "--clusters", 91, *arguments)
     assert "does not exist" in refused("cluster", "none.fcs", "--clusters", 3, *arguments)
     assert "no similarity 'magic'" in refused(
@@ -387,7 +389,7 @@ def test_labels_and_model_stay_where_the_cells_cannot_be_written(
 
         monkeypatch.setattr(anndata.AnnData, "write_h5ad", fail)
         sentence = refused(*arguments, "--force")
-        assert f"{out / 'labels.csv'} and {out / 'model'} are there" in sentence
+        assert f"{out / 'labels.csv'} and {out / 'model'} were; `moesimvae" in sentence
         assert sorted(path.name for path in out.iterdir()) == ["labels.csv", "model"]
         assert (out / "labels.csv").read_bytes() == (whole / "labels.csv").read_bytes()
         sentence = refused("predict", out, fcs, "--out", tmp_path / "new.h5ad", "--force")
@@ -407,7 +409,7 @@ def test_labels_stay_where_the_model_cannot_be_written(fcs, tmp_path, monkeypatc
     monkeypatch.setattr(MoESimVAE, "save", full)
     out = tmp_path / "out"
     sentence = refused("cluster", fcs, "--clusters", 3, "--out", out, "--features", "CD*", *TINY)
-    assert f"No space left on device), but {out / 'labels.csv'} is there" in sentence
+    assert f"No space left on device), but {out / 'labels.csv'} was" in sentence
     assert len(pd.read_csv(out / "labels.csv")) == 90
 
 
@@ -549,7 +551,7 @@ def test_the_same_command_goes_on_after_an_interrupt(fcs, tmp_path, run, monkeyp
     monkeypatch.setattr(storage, "write_checkpoint", interrupt)
     code, _, err = run(*arguments, "--out", tmp_path / "out")
     assert code == 130
-    assert f"goes on from {tmp_path / 'out' / '.checkpoint'}" in err
+    assert f"resumes from {tmp_path / 'out' / '.checkpoint'}" in err
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".checkpoint"]
     code, _, err = run(*arguments, "--seed", 1, "--out", tmp_path / "out")
     assert code == 1
@@ -601,8 +603,8 @@ def test_predict_and_generate_refuse(clustered, fcs, tmp_path, refused):
     assert "no cluster 7" in refused(*arguments, new, "--cluster", 7)
     assert "at least 1" in refused("generate", out, "--n", 0, "--out", new, "--cluster", 0)
     new.write_text("mine")
-    assert "already there" in refused(*arguments, new, "--cluster", 0)
-    assert "already there" in refused("predict", out, fcs, "--out", new)
+    assert "already exists" in refused(*arguments, new, "--cluster", 0)
+    assert "already exists" in refused("predict", out, fcs, "--out", new)
     assert new.read_text() == "mine"
 
 
@@ -672,15 +674,15 @@ def test_a_model_saved_by_the_library(tmp_path, csv, run, refused):
         ("--seed", "-1", "give a whole number of at least 0"),
         ("--steps", "2.5", "give a whole number of at least 1"),
         ("--steps", "0", "give a whole number of at least 1"),
-        ("--cofactor", "5,5", "give a positive number, with a point"),
+        ("--cofactor", "5,5", "give a positive number, with a decimal point"),
     ],
 )
 def test_options_of_another_kind_are_told_in_one_sentence(tmp_path, run, option, value, words):
     arguments = ["cluster", "none.csv", "--clusters", 3, "--out", tmp_path / "out"]
     code, printed, err = run(*arguments, f"{option}={value}")
     assert (code, printed) == (2, "")
-    more = "`moesimvae cluster --help` tells more.\n"
-    assert err == f"error: {option}: '{value}' was given; {words}; {more}"
+    more = "see `moesimvae cluster --help`.\n"
+    assert err == f"error: {option}: '{value}' is not valid; {words}; {more}"
 
 
 def test_numbers_of_generate_are_told_likewise(tmp_path, run):
@@ -689,7 +691,7 @@ def test_numbers_of_generate_are_told_likewise(tmp_path, run):
         more = [part for pair in given.items() for part in pair]
         code, _, err = run("generate", tmp_path, "--out", "a.csv", *more)
         assert code == 2
-        assert err.startswith(f"error: {option}: 'many' was given; give ")
+        assert err.startswith(f"error: {option}: 'many' is not valid; give ")
         assert words in err
 
 
@@ -706,7 +708,7 @@ def test_a_file_behind_the_names_of_features_is_the_file(csv, tmp_path, run, ref
         code, _, err = run(*arguments, *names)
         assert code == 2
         assert err.startswith(
-            "error: the file of the cells is missing; write it before the options"
+            "error: the file with the cells is missing; give it before the options"
         )
         assert err.count("\n") == 1
 
@@ -715,7 +717,9 @@ def test_cells_in_columns(csv, tmp_path, run, refused):
     table = pd.DataFrame(VALUES, [f"cell{i}" for i in range(90)], MARKERS)
     arguments = ["--clusters", 3, *TINY, "--out"]
     rows = csv(table.T.to_csv(index_label="GENE"))
-    assert "give --transpose to take its columns" in refused("cluster", rows, *arguments, "none")
+    assert "use --transpose if its columns are cells" in refused(
+        "cluster", rows, *arguments, "none"
+    )
     assert run("cluster", rows, "--transpose", *arguments, tmp_path / "a")[0] == 0
     assert "--transpose" in refused("predict", tmp_path / "a", rows, "--out", tmp_path / "p.csv")
     assert run("predict", tmp_path / "a", rows, "--transpose", "--out", tmp_path / "p.csv")[0] == 0
@@ -733,7 +737,7 @@ def test_how_a_table_was_read_is_said(csv, tmp_path, run):
     arguments = ["cluster", path, "--clusters", 3, *TINY, "--out", tmp_path / "a"]
     code, printed, err = run(*arguments)
     assert code == 0, err
-    assert "note       the column 'X' numbers the lines: it names the cells" in printed
+    assert "note       the column 'X' numbers the lines; it is used as cell names" in printed
     assert f"features   6: {', '.join(MARKERS)}" in printed
     assert list(pd.read_csv(tmp_path / "a" / "labels.csv")["cell"]) == list(rows)
 
@@ -778,7 +782,9 @@ def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, ref
             text = "".join(f"{row}\n" for row in rows)
             (folder / f"{sample}_{part}.tsv").write_text(text)
     arguments = ["--clusters", 3, "--out", tmp_path / "out", *TINY]
-    assert f"GSM2_b); name one as {folder / 'GSM1_a'}" in refused("cluster", folder, *arguments)
+    assert f"GSM2_b); name one of them, as in {folder / 'GSM1_a'}" in refused(
+        "cluster", folder, *arguments
+    )
     code, printed, err = run("cluster", folder / "GSM2_b", *arguments)
     assert code == 0, err
     assert "note       210 of 300 cells have fewer than 10 counts" in printed
@@ -786,12 +792,12 @@ def test_only_cells_of_a_raw_matrix_and_one_sample_of_several(tmp_path, run, ref
     arguments += ["--force", "--min-counts", 20]
     code, printed, _ = run("cluster", folder / "GSM2_b_matrix.mtx", *arguments)
     assert code == 0
-    assert "cells      90 of 300 with 20 counts" in printed
+    assert "cells      90 of 300 with 20 counts or more" in printed
     assert "note" not in printed
     assert list(pd.read_csv(tmp_path / "out" / "labels.csv")["cell"]) == lines["barcodes"][210:]
     assert anndata.read_h5ad(tmp_path / "out" / "cells.h5ad").n_obs == 90
     arguments += ["--genome", "mm10"]
-    assert "tells of no genome" in refused("cluster", folder / "GSM1_a", *arguments)
+    assert "names no genome" in refused("cluster", folder / "GSM1_a", *arguments)
 
 
 @pytest.mark.slow
@@ -801,7 +807,7 @@ def test_how_sure_clusters_are_and_joining_them_without_another_fit(
     arguments = ["cluster", fcs, "--clusters", 3, "--features", "CD*", "--steps", 200]
     code, printed, err = run(*arguments, "--out", tmp_path / "out")
     assert code == 0, err
-    assert re.search(r"stability  \d of 3 clusters come out again", printed)
+    assert re.search(r"stability  \d of 3 clusters are recovered", printed)
     predicted = tmp_path / "new.csv"
     code, printed, err = run("predict", tmp_path / "out", fcs, "--clusters", 2, "--out", predicted)
     assert code == 0, err
@@ -834,4 +840,4 @@ def test_cells_unlike_all_that_were_seen_are_told(csv, tmp_path, run):
         out = tmp_path / f"out_{shift}.csv"
         code, printed, err = run("predict", tmp_path / "out", strange, "--out", out)
         assert code == 0, err
-        assert ("of a kind that it does not know" in printed) is told
+        assert ("of a kind unknown to it" in printed) is told

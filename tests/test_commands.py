@@ -112,8 +112,8 @@ def test_runs_are_exported_as_omnibenchmark_has_them(results, tmp_path, capsys):
     assert (
         gzip.decompress((place / "cells.labels.csv.gz").read_bytes()) == b"cell,label\na,0\nb,1\n"
     )
-    assert "already there" in refused(capsys, "export", results, "--out", out)
-    assert "there is no run" in refused(capsys, "export", tmp_path, "--out", tmp_path / "new")
+    assert "already exists" in refused(capsys, "export", results, "--out", out)
+    assert "there are no runs" in refused(capsys, "export", tmp_path, "--out", tmp_path / "new")
 
 
 def test_omnibenchmark_makes_the_same_table(results, tmp_path):

@@ -59,7 +59,7 @@ def test_where_k_is_known_as_many_clusters_are_asked_for_as_there_are_population
     asked = {d: [benchmark.n_clusters(d, method) for method in methods] for d in sets}
     assert asked == {"levine_32dim": [40, 14, 14], "samusik_01": [40, 24, 24]}
     assert benchmark.parameters(sets[0], methods[0]) == benchmark.parameters(sets[0], methods[1])
-    with pytest.raises(UserError, match="'digits' does not say how many"):
+    with pytest.raises(UserError, match="'digits' does not state"):
         checked(experiment(methods=["kmeans", "consensus_k_known"]))
 
 
@@ -201,7 +201,7 @@ WRONG = {
     "unknown metric": (experiment(metrics=["nmi"]), "metric 'nmi' is unknown"),
     "unknown published table": (experiment(published="table9"), "'table9' is unknown"),
     "missing key": ({"experiments": {"mine": {"title": "t"}}}, "key 'datasets' is missing"),
-    "no experiments": ({}, "key 'experiments': it is empty; give at least one, or cells of your"),
+    "no experiments": ({}, "key 'experiments' is empty; give at least one, or your own cells"),
     "seed twice": (experiment(seeds=[0, 1, 0]), "experiments.mine.seeds': 0 is given twice"),
     "own seed twice": (experiment(methods={"kmeans": [3, 3]}), "kmeans': 3 is given twice"),
     "negative seed": (experiment(seeds=[-1]), "-1 is too small; it must be at least 0"),
@@ -209,8 +209,8 @@ WRONG = {
     "negative time": (experiment() | {"limits": {"runtime": -5}}, "limits.runtime': -5 is too"),
     "negative size": (experiment() | {"limits": {"mem_mb": -5}}, "limits.mem_mb': -5 is too small"),
     "missing mirror": (experiment() | {"mirror": "/no/such"}, "folder /no/such does not exist"),
-    "kind": (experiment() | {"rerun_failed": "perhaps"}, "'perhaps' is of the wrong kind; it must"),
-    "methods kind": (experiment(methods="kmeans"), "a list of names, or names with a list of"),
+    "kind": (experiment() | {"rerun_failed": "perhaps"}, "'perhaps' is of the wrong type; it must"),
+    "methods kind": (experiment(methods="kmeans"), "a list of names, or a mapping from"),
     "empty": (experiment(datasets=[]), "experiments.mine.datasets'"),
     "reserved name": ({"experiments": {"runs": experiment()["experiments"]["mine"]}}, "'runs'"),
     "name of the workflow's own": (
@@ -243,11 +243,11 @@ WRONG = {
         screened(kmeans={"npca": [1]}),
         "screening.kmeans': parameter 'npca' is unknown; did you mean 'n_pca'?",
     ),
-    "no value": (screened(kmeans={"n_pca": []}), "screening.kmeans.n_pca': it is empty; give"),
-    "no parameter": (screened(kmeans={}), "mine.screening.kmeans': it is empty; give"),
+    "no value": (screened(kmeans={"n_pca": []}), "screening.kmeans.n_pca' is empty; give"),
+    "no parameter": (screened(kmeans={}), "mine.screening.kmeans' is empty; give"),
     "value twice": (screened(kmeans={"n_pca": [2, 2]}), "kmeans.n_pca': 2 is given twice"),
-    "one value": (screened(kmeans={"n_pca": 2}), "n_pca': 2 is of the wrong kind; it must be arr"),
-    "switch": (screened() | {"screening": 3}, "config key 'screening': 3 is of the wrong kind"),
+    "one value": (screened(kmeans={"n_pca": 2}), "n_pca': 2 is of the wrong type; it must be arr"),
+    "switch": (screened() | {"screening": 3}, "config key 'screening': 3 is of the wrong type"),
     "clusters": (experiment() | {"n_clusters": {"digits": 0}}, "0 is too small"),
 }
 

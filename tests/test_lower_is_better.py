@@ -52,7 +52,7 @@ def test_pairs_within_a_data_set_begin_with_the_lowest_mean():
     assert statistics.best_of(within) == "best"
     facts = {f"d{i}": Facts(title=f"d{i}") for i in range(8)}
     drawn = pictures(table, {name: name for name in MEANS}, ERROR, facts)
-    assert any("difference to best" in picture.title for picture in drawn)
+    assert any("difference from best" in picture.title for picture in drawn)
 
 
 @pytest.mark.parametrize(("better", "rank", "lead"), [("higher", 3, -0.3), ("lower", 2, 0.3)])

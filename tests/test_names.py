@@ -25,5 +25,5 @@ def test_where_none_is_near_all_or_the_first_are_told():
 
 def test_a_name_that_stands_twice_is_told_with_its_places():
     require_unique(pd.Index(["a", "b"]), "the cell")
-    with pytest.raises(UserError, match=r"the cell 'b' stands twice \(numbers 1 and 3, counted"):
+    with pytest.raises(UserError, match=r"the cell 'b' occurs twice \(numbers 1 and 3, counting"):
         require_unique(pd.Index(["a", "b", "c", "b"]), "the cell")

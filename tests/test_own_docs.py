@@ -93,7 +93,7 @@ def test_every_command_on_own_data_can_be_planned(root, checkout):
     [
         ([], "the target 'own' needs your cells; give them as --config data=FILE."),
         (["data=none.h5ad"], "config key 'data': none.h5ad does not exist"),
-        (["data=cells.h5ad", "own_methods=nowhere"], "nowhere is no folder with a block"),
+        (["data=cells.h5ad", "own_methods=nowhere"], "nowhere is not a folder with the block"),
         (
             ["data=cells.h5ad", "methods=[kmens]"],
             "method 'kmens' is unknown; did you mean 'kmeans'",

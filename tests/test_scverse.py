@@ -87,10 +87,10 @@ def test_a_representation_and_known_groups(cells):
 def test_errors_of_one_sentence(cells):
     assert "has no 'counts'; it has: half" in error(cells, layer="counts")
     assert "has no 'pca'; it has: X_pca" in error(cells, use_rep="pca")
-    assert "give one" in error(cells, layer="half", use_rep="X_pca")
+    assert "give only one" in error(cells, layer="half", use_rep="X_pca")
     assert "no column 'groups'" in error(cells, prior="groups")
     assert "2 values for 60 cells" in error(cells, prior=["a", "b"])
-    assert "the group of no cell" in error(cells, prior=[""] * 60)
+    assert "no known group" in error(cells, prior=[""] * 60)
     assert "no preset 'best'" in error(cells, preset="best")
     assert "at least 2 clusters" in error(cells, 1)
     assert "60 cells for 61 clusters" in error(cells, 61)

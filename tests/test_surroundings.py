@@ -27,7 +27,7 @@ def test_a_cache_that_cannot_be_written_is_told(variables, monkeypatch):
         monkeypatch.setenv(name, value)
     sentence = error(surroundings.require_cache)
     assert NOWHERE in sentence
-    assert "set XDG_CACHE_HOME to a folder you may write to" in sentence
+    assert "set XDG_CACHE_HOME to a writable folder" in sentence
 
 
 def test_numba_and_matplotlib_get_a_cache_where_they_have_none(monkeypatch):
@@ -52,7 +52,7 @@ def test_numba_and_matplotlib_get_a_cache_where_they_have_none(monkeypatch):
 
 def test_braces_in_the_path_of_a_clone_are_told(tmp_path):
     told = error(surroundings.require_plain_path, tmp_path / "br{ace}s")
-    assert "br{ace}s, and Snakemake would fill in" in told
+    assert "br{ace}s, and Snakemake would treat" in told
     surroundings.require_plain_path(tmp_path / "a b's $x;#[y]")
 
 
@@ -108,7 +108,7 @@ def test_braces_in_the_path_of_a_clone_are_one_sentence(root, tmp_path):
     (tmp_path / "{a}").mkdir()
     done = Checkout(root, tmp_path / "{a}" / "clone").snakemake("--dry-run", "demo")
     assert done.returncode != 0
-    assert done.stdout.count("error: the clone lies in ") == 1
+    assert done.stdout.count("error: the clone is in ") == 1
     assert "Traceback" not in done.stdout
 
 

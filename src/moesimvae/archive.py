@@ -41,15 +41,15 @@ The results of the experiment `{name}` of moesimvae {version}, code at commit {c
 
 | what | where |
 |---|---|
-| the page with everything | `results/{name}/report.html` |
+| report page | `results/{name}/report.html` |
 | tables, figures, methods section, quality control | `results/{name}/` |
 | labels and status of every run | `results/runs/` |
 | true labels and facts of every data set | `results/data/` |
 | configuration, exact versions, code | `config.yaml`, `requirements.lock`, `code.zip` |
-| what is left out, its hashes and sources | `left_out.csv` |
+| files left out, with hashes and sources | `left_out.csv` |
 
-`moesimvae verify FOLDER` (or the zip) computes every score anew from these labels and says which
-differ.
+`moesimvae verify FOLDER` (or the zip file) recomputes every score from these labels and lists those
+that differ.
 """
 
 
@@ -151,7 +151,7 @@ def _git(root: Path, *arguments: str) -> str:
     )
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["git failed"])[-1]
-        raise UserError(f"{root} is no checkout whose code can be archived ({said}).")
+        raise UserError(f"{root} is not a checkout whose code can be archived ({said}).")
     return done.stdout
 
 
@@ -180,12 +180,12 @@ def _describe(root: Path, folder: Path, title: str, commit: str) -> None:
         from rocrate.model.contextentity import ContextEntity
         from rocrate.rocrate import ROCrate
     except ImportError:
-        raise UserError("the package rocrate is not installed; `make setup` does it.") from None
+        raise UserError("the package rocrate is missing; `make setup` installs it.") from None
     cited = yaml.safe_load((root / "CITATION.cff").read_text("utf-8"))
     authors = [author.get("name") or author["family-names"] for author in cited["authors"]]
     description = (
         f"{title}: labels and status of every run, scores, tables, figures and report of "
-        f"moesimvae {moesimvae.__version__}, with the code that made them (commit {commit}). "
+        f"moesimvae {moesimvae.__version__}, with the code that produced them (commit {commit}). "
         "`moesimvae verify` recomputes the scores from the labels."
     )
     paper = cited["preferred-citation"]["doi"]
@@ -286,7 +286,9 @@ def verify(archive: str | Path) -> Verified:
             table for place in sorted(results.glob("*/scores")) for table in _scores(place.parent)
         ]
         if not tables:
-            raise UserError(f"{archive} holds no scores; give what `moesimvae archive` wrote.")
+            raise UserError(
+                f"{archive} contains no scores; give an archive written by `moesimvae archive`."
+            )
         different, skipped, n = _changed_files(folder), set(), 0
         for table in tables:
             stored = pd.read_csv(table)
@@ -319,7 +321,7 @@ def _differences(stored: pd.DataFrame, anew: pd.DataFrame) -> Iterator[str]:
     undefined = both["value"].isna() & both["value_anew"].isna()
     for row in both[~(apart <= TOLERANCE) & ~undefined].itertuples():
         which = f"{row.dataset} {row.method} seed {row.seed} ({row.split}), {row.metric}"
-        yield f"{which}: {row.value:.6g} is stored, {row.value_anew:.6g} comes from its labels"
+        yield f"{which}: {row.value:.6g} is stored, its labels give {row.value_anew:.6g}"
 
 
 def _changed_files(folder: Path) -> list[str]:
@@ -342,12 +344,14 @@ def _unpacked(archive: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(archive):
         raise UserError(
-            f"{archive} is neither a folder nor a zip; give what `moesimvae archive` wrote."
+            f"{archive} is neither a folder nor a zip; give one written by `moesimvae archive`."
         )
     with tempfile.TemporaryDirectory() as temporary:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(temporary)
         folders = [path for path in Path(temporary).iterdir() if path.is_dir()]
         if len(folders) != 1:
-            raise UserError(f"{archive} holds {listed(folders) or 'no folder'}, not one archive.")
+            raise UserError(
+                f"{archive} contains {listed(folders) or 'no folder'}, not one archive."
+            )
         yield folders[0]

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ) from error
         except MemoryError as error:
             raise UserError(
-                "there is not enough memory; convert the cells to h5ad and give --backed; "
+                "there is not enough memory; convert the cells to h5ad and use --backed; "
                 f"{what_is_left(options)}"
             ) from error
     return 0

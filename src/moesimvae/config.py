@@ -120,7 +120,7 @@ def check(
     _add_own_methods(config, methods)
     if not config["experiments"]:
         raise UserError(
-            "config key 'experiments': it is empty; give at least one, or cells of your own (data)."
+            "config key 'experiments' is empty; give at least one, or your own cells (data)."
         )
 
     families = _families(datasets)
@@ -158,8 +158,8 @@ def check(
     _check_mirror(config["mirror"])
     if config["compensate"] not in (None, "file") and not Path(config["compensate"]).is_file():
         raise UserError(
-            f"config key 'compensate': {config['compensate']} does not exist; give a csv, or file "
-            "for the matrix that the FCS file carries."
+            f"config key 'compensate': {config['compensate']} does not exist; give a csv file, or "
+            "'file' for the matrix in the FCS file."
         )
     return Benchmark(config, datasets, methods | _expand(config, methods))
 
@@ -215,8 +215,8 @@ def _require_plain_names(config: dict[str, Any]) -> None:
         name = config[key]
         if isinstance(name, str) and (not name.isprintable() or set(name) & set("{}")):
             raise UserError(
-                f"config key '{key}': the name {name!r} holds a brace, a line break or another "
-                "sign that cannot be printed; give another folder."
+                f"config key '{key}': the name {name!r} contains a brace, a line break or another "
+                "character that cannot be printed; give another folder."
             )
 
 
@@ -246,9 +246,9 @@ def _check_oracles(
         told = "populations" in datasets[dataset].get("expects", {})
         if methods[method].get("oracle") and not told:
             raise UserError(
-                f"config key '{where}.methods': '{method}' is asked for as many clusters as there "
-                f"are populations, but the data set '{dataset}' does not say how many "
-                "(expects.populations in datasets.yaml); take the method or the data set out."
+                f"config key '{where}.methods': '{method}' needs the number of populations, which "
+                f"the data set '{dataset}' does not state (expects.populations in datasets.yaml); "
+                "remove the method or the data set."
             )
 
 
@@ -258,7 +258,7 @@ def _check_screening(experiment: dict, runnable: dict[str, Block], where: str) -
         if method not in experiment["methods"]:
             raise UserError(
                 f"config key '{where}': method '{method}' is not among the methods of this "
-                "experiment; add it there or take it out here."
+                "experiment; add it there or remove it here."
             )
         _known(grid, runnable[method]["params"], f"{where}.{method}", "parameter")
 
@@ -298,7 +298,7 @@ def _check_mirror(mirror: str | None) -> None:
     if not Path(mirror).is_dir():
         raise UserError(
             f"config key 'mirror': the folder {mirror} does not exist; "
-            "give a folder that holds the data files, or leave it out to download them."
+            "give a folder with the data files, or omit this key to download them."
         )
 
 
@@ -338,7 +338,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
             twice = next(item for i, item in enumerate(found) if item in found[:i])
             return f"{start}: {twice!r} is given twice; give each value once."
         case "minItems" | "minProperties":
-            return f"{start}: it is empty; give at least one value."
+            return f"{start} is empty; give at least one value."
         case "minimum" | "exclusiveMinimum":
             bound = "at least" if error.validator == "minimum" else "more than"
             return f"{start}: {found!r} is too small; it must be {bound} {error.validator_value}."
@@ -350,14 +350,14 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         case "type" | "oneOf":
             kinds = error.validator_value
             if error.validator == "oneOf":
-                kinds = "a list of names, or names with a list of seeds each"
+                kinds = "a list of names, or a mapping from names to lists of seeds"
             elif isinstance(kinds, list):
                 kinds = " or ".join(kinds)
-            return f"{start}: {found!r} is of the wrong kind; it must be {kinds}."
+            return f"{start}: {found!r} is of the wrong type; it must be {kinds}."
         case "pattern" | "not" | "propertyNames":
             return (
                 f"{start}: the name {found!r} is not allowed; use lower-case letters, digits "
-                f"and _, and none of: {', '.join(Experiment.NOT_A_NAME)}."
+                f"and _, but none of: {', '.join(Experiment.NOT_A_NAME)}."
             )
         case _:
             return f"{start}: {error.message}; see workflow/schemas/config.schema.json."

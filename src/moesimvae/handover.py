@@ -114,10 +114,10 @@ def require_values(file: CellFile, also: Sequence[str]) -> None:
     """Raise UserError, before hours of training, for values that no csv or seurat.h5ad can hold."""
     if also and file.on_disk:
         raise UserError(
-            f"{file.path}: its values stay on disk, so that no {also[0]} can be written."
+            f"{file.path}: its values stay on disk, so no {also[0]} file can be written."
         )
     if "csv" in also and not isinstance(file.cells.X, np.ndarray):
-        raise UserError(f"{file.path} holds a sparse matrix, which no csv is for; leave csv out.")
+        raise UserError(f"{file.path} holds a sparse matrix, unsuitable for a csv; omit csv.")
 
 
 def write_fcs_files(file: CellFile, further: Mapping[str, np.ndarray], folder: Path) -> list[Path]:

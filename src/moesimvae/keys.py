@@ -38,8 +38,8 @@ class Kind:
 _TYPES: dict[str, Any] = {
     **{"string": str, "boolean": bool, "integer": int, "number": (int, float), "object": dict},
 }
-TEXT = Kind({"type": "string"}, "a text")
-NAME = Kind({"type": "string", "minLength": 1}, "a text")
+TEXT = Kind({"type": "string"}, "text")
+NAME = Kind({"type": "string", "minLength": 1}, "text")
 FLAG = Kind({"type": "boolean"}, "true or false")
 WHOLE = Kind({"type": "integer", "exclusiveMinimum": 0}, "a whole number above 0")
 MINUTES = Kind({"type": "number", "exclusiveMinimum": 0}, "a number of minutes above 0")

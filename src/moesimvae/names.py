@@ -45,8 +45,8 @@ def require_unique(names: pd.Index, what: str, how: str = "") -> None:
         name = names[twice][0]
         first, second = [number for number, other in enumerate(names) if other == name][:2]
         raise UserError(
-            f"{what} '{name}' stands twice (numbers {first} and {second}, counted from 0); give "
-            f"each a name of its own{how}."
+            f"{what} '{name}' occurs twice (numbers {first} and {second}, counting from 0); give "
+            f"each a unique name{how}."
         )
 
 

@@ -84,7 +84,7 @@ class Run:
         found = _NAME.search(Path(path).as_posix())
         if found is None:
             raise UserError(
-                f"{path} is no run folder; expected …/runs/<dataset>/<method>/seed<seed>."
+                f"{path} is not a run folder; expected …/runs/<dataset>/<method>/seed<seed>."
             )
         return cls(found["dataset"], found["method"], int(found["seed"]), bool(found["group"]))
 
@@ -385,7 +385,7 @@ class Experiment(Keys):
     title: str = key(NAME)
     datasets: list[str] = key(_NAMES)
     methods: Sequence[str] | Mapping[str, list[int] | None] = key(
-        _METHODS, told="Names, or names with seeds of their own."
+        _METHODS, told="Names, or names with their own seeds."
     )
     seeds: list[int] = key(SEEDS, [0, 1, 2])
     metrics: list[str] = key(
@@ -396,16 +396,16 @@ class Experiment(Keys):
         ],
     )
     published: str | None = key(
-        or_null(TEXT), None, "File of workflow/published/ whose numbers stand beside ours."
+        or_null(TEXT), None, "File in workflow/published/ with the numbers shown beside ours."
     )
     screening: dict[str, dict[str, list[Any]]] = key(
         named(named(Kind({"type": "array", "minItems": 1, "uniqueItems": True}), 1)),
         {},
-        "Grids run beside the methods: method, then parameter, then the values tried; every "
+        "Grids run besides the methods: method, then parameter, then the values tried; every "
         "combination is one run, with the first seed.",
     )
     showcase: str = key(TEXT, "moe_sim_vae", "Method whose latent space and loss curves are drawn.")
-    on_request: bool = key(FLAG, False, "Made when named, not as a part of `all`.")
+    on_request: bool = key(FLAG, False, "Made only when named, not as part of `all`.")
 
     # names of the workflow's own targets and folders
     NOT_A_NAME = (
@@ -432,7 +432,7 @@ class Limits(Keys):
     """Upper limits for every run, whatever its method's block asks for."""
 
     runtime: float = key(MINUTES, 180, "Minutes.")
-    mem_mb: int = key(whole(256), 16000, "Memory of a run's processes, MB.")
+    mem_mb: int = key(whole(256), 16000, "Memory of all processes of a run, MB.")
 
 
 @dataclass(frozen=True)
@@ -455,13 +455,15 @@ class Generation(Keys):
         ["simulated_cytof", "simulated_scrna"],
         "Data sets of cells whose generation is studied with the default method.",
     )
-    images: int = key(whole(10), 10000, "Generated from every component for every threshold.")
+    images: int = key(
+        whole(10), 10000, "Number generated from every component for every threshold."
+    )
     thresholds: list[float] = key(
         several(Kind(_NUMBER | {"minimum": 0, "exclusiveMaximum": 1}), 1, unique=True),
         [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999],
-        "Of the posterior, for methods that accept draws by it.",
+        "Thresholds on the posterior, for methods that accept draws by it.",
     )
-    epochs: int = key(whole(1), 3, "Of the independent judge's training.")
+    epochs: int = key(whole(1), 3, "Epochs for which the independent judge is trained.")
 
 
 # for a user's own values
@@ -476,7 +478,7 @@ class Configuration(Keys):
     downloads: str = key(
         NAME,
         "resources",
-        "Folder that keeps downloaded files; deleting the results leaves it alone.",
+        "Folder for downloaded files, not affected by deleting the results.",
     )
     mirror: str | None = key(
         or_null(NAME),
@@ -497,64 +499,64 @@ class Configuration(Keys):
     label: str | None = key(
         or_null(NAME),
         None,
-        "Of your own cells: the column that tells the group of each cell; null: no accuracy is "
-        "told.",
+        "Of your own cells: the column with the group of each cell; null: no accuracy is reported.",
     )
     existing: list[str] = key(
         several(NAME, unique=True),
         [],
-        "Of your own cells: columns with clusterings that exist already, which stand beside the "
-        "methods.",
+        "Of your own cells: columns with existing clusterings, which are shown beside the methods.",
     )
     clusters: int | None = key(
         or_null(whole(2, 10000)),
         None,
-        "Of your own cells: how many clusters to ask for; null: estimated, without labels.",
+        "Of your own cells: number of clusters to ask for; null: estimated without labels.",
     )
     methods: list[str] = key(
         _NAMES,
         ["moe_sim_vae", "consensus", "kmeans", "gmm", "flowsom", "louvain", "hdbscan"],
-        "What your own cells are clustered by.",
+        "Methods that cluster your own cells.",
     )
-    seeds: list[int] = key(SEEDS, [0, 1, 2], "Of the runs on your own cells.")
+    seeds: list[int] = key(SEEDS, [0, 1, 2], "Seeds of the runs on your own cells.")
     transform: str = key(
-        one_of(*TRANSFORMS), "auto", "Of your own cells: auto, arcsinh, counts, log1p or none."
+        one_of(*TRANSFORMS),
+        "auto",
+        "Transformation of your own cells: auto, arcsinh, counts, log1p or none.",
     )
     cofactor: float | None = key(
         or_null(Kind(_NUMBER | {"exclusiveMinimum": 0})),
         None,
-        "Of arcsinh(x / cofactor) of your own cells; null: 5, or 150 for FCS of a flow cytometer.",
+        "In arcsinh(x / cofactor) of your own cells; null: 5, or 150 for FCS of a flow cytometer.",
     )
     compensate: str | None = key(
         or_null(NAME),
         None,
-        "Of your own FCS file: file, the matrix that it carries, or a csv; null: not at all.",
+        "For your own FCS file: file for the matrix in it, or a csv with one; null: none.",
     )
     features: list[str] = key(
         several(TEXT),
         [],
-        "Names or patterns of the features of your own cells to take; empty: all.",
+        "Names or patterns of the features of your own cells to use; empty: all.",
     )
     drop: list[str] = key(
         several(TEXT), [], "Names or patterns of the features of your own cells to leave out."
     )
-    layer: str = key(TEXT, "", "Of your own h5ad, instead of X.")
-    use_rep: str = key(TEXT, "", "Key of obsm of your own h5ad, instead of X.")
+    layer: str = key(TEXT, "", "Layer of your own h5ad to use instead of X.")
+    use_rep: str = key(TEXT, "", "Key in obsm of your own h5ad to use instead of X.")
     genes: int | None = key(
         or_null(whole(2)),
         2000,
-        "Of your own cells with more features: how many of largest variance to keep, unless values "
-        "are below 0; null: all.",
+        "Of your own cells with more features: how many of largest variance to keep, unless there "
+        "are negative values; null: all.",
     )
     min_counts: int = key(
-        whole(0), 0, "Of your own cells: those with fewer counts over all features are left out."
+        whole(0), 0, "Of your own cells: those with fewer counts over all features are removed."
     )
-    genome: str = key(TEXT, "", "Of your own 10x counts of several genomes: the one to take.")
+    genome: str = key(TEXT, "", "Of your own 10x counts with several genomes: the one to use.")
     transpose: bool | None = key(
         or_null(FLAG),
         None,
-        "Of your own cells: true, they are the file's columns; null: its rows, unless these look "
-        "like genes.",
+        "Of your own file: true if cells are its columns; null: its rows, unless these look like "
+        "genes.",
     )
     own_methods: str | None = key(
         or_null(NAME),
@@ -564,24 +566,23 @@ class Configuration(Keys):
     rerun_failed: bool = key(
         FLAG,
         False,
-        "Forget the runs that ended without labels (DNF), so that they are tried again.",
+        "Repeat the runs that ended without labels (DNF).",
     )
     rerun_stale: bool = key(
         FLAG,
         False,
-        "Forget the runs that other code made than their methods have now, so that they are made "
-        "again.",
+        "Repeat the runs that were not made with the current code of their methods.",
     )
     screening: bool = key(
-        FLAG, True, "Run the grids that experiments declare; false leaves them all out."
+        FLAG, True, "Run the grids that experiments declare; false skips them all."
     )
     limits: dict[str, float] = key(
-        part(Limits), {}, "No run may take more than this, whatever its method's block asks for."
+        part(Limits), {}, "Limits for every run, whatever its method's block asks for."
     )
     interpreters: dict[str, str] = key(
         named(TEXT),
         {},
-        "Python of each environment that is not the workflow's own (without --use-conda).",
+        "Python of each environment other than the workflow's own (without --use-conda).",
     )
     parameters: dict[str, dict[str, dict[str, Any]]] = key(
         named(named(MAPPING)),
@@ -591,7 +592,7 @@ class Configuration(Keys):
     n_clusters: dict[str, int] = key(
         named(whole(1)),
         {},
-        "Number of clusters asked for, by data set, in place of the registry's.",
+        "Number of clusters asked for, by data set, instead of the registry's.",
     )
     generation: dict[str, Any] = key(
         part(Generation), {}, "Figure 2 and the supplement's studies of generated images and cells."

@@ -85,22 +85,22 @@ def of_cells(facts: Mapping[str, Any], n_cells: int) -> str:
     facts: uns["moesimvae"] of its cells.h5ad.
     """
     params, found = facts["params"], facts["facts"]
-    samples = " of several samples" if facts["sample"] else ""
-    compensated = {"": "", "file": " compensated by the matrix in the file,"}.get(
-        facts["compensated"], f" compensated by the matrix in {facts['compensated']},"
+    samples = " from several samples" if facts["sample"] else ""
+    compensated = {"": "", "file": " compensated with the matrix in the file,"}.get(
+        facts["compensated"], f" compensated with the matrix in {facts['compensated']},"
     )
     sentences = [
         f"{n_cells:,} cells{samples} ({facts['file']}) with {facts['features']} features were"
-        f"{compensated} transformed ({_plain(facts['transform'])}) and clustered by MoE-Sim-VAE "
-        f"[@kopf2021mixture] as implemented in moesimvae {facts['version']}, with the settings "
-        f"called {facts['preset']} and the seed {params['random_state']}.",
+        f"{compensated} transformed ({_plain(facts['transform'])}) and clustered with MoE-Sim-VAE "
+        f"[@kopf2021mixture] as implemented in moesimvae {facts['version']}, using the preset "
+        f"{facts['preset']} and the seed {params['random_state']}.",
         f"The number of clusters, K, was {facts['clusters']}; "
-        f"{facts['experts_in_use']} of them hold cells.",
+        f"{facts['experts_in_use']} of them contain cells.",
         f"Training took {found['steps']} steps on {found['device']}.",
     ]
     cited = [MODEL]
     if facts["map"] == "UMAP":
-        sentences.append("Maps of the latent space are by UMAP [@mcinnes2018umap].")
+        sentences.append("Maps of the latent space were computed with UMAP [@mcinnes2018umap].")
         cited.append(UMAP)
     return document(" ".join(sentences), facts["packages"], params, cited)
 

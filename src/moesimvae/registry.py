@@ -42,7 +42,7 @@ def load(paths: str | Path | Iterable[str | Path]) -> dict[str, Block]:
     for path in paths:
         more = _load(Path(path))
         if twice := blocks.keys() & more:
-            raise UserError(f"{path} names '{min(twice)}', as another file does; rename one.")
+            raise UserError(f"{path} defines '{min(twice)}', as another file does; rename one.")
         blocks |= more
     return blocks
 
@@ -64,7 +64,7 @@ def _load(path: Path) -> dict[str, Block]:
         blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
-        raise UserError(f"{path} is not valid YAML ({said}); mend that line.") from error
+        raise UserError(f"{path} is not valid YAML ({said}); correct that line.") from error
     if not isinstance(blocks, dict) or not all(isinstance(b, dict) for b in blocks.values()):
         raise UserError(f"{path} must map names to blocks of settings, one block each.")
     blocks = {name: _extended(name, blocks, path) for name in blocks}
@@ -83,8 +83,8 @@ def _extended(name: str, blocks: dict[str, Block], path: Path, below: tuple = ()
     others = [other for other in blocks if other not in (name, *below)]
     if base not in others:
         raise UserError(
-            f"{path}: '{name}' extends '{base}', which is no other block there that stands for "
-            f"itself; did you mean {near_or_all(base, others)}?"
+            f"{path}: '{name}' extends '{base}', which is not in this file or extends "
+            f"'{name}' in turn; did you mean {near_or_all(base, others)}?"
         )
     taken = _extended(base, blocks, path, (*below, name))
     taken = {key: value for key, value in taken.items() if key not in Method.NOT_TAKEN_OVER}
@@ -110,8 +110,7 @@ def _preset(where: str, name: object) -> dict[str, Any]:
 
     if name not in PRESETS:
         raise UserError(
-            f"{where} has the preset '{name}', which is unknown; did you mean "
-            f"{near_or_all(name, PRESETS)}?"
+            f"{where} has the unknown preset '{name}'; did you mean {near_or_all(name, PRESETS)}?"
         )
     preset = PRESETS[str(name)].items()
     return {key: list(value) if isinstance(value, tuple) else value for key, value in preset}
@@ -136,8 +135,8 @@ def existing(columns: Iterable[str] | None, results: Path) -> list[Path]:
         name = f"existing_{plain}"
         if name in blocks:
             raise UserError(
-                f"config key 'existing': '{column}' and '{blocks[name]['existing']}' are told "
-                "apart by capitals or signs alone; rename one of these columns."
+                f"config key 'existing': '{column}' and '{blocks[name]['existing']}' differ "
+                "only in capitals or special characters; rename one of these columns."
             )
         blocks[name] = {
             "title": f"{column} (existing, not trained)",
@@ -146,7 +145,7 @@ def existing(columns: Iterable[str] | None, results: Path) -> list[Path]:
             "uses_n_clusters": False,
             "stochastic": False,
             "runtime": 5,
-            "reference": f"The column {column} of the user's own file; nothing was trained here.",
+            "reference": f"Column {column} of the user's own file; nothing was trained here.",
         }
     if not blocks:
         return []
@@ -163,14 +162,14 @@ def own_methods(folder: str | Path | None) -> list[Path]:
     found = sorted(Path(folder).glob("*.yaml")) if Path(folder).is_dir() else []
     if not found:
         raise UserError(
-            f"config key 'own_methods': {folder} is no folder with a block of a method in it; make "
+            f"config key 'own_methods': {folder} is not a folder with the block of a method; make "
             "one with `moesimvae new-method NAME`."
         )
     for path in found:
         for name, block in _load(path).items():
             if not _is_own(block):
                 raise UserError(
-                    f"{path}: the method '{name}' needs 'module' (a file .py beside it) or "
+                    f"{path}: the method '{name}' needs 'module' (a .py file beside it) or "
                     "'command'; give one."
                 )
     return found
@@ -190,9 +189,9 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
     block = Method.defaults() | {"title": name} | block
     kinds = Method.kinds(own=True)
     if not NAME.fullmatch(str(name)):
-        raise UserError(f"{where} must be called by lower-case letters, digits and _; rename it.")
+        raise UserError(f"{where} must have a name of lower-case letters, digits and _; rename it.")
     if ("command" in block) == ("module" in block):
-        raise UserError(f"{where} needs one of 'module' (a file .py) and 'command'; give one.")
+        raise UserError(f"{where} needs either 'module' (a .py file) or 'command'; give just one.")
     for key, value in block.items():
         if key not in kinds:
             raise UserError(
@@ -203,7 +202,7 @@ def _own_method(name: str, block: Block, path: Path) -> Block:
     if "module" in block:
         module = path.parent / block["module"]
         if not module.is_file():
-            raise UserError(f"{where} names the module {module}, which is not there; write it.")
+            raise UserError(f"{where} names the module {module}, which does not exist; create it.")
         beside = sorted(module.parent.glob("*.py"))  # which it may import
         return block | {"module": str(module), "files_sha256": _hash(beside)}
     words = _words(block, where)
@@ -219,16 +218,16 @@ def _words(block: Block, where: str) -> list[str]:
     try:
         words = shlex.split(str(block["command"]))
     except ValueError as error:
-        raise UserError(f"{where} has a command that cannot be read ({error}).") from error
+        raise UserError(f"{where} has a command that cannot be parsed ({error}).") from error
     places = set(re.findall(r"{(.*?)}", " ".join(words)))
     allowed = [*PLACES, *block["params"]]
     if unknown := sorted(places - set(allowed)):
         raise UserError(
-            f"{where} has {{{unknown[0]}}} in its command; what may stand there is "
+            f"{where} has {{{unknown[0]}}} in its command, where only these may be used: "
             f"{', '.join(f'{{{place}}}' for place in allowed)}."
         )
     if lacking := sorted({"features", "labels", *block["params"]} - places):
-        raise UserError(f"{where} lacks {{{lacking[0]}}} in its command; say where it goes.")
+        raise UserError(f"{where} lacks {{{lacking[0]}}} in its command; add it.")
     block.setdefault("format", "csv")
     return words
 
@@ -263,15 +262,15 @@ def call(
     name = parameters.pop(kind, None)
     if name not in functions:
         raise UserError(
-            f"unknown {kind} '{name}' in the data set's registry block; give one of: "
+            f"unknown {kind} '{name}' in the data set's registry block; use one of: "
             f"{', '.join(sorted(functions))}."
         )
     try:
         inspect.signature(functions[name]).bind(*arguments, **parameters)
     except TypeError as error:
         raise UserError(
-            f"the {kind} '{name}' in the data set's registry block cannot take the parameters "
-            f"{parameters} ({error}); compare them with its description."
+            f"the {kind} '{name}' in the data set's registry block does not accept the parameters "
+            f"{parameters} ({error}); see its description."
         ) from error
     return functions[name](*arguments, **parameters)
 

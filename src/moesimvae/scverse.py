@@ -118,17 +118,19 @@ def known_groups(values: Sequence[Any]) -> np.ndarray:
     groups = np.full(len(given), -1, dtype=np.int64)
     groups[known] = np.unique(given[known].astype(str), return_inverse=True)[1]
     if not known.any():
-        raise UserError("the prior knows the group of no cell; give at least one, or no prior.")
+        raise UserError(
+            "the prior has no known group; give that of at least one cell, or no prior."
+        )
     return groups
 
 
 def _cells(adata: AnnData, layer: str | None, use_rep: str | None) -> AnnData:
     if not isinstance(adata, AnnData):
         raise UserError(
-            f"cluster needs an AnnData, but got {type(adata).__name__}; arrays go to MoESimVAE."
+            f"cluster needs an AnnData, but got {type(adata).__name__}; use MoESimVAE for arrays."
         )
     if layer and use_rep:
-        raise UserError(f"layer '{layer}' and use_rep '{use_rep}' are both given; give one.")
+        raise UserError(f"layer '{layer}' and use_rep '{use_rep}' are both given; give only one.")
     if not layer and not use_rep:
         if adata.X is None:
             raise UserError("adata has no X; name a layer or an obsm key (use_rep).")

@@ -19,8 +19,8 @@ def require_cache() -> None:
     folder = _cache() / "snakemake"
     if reason := _why_not_writable(folder):
         raise UserError(
-            f"Snakemake keeps files in {folder}, where nothing can be written ({reason}); set "
-            "XDG_CACHE_HOME to a folder you may write to."
+            f"Snakemake keeps files in {folder}, which is not writable ({reason}); set "
+            "XDG_CACHE_HOME to a writable folder."
         )
 
 
@@ -28,8 +28,8 @@ def require_working_folder() -> None:
     """Raise UserError if Snakemake cannot keep its state in the working folder."""
     if reason := _why_not_writable(Path(".snakemake")):
         raise UserError(
-            f"nothing can be written into the working folder {Path.cwd()} ({reason}), where "
-            "Snakemake keeps its state; name one you may write to: --directory FOLDER."
+            f"the working folder {Path.cwd()}, where Snakemake keeps its state, is not writable "
+            f"({reason}); give a writable one: --directory FOLDER."
         )
 
 
@@ -37,8 +37,8 @@ def require_plain_path(clone: Path) -> None:
     """Raise UserError for braces in the path, which Snakemake would fill in."""
     if set(str(clone)) & set("{}"):
         raise UserError(
-            f"the clone lies in {clone}, and Snakemake would fill in what stands in braces; move "
-            "it to a path without."
+            f"the clone is in {clone}, and Snakemake would treat the braces as placeholders; move "
+            "it to a path without braces."
         )
 
 

@@ -31,14 +31,14 @@ def hold(folder: Path) -> None:
         file = open(folder / ".workflow", "a+", encoding="utf-8")  # noqa: SIM115 - stays open
     except OSError as error:
         raise UserError(
-            f"cannot write into {folder}: {error.strerror}; make it writable, or give another "
+            f"cannot write to {folder}: {error.strerror}; make it writable, or give another "
             "folder: --config results=FOLDER."
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(
-            f"{_who(folder)}; wait for its end, or give this one another folder: "
+            f"{_who(folder)}; wait for it to finish, or give this one another folder: "
             "--config results=FOLDER."
         ) from None
     except OSError:
@@ -57,14 +57,14 @@ def check_free(folder: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{_who(folder)}; wait for its end.") from None
+            raise UserError(f"{_who(folder)}; wait for it to finish.") from None
         except OSError:
             return
 
 
 def _who(folder: Path) -> str:
     who = (Path(folder) / ".workflow").read_text(encoding="utf-8").strip()
-    return f"another workflow is at work in {folder}" + (f" ({who})" if who else "")
+    return f"another workflow is running in {folder}" + (f" ({who})" if who else "")
 
 
 def end_jobs_of_killed(folder: Path) -> int:

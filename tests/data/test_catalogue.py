@@ -87,10 +87,19 @@ def test_a_folder_takes_the_place_of_the_known_files(tmp_path):
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ([], "holds no FCS file; give one with files called <inhibitor>_<population>_<well>.fcs"),
-        (["a_nk_H05.fcs", "cells.fcs"], "cells.fcs is not called <inhibitor>_<population>_<well>"),
-        (["a_nk_H05.fcs", "A_nk_H05.fcs"], "belongs to the data set b_a_h05, as do files of"),
-        (["a-1_nk_H05.fcs", "a.1_cd4_H05.fcs"], "belongs to the data set b_a_1_h05, as do files"),
+        (
+            [],
+            "contains no FCS files; give one with files named <inhibitor>_<population>_<well>.fcs",
+        ),
+        (["a_nk_H05.fcs", "cells.fcs"], "cells.fcs is not named <inhibitor>_<population>_<well>"),
+        (
+            ["a_nk_H05.fcs", "A_nk_H05.fcs"],
+            "belongs to the data set b_a_h05, which already has files of",
+        ),
+        (
+            ["a-1_nk_H05.fcs", "a.1_cd4_H05.fcs"],
+            "belongs to the data set b_a_1_h05, which already has files",
+        ),
     ],
 )
 def test_a_folder_that_is_no_export_is_told(tmp_path, names, told):

@@ -145,10 +145,10 @@ def test_columns_that_are_no_markers_are_told(tmp_path):
     [
         ("", "is empty"),
         ("cell,CD3\n", "has no cells"),
-        ("cell,CD3,CD3\na,1,2\n", "column 'CD3' stands twice"),
-        ("cell,CD3\na,1\nb,2\na,3\n", "cell name 'a' stands twice (numbers 0 and 2"),
+        ("cell,CD3,CD3\na,1,2\n", "column 'CD3' occurs twice"),
+        ("cell,CD3\na,1\nb,2\na,3\n", "cell name 'a' occurs twice (numbers 0 and 2"),
         ("CD3,CD4\n1,2,3,4\n", "names 2 columns"),
-        ("CD3,CD4\n1,2\n1,2,3\n", "mend that line"),
+        ("CD3,CD4\n1,2\n1,2,3\n", "correct that line"),
     ],
 )
 def test_bad_tables(tmp_path, text, words):
@@ -157,15 +157,15 @@ def test_bad_tables(tmp_path, text, words):
 
 def test_damaged_bytes(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"cell,CD3\n\xff\xfe,1\n")
-    assert "not in UTF-8" in error(read_cells, tmp_path / "a.csv")
+    assert "not encoded in UTF-8" in error(read_cells, tmp_path / "a.csv")
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"cell,CD3\n" + b"a,1\n" * 999)[:-20])
     assert "truncated or damaged" in error(read_cells, tmp_path / "a.csv.gz")
 
 
 def test_other_files(tmp_path):
     assert "does not exist" in error(read_cells, tmp_path / "none.csv")
-    assert "holds no matrix.mtx" in error(read_cells, tmp_path)
-    assert "endings" in error(read_cells, write_csv(tmp_path / "a.xlsx", "x"))
+    assert "has no matrix.mtx" in error(read_cells, tmp_path)
+    assert "extensions" in error(read_cells, write_csv(tmp_path / "a.xlsx", "x"))
     assert "only format" in error(read_cells, write_csv(tmp_path / "a.csv", "x\n1"), on_disk=True)
 
 
@@ -282,12 +282,12 @@ def test_layers_and_representations(tmp_path):
         recipe, _ = recipes.make(file, ["gene0"], "none", layer="no")
         assert "no 'no' in layers; it has: counts" in error(list, recipes.pieces(file, recipe))
         assert "X_pca" in error(recipes.choose, file, use_rep="no")
-        assert "leave one" in error(recipes.choose, file, ["gene0"], use_rep="X_pca")
+        assert "omit one" in error(recipes.choose, file, ["gene0"], use_rep="X_pca")
 
 
 def test_names_twice(tmp_path):
     path = write_h5ad(tmp_path / "a.h5ad", COUNTS, names=["A", "B", "A", "C", "D"])
-    assert "feature name 'A' stands twice (numbers 0 and 2" in error(read_cells, path)
+    assert "feature name 'A' occurs twice (numbers 0 and 2" in error(read_cells, path)
 
 
 def test_not_an_h5ad(tmp_path):
@@ -394,12 +394,12 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path):
 
 
 def test_settings_that_do_not_fit(table):
-    assert "belongs to the transform arcsinh" in error(recipes.make, table, MARKERS, "log1p", 5)
+    assert "applies only to the transform" in error(recipes.make, table, MARKERS, "log1p", 5)
     assert "as they are" in error(recipes.make, table, MARKERS, "auto", 5)
     assert "positive" in error(recipes.make, table, MARKERS, "arcsinh", 0)
     assert "positive" in error(recipes.make, table, MARKERS, "arcsinh", float("nan"))
     assert "unknown transform" in error(recipes.make, table, MARKERS, "sqrt")
-    assert "no h5ad" in error(recipes.make, table, MARKERS, "counts", use_rep="X_pca")
+    assert "not an h5ad file" in error(recipes.make, table, MARKERS, "counts", use_rep="X_pca")
     sentence = error(as_clustered, table, "log1p")
     assert "has the value -1 in feature 'CD" in sentence
     assert "at least 0" in sentence

@@ -48,11 +48,11 @@ def test_a_keyword_that_is_no_matrix(text, words):
 
 def test_what_is_no_matrix(tmp_path):
     (tmp_path / "m.csv").write_text("FITC-A,PE-A\n1,0\n")
-    assert "1 lines of numbers for 2 channels" in error(of_csv, tmp_path / "m.csv")
-    assert "is no compensation matrix" in error(of_csv, tmp_path / "none.csv")
+    assert "1 rows of numbers for 2 channels" in error(of_csv, tmp_path / "m.csv")
+    assert "is not a compensation matrix" in error(of_csv, tmp_path / "none.csv")
 
 
 def test_a_channel_that_is_not_there():
     spillover = Spillover(["FITC-A", "APC-A"], MATRIX.tolist())
     said = error(compensate, MEASURED, spillover, CHANNELS, "a.fcs")
-    assert "a.fcs has no channel APC-A" in said
+    assert "a.fcs lacks channels of the compensation matrix (APC-A)" in said

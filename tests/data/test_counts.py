@@ -123,26 +123,26 @@ def rows_with(value):
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        ({"Thymus": rows_with(-2)}, "the gene Dntt has -2 in the cell T2, a negative value"),
-        ({"Thymus": rows_with(0.5)}, "the gene Dntt has 0.5 in the cell T2, no whole number"),
-        ({"Thymus": rows_with("x")}, "the gene Dntt has 'x' in the cell T2"),
-        ({"Thymus": rows_with("nan")}, "the gene Dntt has nan in the cell T2, no whole number"),
-        ({"Thymus": rows_with("1_0")}, "the gene Dntt has '1_0' in the cell T2"),
-        ({"Thymus": rows_with("")}, "the gene Dntt has '' in the cell T2"),
-        ({"Thymus": rows_with("1,2")}, "the gene Dntt has 3 fields for 2 cells"),
+        ({"Thymus": rows_with(-2)}, "gene Dntt has -2 in cell T2, a negative value"),
+        ({"Thymus": rows_with(0.5)}, "gene Dntt has 0.5 in cell T2, not an integer"),
+        ({"Thymus": rows_with("x")}, "gene Dntt has 'x' in cell T2"),
+        ({"Thymus": rows_with("nan")}, "gene Dntt has nan in cell T2, not an integer"),
+        ({"Thymus": rows_with("1_0")}, "gene Dntt has '1_0' in cell T2"),
+        ({"Thymus": rows_with("")}, "gene Dntt has '' in cell T2"),
+        ({"Thymus": rows_with("1,2")}, "gene Dntt has 3 fields for 2 cells"),
         ({"Thymus": ""}, "begins with '', expected"),
         ({"Thymus": "gene,T1,T2\n"}, "begins with 'gene,T1,T2'"),
         ({"Thymus": ",T1,T2\n"}, "Thymus-counts.csv has no genes"),
-        ({"Thymus": table(["T1", "T1"], TABLES["Thymus"][1])}, "the cell name 'T1' stands twice"),
-        ({"Thymus": table(["L1", "T1"], TABLES["Thymus"][1])}, "the cell name 'L1' stands twice"),
+        ({"Thymus": table(["T1", "T1"], TABLES["Thymus"][1])}, "the cell name 'T1' occurs twice"),
+        ({"Thymus": table(["L1", "T1"], TABLES["Thymus"][1])}, "the cell name 'L1' occurs twice"),
         (
             {"Thymus": table(*TABLES["Thymus"], [*GENES[:4], "Hpx"])},
-            "the gene symbol 'Hpx' stands twice",
+            "the gene symbol 'Hpx' occurs twice",
         ),
         (
             {"Liver": table(*TABLES["Liver"], ["Hpx", "Dntt", "ERCC-00002", "Actb", "Ercc1"])},
-            "Liver-counts.csv has other genes than .*Thymus-counts.csv: 5 instead of 5, and row 4 "
-            "is Actb instead of Ercc1",
+            "Liver-counts.csv and .*Thymus-counts.csv differ in their genes: 5 instead of 5, and "
+            "row 4 is Actb instead of Ercc1",
         ),
         (
             {"Liver": table(TABLES["Liver"][0], TABLES["Liver"][1][:4], GENES[:4])},
@@ -150,7 +150,7 @@ def rows_with(value):
         ),
         (
             {"Thymus": table(["T1", "T2"], [[0, 0], [7, 0], [5, 9], [0, 0], [3, 0]])},
-            r"of 5 cells, 1 \(T2\) have no count of any gene",
+            r"of 5 cells, 1 \(T2\) have no counts for any gene",
         ),
     ],
 )
@@ -163,7 +163,7 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path, texts, told):
 def test_a_table_that_is_missing_is_told_with_the_nearest(tmp_path):
     raw = archive(tmp_path / "FACS.zip", Thymos="x")
     sentence = error(read, block(populations=["Liver", "Thymuz"]), raw)
-    assert "holds no FACS/Thymuz-counts.csv" in sentence
+    assert "contains no FACS/Thymuz-counts.csv" in sentence
     assert "FACS/Thymus-counts.csv" in sentence
 
 
@@ -182,7 +182,7 @@ def test_a_damaged_archive_is_told(tmp_path):
 def test_an_archive_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
     raw = archive(tmp_path / "FACS.zip")
     monkeypatch.setattr(counts, "UNPACKED", 50)
-    assert "more than the 50 that are read" in error(read, block(), raw)
+    assert "more than the limit of 50" in error(read, block(), raw)
 
 
 def test_an_encrypted_table_is_told(tmp_path):
@@ -203,7 +203,7 @@ def test_empty_cells_are_kept_when_the_block_says_so(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "told"),
-    [({"organs": []}, "has the key 'organs'"), (None, "lacks populations")],
+    [({"organs": []}, "has the unknown key 'organs'"), (None, "lacks populations")],
 )
 def test_wrong_settings_are_told(tmp_path, settings, told):
     wanted = block(**settings) if settings else block() | {"counts": {}}
@@ -249,12 +249,12 @@ def test_cells_without_a_label_are_not_scored(tmp_path):
 @pytest.mark.parametrize(
     ("values", "settings", "told"),
     [
-        (((1, 0, -3), (0, 2, 0)), {}, "the gene E3 has -3 in the cell c1, a negative value"),
-        (((1, 0, 3), (0, 2.5, 0)), {}, "the gene E2 has 2.5 in the cell c2, no whole number"),
-        (((1, 0, 3), (0, np.nan, 0)), {}, "has nan in the cell c2, no whole number"),
-        (((1, 0, 3), (0, 0, 0)), {}, "of 2 cells, 1 (c2) have no count"),
-        (((1, 0, 3), (0, 2, 0)), {"label": "subpopp"}, "no column of obs 'subpopp'; did you mean"),
-        (((1, 0, 3), (0, 2, 0)), {"symbols": "name"}, "no column of var 'name'"),
+        (((1, 0, -3), (0, 2, 0)), {}, "gene E3 has -3 in cell c1, a negative value"),
+        (((1, 0, 3), (0, 2.5, 0)), {}, "gene E2 has 2.5 in cell c2, not an integer"),
+        (((1, 0, 3), (0, np.nan, 0)), {}, "has nan in cell c2, not an integer"),
+        (((1, 0, 3), (0, 0, 0)), {}, "of 2 cells, 1 (c2) have no counts"),
+        (((1, 0, 3), (0, 2, 0)), {"label": "subpopp"}, "no obs column 'subpopp'; did you mean"),
+        (((1, 0, 3), (0, 2, 0)), {"symbols": "name"}, "no var column 'name'"),
     ],
 )
 def test_what_is_wrong_with_an_h5ad_is_told(tmp_path, values, settings, told):
@@ -369,7 +369,7 @@ def test_plain_and_balanced_accuracy_differ_where_groups_do():
 
 def test_labels_that_do_not_match_the_signature_are_told():
     sentence = error(signature.accuracy, np.zeros((3, 1), bool), {"a": "x"}, ["a"], ["train"])
-    assert "the shape (3, 1), with 1 groups, 1 labels" in sentence
+    assert "shape (3, 1) for 1 groups, 1 labels" in sentence
 
 
 def test_a_signature_gene_that_is_missing_is_told_with_the_nearest():
@@ -475,7 +475,7 @@ def test_a_signature_gene_may_be_filtered_out(tmp_path):
     [
         ({"signature": {"Liver": "Hpy"}}, "data set organs has no gene 'Hpy'.*did you mean Hpx"),
         ({"signature": {"Livr": "Hpx"}}, "names the group 'Livr'.*did you mean Liver"),
-        ({"expects": {"genes": 5}}, "hold 4 genes instead of 5"),
+        ({"expects": {"genes": 5}}, "contain 4 genes instead of 5"),
     ],
 )
 def test_what_is_wrong_with_a_block_is_told(tmp_path, settings, told):
@@ -502,7 +502,7 @@ def test_only_the_split_may_stand_in_obs(tmp_path):
     cells = dataset.load_features(tmp_path / "features.h5ad")
     cells.obs["organ"] = "Liver"
     cells.write_h5ad(tmp_path / "annotated.h5ad")
-    with pytest.raises(UserError, match="column 'organ' in obs, expected none but 'split'"):
+    with pytest.raises(UserError, match="column 'organ' in obs, expected only 'split'"):
         dataset.load_features(tmp_path / "annotated.h5ad")
 
 

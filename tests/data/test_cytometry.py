@@ -193,7 +193,7 @@ def test_two_files_with_different_panels_are_told(tmp_path):
     first = write(tmp_path / "a.fcs", VALUES, ["CD3", "CD4", "label"])
     second = write(tmp_path / "b.fcs", VALUES, ["CD3", "CD8", "label"])
     sentence = error(read, block(), {"a": first, "b": second})
-    assert "b.fcs has another panel than" in sentence
+    assert "b.fcs has a different panel from" in sentence
     assert "it lacks CD4 and also has CD8" in sentence
 
 
@@ -204,11 +204,17 @@ def test_two_files_with_different_panels_are_told(tmp_path):
         ({"not_markers": ["Tme"]}, "has no marker or channel 'Tme'; did you mean Time"),
         ({"label": "labels"}, "has no label column 'labels'; did you mean label"),
         ({"label": "qqq"}, "has no label column 'qqq'; it has CD3, CD4, Time, label"),
-        ({"label": "Time"}, "label column 'Time' holds 1.5 and other numbers that are not whole"),
-        ({"populations": {1: "B cells"}}, "names the population '2', which is none of the 1"),
-        ({"populations": ["1", "22"]}, "names the population '2', which is none of the 2"),
-        ({"instrument": "camera"}, "has camera under cytometry"),
-        ({"marker": ["CD3"]}, "has the key 'marker' under cytometry; it takes instrument, markers"),
+        (
+            {"label": "Time"},
+            "label column 'Time' starts with 1.5 and contains numbers that are not integers",
+        ),
+        ({"populations": {1: "B cells"}}, "names the population '2', which is not among the 1"),
+        ({"populations": ["1", "22"]}, "names the population '2', which is not among the 2"),
+        ({"instrument": "camera"}, "unknown instrument camera under cytometry"),
+        (
+            {"marker": ["CD3"]},
+            "unknown key 'marker' under cytometry; allowed keys: instrument, markers",
+        ),
     ],
 )
 def test_a_block_that_does_not_fit_its_file(labelled, settings, told):
@@ -218,7 +224,7 @@ def test_a_block_that_does_not_fit_its_file(labelled, settings, told):
 @pytest.mark.parametrize(
     ("column", "told"),
     [
-        ([np.nan] * 4, "the marker 'CD4' has no value at all"),
+        ([np.nan] * 4, "the marker 'CD4' has no finite values"),
         ([1, np.nan, 2, np.inf], "the marker 'CD4' has 2 missing or infinite values in 4 cells"),
     ],
 )
@@ -256,13 +262,13 @@ def test_populations_from_the_files_in_mixed_order(tmp_path):
 def test_populations_that_are_not_the_blocks_own(tmp_path):
     raw = {"cd4": write(tmp_path / "1.fcs", VALUES, ["CD3", "CD4", "CD8"])}
     sentence = error(cytometry.populations, wanted(populations=["cd4+", "nk"]), raw)
-    assert "the population 'cd4', which is none of the 2 of the registry block" in sentence
+    assert "the population 'cd4', which is not among the 2 of the registry block" in sentence
     assert "did you mean cd4+" in sentence
 
 
 def test_files_that_hold_no_cell_at_all(tmp_path):
     raw = {p: write(tmp_path / f"{p}.fcs", np.zeros((0, 1)), ["CD3"]) for p in ("a", "b")}
-    assert "hold no cells" in error(cytometry.populations, wanted(), raw)
+    assert "there are no cells in" in error(cytometry.populations, wanted(), raw)
 
 
 # ---------------------------------------------------------------------- archives with gates
@@ -323,8 +329,8 @@ def test_one_archive_for_everything(archives):
     ("gates", "told"),
     [
         ("BM_01_x.fcs Event 4\tB cells\n", "population of cell 4 of BM_01_x.fcs in line 1, but"),
-        (GATES + "BM_02_x.fcs Event 0\tC cells\n", "has 2 lines that do not tell a cell and one"),
-        (GATES + "nothing\n", "has 2 lines that do not tell a cell"),
+        (GATES + "BM_02_x.fcs Event 0\tC cells\n", "has 2 lines that do not give a cell and one"),
+        (GATES + "nothing\n", "has 2 lines that do not give a cell"),
     ],
 )
 def test_gates_of_other_cells_are_told(archives, gates, told):
@@ -333,9 +339,9 @@ def test_gates_of_other_cells_are_told(archives, gates, told):
 
 def test_archives_without_what_is_needed(archives, tmp_path):
     raw = archives()
-    assert "named with _03_" in error(cytometry.gates, gated(samples=["_03_"]), raw)
+    assert "FCS file with _03_ in its name" in error(cytometry.gates, gated(samples=["_03_"]), raw)
     sentence = error(cytometry.gates, gated(), {"cells": raw["cells"]})
-    assert "hold no population_assignments.txt" in sentence
+    assert "there is no population_assignments.txt" in sentence
     raw["cells"].write_text("<html>")
     assert "cells.zip is not a readable zip archive" in error(cytometry.gates, gated(), raw)
 
@@ -392,9 +398,9 @@ def test_a_constant_marker_is_clustered_and_told(tmp_path):
 @pytest.mark.parametrize(
     ("expects", "told"),
     [
-        ({"cells": 6}, "hold 5 cells instead of 6"),
+        ({"cells": 6}, "contain 5 cells instead of 6"),
         ({"gated": 5, "populations": 3}, "3 gated instead of 5 and 2 populations instead of 3"),
-        ({"cell": 5}, "expects cell; what can be counted is cells, markers"),
+        ({"cell": 5}, "expects cell; only these can be counted: cells, markers"),
     ],
 )
 def test_other_cells_than_expected_are_told(labelled, tmp_path, expects, told):
@@ -407,7 +413,7 @@ def test_an_unchecked_file_of_another_kind_is_told(tmp_path):
     path.write_text("<html>not found</html>")
     wanted = full_block(files=files_of(path), preprocessing=STEPS)
     sentence = error(prepare, wanted, "small", {"cells": path}, tmp_path / "out")
-    assert "starts with b'<html>no', which is none of its kind" in sentence
+    assert "starts with b'<html>no', unlike files of its kind" in sentence
 
 
 # ---------------------------------------------------------------------- real files

@@ -312,10 +312,8 @@ def test_a_closed_port_and_a_bad_certificate_are_told(server, tmp_path):
 
 def test_no_source_at_all_is_told(tmp_path):
     sentence = refused(block(), tmp_path)
-    assert (
-        "cells.bin is published nowhere in this form; put it into a folder as FOLDER/" in sentence
-    )
-    assert sentence.endswith("give that folder: `--config mirror=FOLDER`.")
+    assert "cells.bin is not published in this form; save it as FOLDER/" in sentence
+    assert sentence.endswith("give that folder with `--config mirror=FOLDER`.")
     assert "no such file in the mirror" in refused(block(), tmp_path, mirror=tmp_path)
 
 
@@ -335,7 +333,7 @@ def test_a_disk_that_becomes_full_is_told(server, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(download, "_pour", full)
-    assert "became full" in refused(block(server.serve("/file", whole())), tmp_path)
+    assert "ran full" in refused(block(server.serve("/file", whole())), tmp_path)
 
 
 def test_a_destination_that_cannot_be_written_is_told(server, tmp_path):
@@ -371,7 +369,7 @@ def test_a_wrong_file_in_the_mirror_is_refused_and_left_alone(server, tmp_path, 
     wrong.write_bytes(CONTENT[::-1])
     file = block(server.serve("/file", whole()))
     assert fetch(file, tmp_path, mirror=wrong.parent).read_bytes() == CONTENT
-    assert f"not taken from {wrong}: it has sha256" in capsys.readouterr().err
+    assert f"was not obtained from {wrong}: it has sha256" in capsys.readouterr().err
     assert wrong.read_bytes() == CONTENT[::-1]
 
 
@@ -422,7 +420,7 @@ def test_a_block_without_a_usable_hash_is_told(tmp_path, hashes):
 def test_a_gzip_block_must_state_its_size(server, tmp_path):
     file = block(server.serve("/file.gz", whole(PACKED)))
     del file["bytes"]
-    with pytest.raises(UserError, match="has no bytes"):
+    with pytest.raises(UserError, match="has no key bytes"):
         fetch(file, tmp_path)
 
 

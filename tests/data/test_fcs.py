@@ -142,7 +142,7 @@ def test_two_places_that_may_both_be_right_are_named():
 def test_numbers_of_events():
     twenty = read(fcs(S_TOT=20))
     np.testing.assert_array_equal(twenty.values, VALUES)
-    assert twenty.notes == ["its $TOT tells 20 events, but 50 are there; all are read"]
+    assert twenty.notes == ["its $TOT gives 20 events, but it has 50; all are read"]
     for told in (None, 0):
         np.testing.assert_array_equal(values(fcs(S_TOT=told, version="2.0")), VALUES)
     assert "51 events of 12 bytes do not fit into 600 bytes" in error(read, fcs(S_TOT=51))
@@ -202,7 +202,7 @@ def test_orders_that_say_nothing_are_refused(told):
 
 
 def test_the_wrong_order_is_found_out():
-    told = "read in the other order of bytes than it tells they can"
+    told = "read in the opposite byte order, they are possible"
     assert told in error(read, fcs(VALUES.astype(">f4").tobytes()))
     assert told in error(read, integers(">u2", S_BYTEORD="1,2,3,4"))
 
@@ -277,7 +277,7 @@ def test_a_wrong_place_told_twice_is_found_out():
 
     sentence = error(read, fcs(head=later, text=later, after=b"0"))
     begin = int(fcs()[26:34])
-    assert f"read from byte {begin} instead of {begin + 1} they can" in sentence
+    assert f"read from byte {begin} instead of {begin + 1}, they are possible" in sentence
 
 
 # ---------------------------------------------------------------------- keywords
@@ -325,7 +325,7 @@ def test_text_told_as_too_long():
 
 def test_a_delimiter_that_was_not_doubled_is_told():
     content = fcs(S_P1S="a#b", S_P2S="CD4").replace(b"a#b", b"a/b")
-    assert "its keyword $P2S stands where the value of 'B' must be" in error(read, content)
+    assert "its keyword $P2S is where the value of 'B' is expected" in error(read, content)
 
 
 def test_a_keyword_said_twice():
@@ -349,7 +349,7 @@ def test_names_that_stand_twice_get_a_number():
     file = read(fcs(channels=["treatment", "PE-A", "treatment"]))
     assert file.names == ["treatment_1", "PE-A", "treatment_2"]
     assert file.notes == [
-        "2 channels are called 'treatment'; they are treatment_1, treatment_2 here"
+        "2 channels are named 'treatment'; they are renamed treatment_1, treatment_2"
     ]
     file = read(fcs(channels=["A", "A", "A_1"]))
     assert file.names == ["A_2", "A_3", "A_1"]
@@ -393,7 +393,7 @@ def test_values_that_are_transformed_already(tmp_path, scale, channels):
     file = read_cells(path)
     recipe, words = recipes.make(file, channels)
     assert recipe.steps == []
-    assert "transformed already" in words
+    assert "already transformed" in words
     recipe, _ = recipes.make(file, channels, "arcsinh")
     assert recipe.steps == [{"step": "arcsinh", "cofactor": 5.0}]
     assert recipes.make(file, channels, cofactor=5)[0].steps
@@ -408,7 +408,7 @@ def test_markers_of_which_only_some_seem_transformed(tmp_path):
     file = read_cells(path)
     recipe, words = recipes.make(file, list(file.cells.var_names))
     assert recipe.steps == [{"step": "arcsinh", "cofactor": 5.0}]
-    assert "67% of the markers do not go beyond 14: if they are transformed already" in words
+    assert "67% of the markers do not exceed 14: if they are already transformed" in words
 
 
 def test_a_display_of_1024_channels_is_said_to_be_one(tmp_path):
@@ -416,7 +416,7 @@ def test_a_display_of_1024_channels_is_said_to_be_one(tmp_path):
     path.write_bytes(integers(values=COUNTS))
     recipe, words = recipes.make(read_cells(path), CHANNELS)
     assert recipe.steps == [{"step": "arcsinh", "cofactor": 150.0}]
-    assert "no marker goes beyond 1,024" in words
+    assert "no marker exceeds 1,024" in words
 
 
 # ---------------------------------------------------------------------- against another reader

@@ -49,10 +49,10 @@ def test_counts_with_fractions_are_noted_and_counts_offered(tmp_path):
         for matrix in (values, sp.csr_matrix(values)):
             steps, words = made(tmp_path, matrix)
             assert steps == []
-            assert "counts with fractions" in words
-            assert "ask for --transform counts" in words
-            assert "normalised already this is right" in words
-        assert "ask for --transform counts" in made(tmp_path, values, suffix="npz")[1]
+            assert "fractional counts" in words
+            assert "use --transform counts" in words
+            assert "already normalised, this is right" in words
+        assert "use --transform counts" in made(tmp_path, values, suffix="npz")[1]
         assert "--config transform=counts" in made(tmp_path, values, said=as_config)[1]
 
 
@@ -84,7 +84,7 @@ def test_tpm_are_noted(tmp_path):
     tpm = whole / np.maximum(whole.sum(axis=1, keepdims=True), 1) * 1e6
     steps, words = made(tmp_path, tpm.astype(np.float32))
     assert steps == []
-    assert "each cell sums to 1,000,000, as TPM and CPM do: of such ask for" in words
+    assert "each cell sums to 1,000,000, as with TPM and CPM: if so, use" in words
     assert "--transform log1p" in words
 
 
@@ -97,8 +97,8 @@ def test_a_panel_of_whole_numbers_is_mass_cytometry(tmp_path):
     ):
         steps, words = made(tmp_path, values, names)
         assert steps == ["arcsinh"]
-        assert "arcsinh(x / 5) (automatic: whole numbers of a panel of 11 features" in words
-        assert "CITE-seq, ask for --transform counts" in words
+        assert "arcsinh(x / 5) (automatic: integers in a panel of 11 features" in words
+        assert "CITE-seq, use --transform counts" in words
 
 
 @pytest.mark.parametrize(("most", "wanted"), [(30, ["arcsinh"]), (0.5, [])])
@@ -117,7 +117,7 @@ def test_a_column_that_is_left_out_says_nothing_of_the_others(tmp_path):
     values[:, -1] = np.nan
     np.savez(tmp_path / "a.npz", X=values, features=[*PANEL, "label"])
     file = read_cells(tmp_path / "a.npz")
-    assert "all are whole numbers" in recipes.make(file, PANEL)[1]
+    assert "all are integers" in recipes.make(file, PANEL)[1]
 
 
 def test_genes_and_sequenced_antibodies_are_counts(tmp_path):
@@ -131,7 +131,7 @@ def test_genes_and_sequenced_antibodies_are_counts(tmp_path):
         steps, words = made(tmp_path, **{"values": values} | more)
         assert steps == ["library_size", "log1p"]
         assert "so counts" in words
-        assert "ask for --transform arcsinh" in words
+        assert "use --transform arcsinh" in words
     many = counts(n_features=400)
     assert "arcsinh" not in made(tmp_path, many)[1]
 
@@ -142,18 +142,18 @@ def test_features_of_several_kinds_are_noted(tmp_path):
     anndata.AnnData(counts(n_features=6), var=var).write_h5ad(tmp_path / "a.h5ad")
     for on_disk in (False, True):
         (note,) = read_cells(tmp_path / "a.h5ad", on_disk).notes
-        assert "(5 of Gene Expression, 1 of Antibody Capture), and all are taken" in note
+        assert "(5 of Gene Expression, 1 of Antibody Capture), and all are used" in note
 
 
 def test_whole_numbers_in_a_table_name_both_readings(tmp_path):
     values = counts(n_features=len(PANEL), most=30)
     steps, words = made(tmp_path, values, PANEL, suffix="npz")
     assert steps == []
-    assert "--transform counts; of a cytometer (features such as CD3, CD8, CD16)" in words
+    assert "--transform counts; for a cytometry panel (features such as CD3, CD8, CD16)" in words
     assert "--transform arcsinh" in words
     measured = values * rng.uniform(0.9, 1, values.shape) * 20 - 1
     for suffix in ("npz", "h5ad"):
-        assert "as a cytometer measures them" in made(tmp_path, measured, PANEL, suffix=suffix)[1]
+        assert "as measured by a cytometer" in made(tmp_path, measured, PANEL, suffix=suffix)[1]
     done = np.arcsinh(measured / 5)
     assert "as they are)" in made(tmp_path, done, PANEL)[1]
 
@@ -210,7 +210,7 @@ def test_most_barcodes_without_a_cell_are_noted_and_can_be_left_out(tmp_path):
     assert cells.cells.n_obs == 150
     assert cells.cells.obs["total"].min() >= 20
     assert recipes.empty_barcodes(cells, recipe) == ""
-    assert "the most is" in error(recipes.with_counts, file, 10**6)
+    assert "the maximum is" in error(recipes.with_counts, file, 10**6)
     none, _ = recipes.make(file, recipes.choose(file), "none")
     assert recipes.empty_barcodes(file, none) == ""
 

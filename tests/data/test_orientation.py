@@ -122,13 +122,13 @@ def test_what_belongs_to_cells_is_transposed_with_them(tmp_path):
 def test_genes_that_stand_twice_are_refused_as_features(tmp_path):
     path = table(tmp_path, ["A", "A", *OTHERS[2:]], "Symbol")
     assert "genes in rows" in error(read_cells, path)
-    assert "the feature name 'A' stands twice" in error(read_cells, path, transpose=True)
+    assert "the feature name 'A' occurs twice" in error(read_cells, path, transpose=True)
 
 
 def test_columns_that_are_no_cells_are_not_made_cells(tmp_path):
     path = table(tmp_path, Length=range(6), gene_name=OTHERS)
     assert "genes in rows" in error(read_cells, path)
-    assert "would be no cells when transposed (gene_name, Length:" in error(
+    assert "would not be cells when transposed (gene_name, Length:" in error(
         read_cells, path, transpose=True
     )
 

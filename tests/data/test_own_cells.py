@@ -183,7 +183,7 @@ def test_a_label_that_no_table_has_is_told_before_its_other_columns(tmp_path):
 def test_values_that_tell_no_cell_from_another_are_refused(tmp_path, as_matrix):
     cells = anndata.AnnData(as_matrix(np.tile(np.float32([1.5, 0, 2]), (N, 1))))
     cells.write_h5ad(tmp_path / "same.h5ad")
-    with pytest.raises(UserError, match="one and the same value in all cells"):
+    with pytest.raises(UserError, match="every feature is constant over all cells"):
         prepared(tmp_path / "same.h5ad", tmp_path / "out")
 
 
@@ -212,7 +212,7 @@ def test_values_that_somebody_normalised_keep_them_too_but_scaled_ones_are_all_k
 
 
 def test_whole_numbers_in_a_table_are_taken_as_they_are_and_that_is_said(tmp_path):
-    told = "all are whole numbers: of molecules counted, ask for the transform counts"
+    told = "all are integers: for counts of molecules, use --config transform=counts"
     for write in (csv, npz):
         facts, cells, _ = prepared(write(tmp_path), tmp_path / write.__name__, label="type")
         np.testing.assert_array_equal(cells.layers["values"], COUNTS)
@@ -235,7 +235,7 @@ def test_an_older_10x_file_of_one_genome(tmp_path):
     np.testing.assert_array_equal(file.cells.X.toarray(), COUNTS)
     assert list(file.cells.var["gene_id"])[:2] == ["ENS0", "ENS1"]
     assert read_cells(tenx_h5(tmp_path, genome="hg19"), genome="hg19").cells.shape == (N, 6)
-    with pytest.raises(UserError, match="no file of 10x"):
+    with pytest.raises(UserError, match="not a 10x file"):
         read_cells(h5ad(tmp_path), genome="hg19")
 
 
@@ -248,7 +248,7 @@ def test_one_of_several_genomes_of_an_older_10x_file(tmp_path):
         with pytest.raises(UserError, match=r"several genomes \(hg19, mm10\)") as said:
             read_cells(path, genome=genome)
         assert told in str(said.value)
-        assert "choose one: --genome NAME" in str(said.value)
+        assert "choose one with --genome NAME" in str(said.value)
     cells = read_cells(path, genome="mm10").cells
     np.testing.assert_array_equal(cells.X.toarray(), COUNTS * 2)
     facts, _, labels = prepared(path, tmp_path / "out", genome="mm10")
@@ -281,8 +281,8 @@ def test_genes_of_several_genomes_are_noted_and_one_can_be_taken(write, tmp_path
     file = read_cells(path)
     assert list(file.cells.var_names) == GENES[:5]
     kinds, genomes = file.notes
-    assert kinds == "only the 5 features of Gene Expression are taken, not 1 of Antibody Capture"
-    assert "several genomes (GRCh38, mm10), and all are taken" in genomes
+    assert kinds == "only the 5 features of Gene Expression are used, not 1 of Antibody Capture"
+    assert "several genomes (GRCh38, mm10), and all are used" in genomes
     assert "--genome NAME" in genomes
     file = read_cells(path, genome="mm10")
     assert list(file.cells.var_names) == GENES[2:5]
@@ -306,7 +306,9 @@ def test_samples_of_geo(packed, tmp_path):
     for part in ("matrix.mtx", "barcodes.tsv", "features.tsv"):
         content = (folder / f"GSM1_a_{part}{end}").read_bytes()
         (folder / f"GSM2.{part}{end}").write_bytes(content)
-    with pytest.raises(UserError, match=r"several samples \(GSM1_a, GSM2\); name one as .*GSM1_a"):
+    with pytest.raises(
+        UserError, match=r"several samples \(GSM1_a, GSM2\); name one of them, as in .*GSM1_a"
+    ):
         read_cells(folder)
     for name in ("GSM1_a", "GSM1_a_", "GSM2", f"GSM2.matrix.mtx{end}"):
         np.testing.assert_array_equal(read_cells(folder / name).cells.X.toarray(), COUNTS)
@@ -315,7 +317,7 @@ def test_samples_of_geo(packed, tmp_path):
     facts, _, _ = prepared(folder / "GSM2", tmp_path / "out")
     assert len(facts["sources"]) == 3
     (folder / f"GSM2.barcodes.tsv{end}").unlink()
-    with pytest.raises(UserError, match=r"holds no GSM2.barcodes.tsv \(or .gz\)"):
+    with pytest.raises(UserError, match=r"has no GSM2.barcodes.tsv \(or .gz\)"):
         read_cells(folder / "GSM2")
     with pytest.raises(UserError, match="does not exist"):
         read_cells(folder / "GSM3")
@@ -391,9 +393,9 @@ def test_files_of_one_name_are_data_sets_of_their_own(tmp_path, monkeypatch):
 
 def test_too_few_cells_and_no_gap_are_told(tmp_path):
     np.savez(tmp_path / "few.npz", X=COUNTS[:99])
-    with pytest.raises(UserError, match="has 99 cells, too few to compare methods on"):
+    with pytest.raises(UserError, match="has 99 cells, too few for comparing methods"):
         prepared(tmp_path / "few.npz", tmp_path / "out")
-    with pytest.raises(UserError, match="say into how many: --config clusters=NUMBER"):
+    with pytest.raises(UserError, match="give the number of clusters: --config clusters=NUMBER"):
         prepared(
             h5ad(tmp_path), tmp_path / "out", estimate=lambda values: Evidence(1, (1, 1), 0.0, [])
         )

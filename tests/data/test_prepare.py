@@ -169,7 +169,7 @@ def test_a_missing_raw_file_is_told(tmp_path):
 
 def test_values_outside_0_to_1_are_told(tmp_path):
     block, raw = images(tmp_path)
-    refused(block | {"preprocessing": []}, raw, tmp_path, "run from 0 to 255")
+    refused(block | {"preprocessing": []}, raw, tmp_path, "range from 0 to 255")
 
 
 def test_values_that_are_not_finite_are_told(tmp_path):
@@ -293,5 +293,5 @@ def test_a_script_ends_with_one_sentence(root, tmp_path, capsys):
     with pytest.raises(SystemExit):
         runpy.run_path(str(root / "scripts/download.py"), {"snakemake": job})
     sentence = capsys.readouterr().err
-    assert sentence.startswith("error: f is published nowhere in this form")
+    assert sentence.startswith("error: f is not published in this form")
     assert (tmp_path / "log.txt").read_text() == sentence

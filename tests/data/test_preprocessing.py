@@ -186,7 +186,7 @@ def test_the_gene_filter_is_the_union_of_two_rules(sparse, monkeypatch):
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        ({"step": "gene_filter", "quantile": 1}, "has the quantile 1; give a number from 0"),
+        ({"step": "gene_filter", "quantile": 1}, "has quantile 1; give a number of at least 0"),
         ({"step": "log2"}, "unknown step 'log2'.*log1p"),
         ({}, "unknown step 'None'"),
         ({"step": "divide"}, "step 'divide'.*'by'"),

@@ -79,7 +79,7 @@ def test_runs_of_other_code_than_there_is_now():
     assert fired(table) == {("code as it is now", q.AMBER)}
     (row,) = table[table["level"] == q.AMBER].to_dict("records")
     assert (row["dataset"], row["method"]) == ("d", "good")
-    assert "seed 0, 1 made by other code" in row["found"]
+    assert "seed 0, 1 made with other code" in row["found"]
     assert "`snakemake --cores all x --config rerun_stale=true`" in row["found"]
     unchecked = checked(codes=None).set_index("check")["level"]
     assert unchecked["code as it is now"] == q.UNCHECKED

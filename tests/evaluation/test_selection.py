@@ -92,7 +92,7 @@ def test_failed_variants_are_never_chosen_and_a_sentence_says_when_none_is_left(
     assert set(none["variant"]) == set(none["settings"]) == {""}
     assert none["value"].isna().all()
     for reason in none["reason"]:
-        assert reason.startswith("none of the 3 settings of gmm tried on toy ended")
+        assert reason.startswith("none of the 3 settings of gmm tried on toy produced")
         assert reason.endswith(".")
 
 
@@ -114,7 +114,7 @@ def test_the_mean_over_seeds_decides():
 
 def test_scores_without_the_criterion_are_told():
     scores = long_table(ALL).query("metric != 'silhouette'")
-    with pytest.raises(UserError, match="no silhouette of the split 'train'"):
+    with pytest.raises(UserError, match="no silhouette for the split 'train'"):
         select(scores, VARIANTS, METRICS)
 
 

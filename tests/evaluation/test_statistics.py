@@ -247,4 +247,4 @@ def test_a_method_missing_on_one_data_set_is_left_out_and_named():
         replace(EXPERIMENT, methods={**EXPERIMENT.methods, "extra": [0]}),
     )
     note = table[table["level"] == s.ACROSS].iloc[0]["note"]
-    assert note.endswith("left out, not scored on every data set: fair")
+    assert note.endswith("left out, as not scored on every data set: fair")

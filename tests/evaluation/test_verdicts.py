@@ -336,7 +336,7 @@ def test_the_same_run_in_two_experiments_counts_once(published, rules, methods, 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c["metrics"].pop("f_flowcap"), "says nothing of the published metric"),
+        (lambda c: c["metrics"].pop("f_flowcap"), "does not cover the published metric"),
         (lambda c: c["metrics"]["f_flowcap"].pop("reason"), "needs a tolerance"),
         (lambda c: c["metrics"]["f_flowcap"].update(tolerence=1), "unknown key 'tolerence'"),
         (lambda c: c["methods"]["table1"].update({"X": ["no_such"]}), "no method 'no_such'"),

@@ -164,7 +164,7 @@ def read_only(place: Place) -> list[str]:
         code = process.wait()
         problems = [] if code else ["a read-only folder was not noticed"]
         # ours, or Snakemake's own when it was to replace a half-made output
-        sentences = ("error: cannot write into results: Read-only", "Write-protected output files")
+        sentences = ("error: cannot write to results: Read-only", "Write-protected output files")
         told = any(sentence in place.printed() for sentence in sentences)
         problems += [] if told else ["no sentence about the read-only folder"]
         remount(mount, "rw")
@@ -179,7 +179,7 @@ def two_at_once(place: Place) -> list[str]:
     second = place.start()
     code = second.wait()
     problems = [] if code else ["the second was let in"]
-    told = place.printed().count("error: another workflow is at work in results")
+    told = place.printed().count("error: another workflow is running in results")
     problems += [] if told == 1 else [f"{told} sentences about the other workflow"]
     problems += [f"the first ended with {first.returncode}"] if first.wait() else []
     return problems

@@ -47,7 +47,7 @@ def test_three_kills_and_a_second_workflow(place):
     faults.wait_for(lambda: lock.exists() and str(process.pid) in lock.read_text(), process)
     second = place.start()
     assert second.wait() == 1, place.printed()
-    assert place.printed().count("error: another workflow is at work in results (process ") == 1
+    assert place.printed().count("error: another workflow is running in results (process ") == 1
     assert process.wait() == 0, place.printed()
     assert faults.differences(place) == []
 
@@ -97,7 +97,7 @@ def wait_until(true, seconds=30):
 
 
 def test_a_folder_is_held_until_its_process_ends_however(holder, tmp_path):
-    who = rf"another workflow is at work in .* \(process {holder.pid} on .* since .*\)"
+    who = rf"another workflow is running in .* \(process {holder.pid} on .* since .*\)"
     with pytest.raises(UserError, match=who):
         workflow_lock.hold(tmp_path)
     with pytest.raises(UserError, match=who):
@@ -115,7 +115,7 @@ def test_nobody_is_at_work_in_a_folder_that_is_not_there(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write into .*file/results: Not a directory; make"):
+    with pytest.raises(UserError, match=r"cannot write to .*file/results: Not a directory; make"):
         workflow_lock.hold(tmp_path / "file" / "results")
 
 

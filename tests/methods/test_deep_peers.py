@@ -76,7 +76,7 @@ def test_hard_cells_give_finite_results(name, hard):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_bad_input_is_told_in_a_sentence(name):
-    with pytest.raises(UserError, match="2 cells cannot make 3 clusters"):
+    with pytest.raises(UserError, match="2 cells cannot form 3 clusters"):
         cluster(name, POINTS[:2])
     broken = POINTS.copy()
     broken[3, 1] = np.nan
@@ -260,5 +260,5 @@ def test_clustpy_is_told_apart_from_its_misuse(monkeypatch):
     cells = anndata.AnnData(3 * POINTS)
     with pytest.raises(UserError, match=r"features in \[0, 1\] and found 0 to 3"):
         clustpy_methods.cluster(cells, 3, 0, algorithm="VaDE")
-    with pytest.raises(UserError, match="unknown algorithm 'IDEC'"):
+    with pytest.raises(UserError, match="unknown ClustPy algorithm 'IDEC'"):
         clustpy_methods.cluster(cells, 3, 0, algorithm="IDEC")

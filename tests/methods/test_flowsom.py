@@ -85,9 +85,9 @@ def test_the_number_of_clusters_is_found_without_being_told():
     ("params", "says"),
     [
         ({"matrix": POINTS[:99]}, "99 cells for a grid of 100 nodes"),
-        ({"n_clusters": 101}, "n_clusters is 101, but the grid has 100 nodes"),
-        ({"elbow_up_to": 26, "grid": (5, 5)}, "elbow_up_to is 26, but the grid has 25 nodes"),
-        ({"elbow_up_to": 3}, "elbow_up_to is 3; an elbow needs 4"),
+        ({"n_clusters": 101}, "n_clusters is 101, but the grid has only 100 nodes"),
+        ({"elbow_up_to": 26, "grid": (5, 5)}, "elbow_up_to is 26, but the grid has only 25"),
+        ({"elbow_up_to": 3}, "elbow_up_to is 3, but an elbow needs at least 4"),
     ],
 )
 def test_bad_parameters_are_told(params, says):

@@ -13,7 +13,7 @@ from moesimvae.errors import UserError
 from moesimvae.evaluation import generation as compare
 from moesimvae.evaluation.judge import train_judge
 from moesimvae.methods import generators, moe_sim_vae, vade
-from moesimvae.methods.generators import FITTED, STANDARD, Generator
+from moesimvae.methods.generators import COMPONENT, FITTED, STANDARD, Generator
 from moesimvae.model.estimator import MoESimVAE
 from moesimvae.studies import generation as studies
 
@@ -143,7 +143,7 @@ def test_vade_draws_follow_their_component(vade_run):
 
 
 def test_vade_as_a_generator(vade_run, cells):
-    generator = generators.read(vade_run)
+    generator = generators.read(vade_run)[COMPONENT]
     clusters = pd.read_parquet(vade_run / "labels.parquet")["label"]
     np.testing.assert_array_equal(generator.assign(cells[0].X), clusters)
     drawn = generators.generate(generator, 0, 200, (0.0, 0.9))
@@ -159,7 +159,7 @@ def test_vade_as_a_generator(vade_run, cells):
 def test_moe_sim_vae_standard_is_what_the_paper_says(moe_run):
     """z ~ N(μ_k, I), by expert k."""
     model = MoESimVAE.load(moe_run / "model")
-    generator = generators.read(moe_run, STANDARD)
+    generator = generators.read(moe_run)[STANDARD]
     z = generator.draw(2, 20_000, torch.Generator().manual_seed(0)).numpy()
     np.testing.assert_allclose(z.mean(0), model.cluster_means_[2], atol=0.05)
     np.testing.assert_allclose(np.cov(z.T), np.eye(3), atol=0.06)
@@ -172,7 +172,7 @@ def test_moe_sim_vae_standard_is_what_the_paper_says(moe_run):
 def test_moe_sim_vae_fitted_has_mean_and_covariance_of_the_clusters_codes(moe_run):
     codes = np.load(moe_run / "embedding.npy")
     clusters = pd.read_parquet(moe_run / "labels.parquet")["label"].to_numpy()
-    generator = generators.read(moe_run, FITTED)
+    generator = generators.read(moe_run)[FITTED]
     own = codes[clusters == 1]
     z = generator.draw(1, 40_000, torch.Generator().manual_seed(0)).numpy()
     scale = own.std()
@@ -263,12 +263,12 @@ def test_cell_study_of_counts(tmp_path):
 
 
 def test_what_does_not_generate_is_said(tmp_path, vade_run, cells, judge):
-    with pytest.raises(UserError, match="holds no model that generates"):
+    with pytest.raises(UserError, match="contains no generative model"):
         generators.read(tmp_path)
     (tmp_path / "model").mkdir()
     sizes = json.loads((vade_run / "model" / vade.SIZES).read_text())
     (tmp_path / "model" / vade.SIZES).write_text(json.dumps(sizes))
     with pytest.raises(UserError, match="no readable VaDE"):
         generators.read(tmp_path)
-    with pytest.raises(UserError, match="names other cells"):
+    with pytest.raises(UserError, match="lists other cells"):
         studies.study_images(vade_run, cells[0][::-1].copy(), cells[1], judge)

@@ -219,7 +219,7 @@ def test_a_split_without_training_cells_is_a_reason(record):
     assert seen == []
     assert report == {
         "status": "error",
-        "reason": "no cell of the data set is a training cell; set its split anew.",
+        "reason": "the data set has no training cells; change its split.",
     }
 
 

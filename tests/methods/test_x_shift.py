@@ -198,7 +198,7 @@ def test_cells_beyond_the_most_go_to_the_cluster_of_the_nearest_drawn_one():
         (49, {}, "there are 49 cells, too few"),
         (99, {"k_from": 1}, "k_from 1, k_to 150 and k_steps 30"),
         (99, {"k_from": 9, "k_to": 9}, "k_to 9"),
-        (99, {"k_from": 30}, "fewer than 5 numbers of neighbours to choose from, for 99 cells"),
+        (99, {"k_from": 30}, "fewer than 5 numbers of neighbours to try for 99 cells"),
         (99, {"k_steps": 4}, "k_steps 4"),
     ],
 )

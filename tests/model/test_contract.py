@@ -123,7 +123,7 @@ def test_names_of_features_are_kept_where_they_are_text(named, tmp_path):
         assert not hasattr(model, "feature_names_in_")
     model.save(tmp_path)
     assert not hasattr(MoESimVAE.load(tmp_path), "feature_names_in_")
-    with pytest.raises(WrongType, match="named by text and by others, such as 1;"):
+    with pytest.raises(WrongType, match="the column names mix strings and other types, such as 1;"):
         quick().fit(pd.DataFrame(X[:, :2], columns=["a", 1]))
 
 

@@ -221,8 +221,8 @@ def test_a_similarity_of_the_user_s_takes_the_place_of_ours():
         ({"prior": ["T cell"] * 180}, "expected one whole number"),
         ({"similarity": sparse.eye(7)}, "7 × 7, but there are 180 cells"),
         ({"similarity": sparse.csr_matrix((180, 6))}, "180 × 6, but there are 180 cells"),
-        ({"similarity": sparse.eye(180) * 2}, r"lie in \[0, 1\]"),
-        ({"similarity": -sparse.eye(180)}, r"lie in \[0, 1\]"),
+        ({"similarity": sparse.eye(180) * 2}, r"in \[0, 1\]"),
+        ({"similarity": -sparse.eye(180)}, r"in \[0, 1\]"),
         ({"similarity": sparse.eye(180) * np.nan}, "finite"),
         ({"similarity": np.eye(180)}, "scipy sparse matrix"),
         ({"similarity": "umap_knn"}, "scipy sparse matrix"),
@@ -236,8 +236,8 @@ def test_a_prior_or_similarity_that_does_not_fit_is_told(given, sentence):
 @pytest.mark.parametrize(
     ("prior", "sentence"),
     [
-        (np.full(180, -1), "no cell has a known group"),
-        (np.arange(180) % 5, "a group 4, but the model has groups 0 to 3"),
+        (np.full(180, -1), "no cell in the prior has a known group"),
+        (np.arange(180) % 5, "group 4, but the model has only groups 0 to 3"),
     ],
 )
 def test_a_prior_that_the_released_objective_cannot_use_is_told(prior, sentence):
@@ -402,7 +402,7 @@ def with_a_hole(make):
 @pytest.mark.parametrize(
     ("data", "settings", "sentence"),
     [
-        (lambda: with_a_hole(np.array), {}, r"cell 7 \(counted from 0\), feature 2, is nan"),
+        (lambda: with_a_hole(np.array), {}, r"cell 7 \(counting from 0\), feature 2, is nan"),
         (lambda: with_a_hole(named), {}, r"cell '7' .*, feature 'CD8', is nan"),
         (lambda: blobs()[0], {"scale": "none"}, "use scale='minmax'"),
         (lambda: blobs()[0], {"scale": "z"}, "scale is 'z'"),
@@ -411,7 +411,7 @@ def with_a_hole(make):
         (
             lambda: blobs()[0],
             {"n_clusters": 1},
-            "n_clusters is 1; use at least 2 clusters",
+            "n_clusters is 1; use a whole number of clusters, at least 2",
         ),
         (lambda: blobs()[0], {"steps": 2, "refinements": 2}, "needs at least one step"),
         (lambda: blobs()[0], {"refinements": -1}, "refinements is -1; use"),
@@ -425,8 +425,8 @@ def with_a_hole(make):
         (lambda: blobs()[0], {"similarity": "friends"}, "no similarity 'friends'"),
         (lambda: blobs()[0], {"similarity": {"kind": "umap_knn", "k": 3}}, "no parameter 'k'"),
         (lambda: blobs()[0], {"encoder": "deep"}, "encoder is 'deep'"),
-        (lambda: blobs()[0], {"encoder": "conv"}, "image_shape is None, but cells have 6"),
-        (lambda: blobs()[0], {"image_shape": (20, 20)}, r"\(20, 20\), but cells have 6 features"),
+        (lambda: blobs()[0], {"encoder": "conv"}, "image_shape is None, but the cells have 6"),
+        (lambda: blobs()[0], {"image_shape": (20, 20)}, r"\(20, 20\), but the cells have 6"),
         (lambda: np.empty((0, 3)), {}, "expected cells × features"),
         (lambda: np.array([["a", "b"]]), {}, "must be numbers"),
     ],
@@ -441,7 +441,7 @@ def test_bad_use_of_a_fitted_model_is_told(fitted):
     with pytest.raises(UserError, match="X has 5 features, but MoESimVAE is expecting 6 features"):
         fitted.predict(blobs()[0][:, :5])
     for cluster in (4, -1):
-        with pytest.raises(UserError, match=f"no cluster {cluster}; the model has 0 to 3"):
+        with pytest.raises(UserError, match=f"no cluster {cluster}; clusters run from 0 to 3"):
             fitted.generate(cluster, 1)
     with pytest.raises(UserError, match="cell 7"):
         fitted.predict(with_a_hole(np.array))
@@ -470,12 +470,14 @@ def test_features_are_known_by_name(fitted_by_name, tmp_path):
         np.testing.assert_array_equal(model.predict(cells), model.predict(X))
         table = pd.DataFrame(X, columns=MARKERS)
         np.testing.assert_array_equal(model.predict(table), model.predict(X))
-        with pytest.raises(UserError, match="lack 2 of the model's 6 features, the first is 'CD4'"):
+        with pytest.raises(UserError, match=r"lack 2 of the model's 6 features \(first: 'CD4'\)"):
             model.predict(cells[:, ["CD3", "CD8", "CD19", "DNA"]])
-        with pytest.raises(UserError, match=r"another order; select model.feature_names_in_"):
+        with pytest.raises(
+            UserError, match=r"differ from the model's; select model.feature_names_in_"
+        ):
             model.predict(cells[:, MARKERS[::-1]])
         more = pd.DataFrame(np.hstack([X, X[:, :1]]), columns=[*MARKERS, "CD56"])
-        with pytest.raises(UserError, match="other features than the model"):
+        with pytest.raises(UserError, match="features of the cells, or their order, differ"):
             model.transform(more)
         selected = cells[:, MARKERS[::-1]][:, model.feature_names_in_]
         np.testing.assert_array_equal(model.predict(selected), model.predict(X))
@@ -728,11 +730,11 @@ def test_cells_of_a_population_that_was_not_seen_lie_outside(assessed):
 
 def test_what_cannot_be_assessed_is_told(assessed, fitted, fitted_by_name, tmp_path):
     X = blobs()[0]
-    with pytest.raises(UserError, match="fitted here to 180 cells, but there are 90"):
+    with pytest.raises(UserError, match="fitted here to 180 cells, but X has 90"):
         assessed.assess(X[:90])
     with pytest.raises(UserError, match="call assess"):
         fitted.predict(X, 2)
-    with pytest.raises(UserError, match="not of 'matrix'"):
+    with pytest.raises(UserError, match="not with 'matrix'"):
         fitted_by_name.assess(named(X))
     fitted.save(tmp_path / "model")
     with pytest.raises(UserError, match="fitted here to 0 cells"):

@@ -155,13 +155,13 @@ def test_what_is_not_finite_is_told_with_its_place(form, value, monkeypatch):
     with pytest.raises(UserError) as told:
         cells.matrix_of(FORMS[form](with_value(value)))
     sentence = str(told.value)
-    assert f"is {np.float32(value)} and not finite" in sentence
+    assert f"is {np.float32(value)}, but NaN and inf" in sentence
     if "AnnData" in form:
         assert "cell 'c12' (number 12 from 0), feature 'm5'," in sentence
     elif form == "DataFrame":
         assert "cell '12' (number 12 from 0), feature '5'," in sentence
     else:
-        assert "cell 12 (counted from 0), feature 5," in sentence
+        assert "cell 12 (counting from 0), feature 5," in sentence
 
 
 @pytest.mark.parametrize("cell", [0, 1, 4, 5])
@@ -169,7 +169,7 @@ def test_the_first_value_of_a_sparse_cell_is_its_own(cell):
     X = np.zeros((6, 3))
     X[[0, 1, 4, 5]] = [1, 0, 2]  # cells 2 and 3 are empty
     X[cell, 0] = np.inf
-    with pytest.raises(UserError, match=rf"cell {cell} \(counted from 0\), feature 0, is inf"):
+    with pytest.raises(UserError, match=rf"cell {cell} \(counting from 0\), feature 0, is inf"):
         cells.matrix_of(sparse.csr_matrix(X))
 
 

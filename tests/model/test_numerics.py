@@ -97,7 +97,7 @@ def test_nothing_is_ever_nan(name, similarity):
 
 def test_a_range_that_float32_cannot_hold_is_told():
     X = np.array([[-3e38, 0], [3e38, 0], [0, 1], [1, 2]])
-    with pytest.raises(UserError, match=r"from -3e\+38 to 3e\+38, farther than float32"):
+    with pytest.raises(UserError, match=r"from -3e\+38 to 3e\+38, too widely for float32"):
         tiny(2, steps=3).fit(X)
 
 

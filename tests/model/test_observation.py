@@ -183,6 +183,26 @@ def test_a_model_of_counts_generates_counts_and_is_saved(tmp_path, sort):
     np.testing.assert_array_equal(*drawn)
 
 
+@pytest.mark.parametrize("kind", ["markers", "counts", "images"])
+def test_drawing_can_be_learned_after_the_fit(tmp_path, kind):
+    """From the saved model too, and with the same result."""
+    counts, _, _ = molecules(120, 12)
+    x = {"X": np.log1p(counts), "counts": counts if kind == "counts" else None}
+    settings = TINY
+    if kind == "images":
+        x["X"] = np.random.default_rng(0).random((120, 16)).astype(np.float32)
+        settings = TINY | {"image_shape": (4, 4)}
+    whole = MoESimVAE(2, **settings).fit(**x)
+    later = MoESimVAE(2, **settings).fit(x["X"], drawing=False)
+    assert later.observation_ is None
+    np.testing.assert_array_equal(whole.labels_, later.labels_)
+    k = int(whole.labels_[0])
+    assert not np.array_equal(whole.generate(k, 9), later.generate(k, 9))
+    later.save(tmp_path)
+    for model in (later, MoESimVAE.load(tmp_path)):
+        np.testing.assert_array_equal(model.learn_to_draw(**x).generate(k, 9), whole.generate(k, 9))
+
+
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_the_papers_way_draws_means(preset):
     counts, _, _ = molecules(120, 12)

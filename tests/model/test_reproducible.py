@@ -199,7 +199,7 @@ def test_a_checkpoint_of_another_fit_is_told(checkpoint, cells, settings, given)
 def test_a_damaged_checkpoint_is_told(checkpoint):
     path = checkpoint / storage.CHECKPOINT
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"cannot be read .*; delete it to start anew"):
+    with pytest.raises(UserError, match=r"cannot be read .*; delete it to start over"):
         tiny(steps=110, refinements=0, checkpoint=checkpoint).fit(blobs()[0])
 
 

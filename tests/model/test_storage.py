@@ -100,7 +100,7 @@ def test_a_folder_that_is_not_there_has_no_checkpoint(tmp_path):
 
 def test_a_checkpoint_of_something_else_is_told(tmp_path):
     storage.write_checkpoint(tmp_path, TENSORS, {"fingerprint": "a"})
-    with pytest.raises(UserError, match="other cells or parameters; delete it to start anew"):
+    with pytest.raises(UserError, match="other cells or parameters; delete it to start over"):
         storage.read_checkpoint(tmp_path, "b")
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path, bytes_left):
     storage.write_checkpoint(tmp_path, TENSORS, {"fingerprint": "a"})
     path = tmp_path / storage.CHECKPOINT
     path.write_bytes(path.read_bytes()[:bytes_left])
-    with pytest.raises(UserError, match=r"cannot be read .*; delete it to start anew"):
+    with pytest.raises(UserError, match=r"cannot be read .*; delete it to start over"):
         storage.read_checkpoint(tmp_path, "a")
 
 

@@ -318,7 +318,7 @@ def test_nothing_is_saved_at_the_end_where_nothing_is_left_to_do():
 
 
 def test_a_loss_that_is_not_finite_is_told():
-    with pytest.raises(UserError, match="'error' stopped being a finite number"):
+    with pytest.raises(UserError, match="'error' became NaN or infinite"):
         train(
             lambda index, step: {"error": parameter.sum() * torch.inf},
             [parameter := torch.nn.Parameter(torch.ones(1))],

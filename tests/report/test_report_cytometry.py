@@ -323,7 +323,7 @@ def test_only_panels_with_a_model_are_reconstructed(fitted, tmp_path):
     table.to_parquet(tmp_path / "decoded.parquet", index=False)
     assert pd.read_parquet(tmp_path / "decoded.parquet").attrs == table.attrs
     cells[::-1].copy().write_h5ad(tmp_path / "turned.h5ad")
-    with pytest.raises(UserError, match="names other cells"):
+    with pytest.raises(UserError, match="lists other cells"):
         reconstruction.reconstruct_run(folder, tmp_path / "turned.h5ad")
 
 
@@ -341,7 +341,7 @@ def test_pictures_of_a_showcase_run_say_silent_experts_and_ungated_cells(made, t
     assert "Noise cells are left out" in heat.caption
     quiet = experts.silent(shown.decoded, shown.clusters)
     assert quiet
-    assert f"silent, since no cell is theirs: {experts.listed(quiet)}" in decoded.caption
+    assert f"silent (no cells assigned): {experts.listed(quiet)}" in decoded.caption
     write(drawn, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 3
 

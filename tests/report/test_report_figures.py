@@ -179,7 +179,7 @@ def test_a_run_without_embedding_is_a_picture_that_says_why(made, tmp_path):
     assert found.missing == "DNF: time-out: stopped after 60 minutes"
     quiet = made.root / "results/runs/tabula_muris_subset/kmeans/seed0"
     found = views.read_view(tmp_path / "seed2.parquet", made.labels[0], quiet)
-    assert found.missing == "This method gives no embedding."
+    assert found.missing == "This method produces no embedding."
 
 
 def test_cells_are_joined_by_name_and_unknown_ones_refused(made, tmp_path):

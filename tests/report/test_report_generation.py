@@ -168,7 +168,7 @@ def test_supplement(folders, accuracy, tmp_path):
     ]  # fmt: skip
     said = {p.name: p.caption for p in pictures}
     assert "102.0 between different clusters" in said["s2_mmd_mnist"]
-    assert "The paper prints 0.944 for VaDE" in said["s4_accuracy_mnist"]
+    assert "The paper reports 0.944 for VaDE" in said["s4_accuracy_mnist"]
     assert "own clustering φ = 0.9 0.700" in said["s6_confusion_mnist_vade_seed0"]
     write(pictures, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 7

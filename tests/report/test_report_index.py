@@ -43,8 +43,8 @@ def test_it_names_what_is_there_and_what_is_not(results):
     html = index_page.index(results.root / "results", TITLES, results.metrics)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", without_libraries(html)))
     assert "A demo &amp; &lt;more&gt;" in text
-    assert "Table 2 has not been run here: snakemake --cores 2 table2 makes it." in text
-    assert "No verdicts have been made here yet" in text
+    assert "Table 2 has not been run here: snakemake --cores 2 table2 runs it." in text
+    assert "There are no verdicts here yet" in text
     done, planned = re.search(r">(\d+) of (\d+)</td>", html).groups()
     runs = results.frame("runs")
     ours = runs[~runs["method"].isin(["one_cluster", "random_labels", "true_labels"])]

@@ -140,7 +140,7 @@ def test_training_cells_stand_beside_test_cells_in_one_table(made):
     assert rows["k-means, oracle: n_pca 40"].marks == "§"
     assert rows["Louvain & co, oracle"].failed.text == "DNF: time-out"
     assert "‡ uses prior knowledge" in part.legend["general"]
-    assert "test cells, to which nothing was fitted" in part.caption
+    assert "test cells, which were not used for fitting" in part.caption
 
 
 def test_several_data_sets_are_compared_on_their_test_cells(mixed):
@@ -183,7 +183,7 @@ def test_the_papers_mean_stands_only_beside_its_own_organs(made, mixed):
         parts = signature_sections(table, comparison.read_facts(results.datasets))
         last = [part.groups[-1][1][-1].title for part in parts]
         assert last[0] == "Paper, mean"
-        assert ("not compared one to one" in parts[0].legend["general"]) == (results is mixed)
+        assert ("not directly comparable" in parts[0].legend["general"]) == (results is mixed)
     assert last[1] == "Mean"
 
 
@@ -244,7 +244,7 @@ def test_figure_3_has_the_papers_panels_with_the_f_of_test_cells(made, drawn):
     assert texts[5][1] == "hierarchical\nnot run here"
     assert texts[7][1] == "Fuzzy c-means\nDNF: time-out"
     assert picture.dpi == 300
-    assert "its 30 test cells" in picture.caption
+    assert "the 30 test cells" in picture.caption
     assert "All 150 cells, training and test cells together" in picture.caption
     assert "Fuzzy c-means (DNF: time-out)" in picture.caption
 
@@ -422,7 +422,7 @@ def test_the_page_has_the_screening_and_s1_table(report):
     assert "Screened: 4 settings of 2 methods" in html
     assert html.count("kmeans_s02/seed0/status.json") == 1  # among the runs
     assert f"Note: {REMARK}" in html
-    assert "indices test: the same, byte for byte" in html
+    assert "indices test: identical, byte for byte" in html
 
 
 def test_a_summary_counts_each_run_once(made):

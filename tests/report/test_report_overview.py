@@ -110,7 +110,7 @@ def test_subsets_are_said_and_published_values_of_the_whole_kept_away(made):
     elsewhere = PUBLISHED[PUBLISHED["dataset"] == "elsewhere"]
     first, _ = views(made, elsewhere, REMARK)
     assert "Published, not run here" not in dict(first.groups)
-    assert "published values are of other, whole data sets" in first.legend["general"]
+    assert "published values are for other, full data sets" in first.legend["general"]
     assert "Subsets, so not comparable" in first.caption
     assert "Mouse organs <FACS & v2> (subset)" in titles(first)
 

@@ -136,8 +136,8 @@ def test_it_begins_with_every_method_at_a_glance(report):
     assert f"<span>{found.of_methods['mean'].iloc[0]:.3f}</span>" in rows[0]
     assert "DNF" in glance
     assert "stopped after 60 minutes" in glance  # what one reads at a number that is not there
-    assert "of all weightings" in glance
-    assert "not comparable with numbers of the whole data sets" in glance
+    assert "of all metric weightings" in glance
+    assert "not comparable with results on the full data sets" in glance
     assert (report / "figures" / "overview.pdf").exists()
 
 
@@ -253,7 +253,7 @@ def test_names_from_data_and_configuration_are_escaped(report):
 def test_how_sure_the_clusters_are_has_a_section_with_its_pictures(report):
     html = without_libraries((report / "report.html").read_text())
     section = html.partition('<section id="sureness"')[2].partition("</section>")[0]
-    assert "1 and 2 are together in 43% of resamples." in section
+    assert "Cells of clusters 1 and 2 fall into one group 43% of the time." in section
     assert ">2?</th>" in section
     pictures = json.loads((report / "figures/figures.json").read_text())
     sure = [p["title"] for p in pictures if p["file"].startswith("sure_")]
@@ -267,10 +267,10 @@ def test_it_says_what_a_reader_must_know(report):
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
     for phrase in (
         "DNF: time-out", "stopped after 60 minutes", "Noise (-1) counts as one cluster",
-        "CC BY-SA 3.0", "Subset.", "is told K" , "snakemake --cores 2 demo", "cd" * 32, "ab" * 32,
-        "torch 2.13.0", "Quoted digit by digit", "not ranked", "Two metrics &amp; one",
+        "CC BY-SA 3.0", "Subset.", "Given K", "snakemake --cores 2 demo", "cd" * 32, "ab" * 32,
+        "torch 2.13.0", "Quoted as printed", "not ranked", "Two metrics &amp; one",
         "Spread over runs", "no run failed", "How to cite", "10.1371/journal.pcbi.1009086",
-        "not comparable with numbers of the whole data sets: Mouse",
+        "not comparable with results on the full data sets: Mouse",
     ):  # fmt: skip
         assert phrase.lower() in text.lower(), phrase
 
@@ -289,10 +289,10 @@ def test_the_summary_claims_no_more_than_the_seeds_show():
     meet = summary_of({"a": {0: 0.9, 1: 0.5}, "d": {0: 0.6, 1: 0.51}})
     assert any("ranges overlap, so these seeds do not settle the order" in s for s in meet)
     once = summary_of({"a": {0: 0.9}, "d": {0: 0.5}})
-    assert any("a single run says nothing about spread" in s for s in once)
+    assert any("a single run says nothing about the spread" in s for s in once)
     lost = summary_of({"a": {0: 0.9}, "d": {0: ("error", "broke")}})
     assert "1 of 2 planned runs finished" in lost[0]
-    assert "D did not finish on X with 1 of 1 seed: error: broke (seed 0)." in lost
+    assert "D did not finish on X for 1 of 1 seed: error: broke (seed 0)." in lost
     assert any("fewer than two methods can be compared" in s for s in lost)
 
 
@@ -307,8 +307,8 @@ def test_numbers_here_are_set_beside_those_of_docs(report, tmp_path):
     compared = reference.against(table, there)
     said = tables.headline(compared, "docs/demo")
     same = len(compared) - moved.sum()
-    assert f"{same} are equal here to three digits" in said
-    assert said.endswith(f"{moved.sum()} do not: Gaussian mixture.")
+    assert f"{same} are equal to three digits" in said
+    assert said.endswith(f"{moved.sum()} outside it: Gaussian mixture.")
     facts = {d: Facts(title=d) for d in set(table["dataset"])}
     shown = Comparison(table, Metric.by_name(synthetic.metrics_block()), facts)
     made = tables.by_method(compared, {("mnist", "gmm"): 0.75}, shown)

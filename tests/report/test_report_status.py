@@ -39,7 +39,7 @@ def test_a_run_is_told_of_once_with_its_time_and_what_is_left(making):
     said = status.line(making, run)
     assert said.startswith("[demo, 1 of 6] MoE-Sim-VAE, seed 0, on tabula_muris_subset: ")
     assert f"{seconds:.1f}" in said or f"{seconds:.2f}" in said
-    assert said.endswith(f"5 runs left, then {making.results / 'demo' / 'report.html'}")
+    assert said.endswith(f"5 runs left before {making.results / 'demo' / 'report.html'}")
 
 
 def test_a_run_that_is_made_again_is_waited_for_again(making):
@@ -55,7 +55,7 @@ def test_a_run_that_is_made_again_is_waited_for_again(making):
 def test_the_page_has_what_there_is_and_marks_what_is_missing(making):
     empty = status.page(making, "12:00:00")
     assert "0 of 6 runs ended" in empty
-    assert "No method has finished all of its runs" in empty
+    assert "No method finished all of its runs" in empty
     for seed in (0, 1, 2):
         end(making, "moe_sim_vae", seed)
     making.look()
@@ -67,11 +67,11 @@ def test_the_page_has_what_there_is_and_marks_what_is_missing(making):
     assert "3 of 6 runs ended" in html
     assert 'content="5"' in html  # loaded anew
     assert "no run was found in the results folder" in html  # what one reads at an empty place
-    assert "MoE-Sim-VAE: best mean" in html
+    assert "Best mean: MoE-Sim-VAE" in html
 
 
 def test_at_the_end_it_leads_to_the_report_or_says_that_there_is_none(making):
-    assert "before this was done" in status.page(making, "12:00:00", over=True)
+    assert "before all runs were done" in status.page(making, "12:00:00", over=True)
     making.report.parent.mkdir(exist_ok=True)
     making.report.touch()
     assert "0; url=report.html" in status.page(making, "12:00:00", over=True)

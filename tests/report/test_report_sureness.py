@@ -44,10 +44,10 @@ def statuses(stability=STABILITY, **others):
 def test_the_first_seeds_clusters_are_told_of_and_those_below_the_threshold_marked():
     part = told(statuses(), X, METHODS)["x"]
     assert part.sentences == [
-        "MoE-Sim-VAE, seed 0: 2 of 3 clusters come out again from half of the cells (stability 0.6 "
+        "MoE-Sim-VAE, seed 0: 2 of 3 clusters are recovered from half of the cells (stability 0.6 "
         "or more).",
-        "1 and 2 are together in 43% of resamples.",
-        "0 and 2 are together in 12% of resamples.",
+        "Cells of clusters 1 and 2 fall into one group 43% of the time.",
+        "Cells of clusters 0 and 2 fall into one group 12% of the time.",
     ]
     (table,) = part.tables
     rows = [[row.head.text, *(cell.text for cell in row.cells)] for row in table.groups[0][1]]
@@ -120,7 +120,7 @@ def pictures(made, run, evidence):
 def test_the_curve_the_tree_and_the_reliability_are_drawn_where_they_are_known(made, run):
     number, merges, reliability = pictures(made, run, EVIDENCE)
     assert "Number of groups (chosen: 4)" in texts(number.figure)
-    assert "3 to 5, where it lies" in number.caption
+    assert "3 to 5, the range of this number" in number.caption
     assert {"1  (20 cells)", "2?  (10 cells)"} <= set(texts(merges.figure))
     assert "temperature 2.50" in reliability.caption
     given = pictures(made, run, None)

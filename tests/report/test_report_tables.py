@@ -193,7 +193,7 @@ def test_a_planned_run_that_is_not_there_is_told():
 def test_a_run_without_a_value_of_the_metric_is_told_and_not_dnf():
     table = small({"a": {0: float("nan"), 1: 0.5, 2: 0.7}})
     assert row(table, "a")["n"] == 2
-    assert "seed 0: finished, but has no value of this metric" in row(table, "a")["reason"]
+    assert "seed 0: finished, but without a value of this metric" in row(table, "a")["reason"]
     alone = small({"a": {0: float("nan")}}, seeds=[0])
     assert row(alone, "a")["status"] == "not scored"
     assert shown(view(alone), "A").failed is None
@@ -209,7 +209,7 @@ def test_of_a_metric_that_a_data_set_cannot_have_the_reason_is_told_once(monkeyp
     part = view(table)
     assert cells(part, "A", "score") == cells(part, "B_1 & <b>", "score") == []
     assert part.caption.endswith("Nothing is rare here.")
-    assert not any("has no value of this metric" in note for note in part.notes)
+    assert not any("without a value of this metric" in note for note in part.notes)
     some = small({"a": {0: nothing, 1: nothing, 2: nothing}, "b": {0: 0.5, 1: 0.5, 2: 0.5}})
     assert cells(view(some), "A", "score")[0].text == "–"  # others have it
 
@@ -257,10 +257,10 @@ def test_lower_is_better_where_the_metric_says_so(monkeypatch):
 def test_clusters_that_only_the_runs_count_are_told_as_such():
     table = small({"a": {0: 0.1}}, seeds=[0])
     assert row(table, "a", "clusters_found")["mean"] == 3
-    assert "Clusters found and noise: of all cells, scored or not." in view(table).legend["cost"]
+    assert "Clusters found and noise: over all cells, scored or not." in view(table).legend["cost"]
     scored = small({"a": {0: 0.1}}, metrics=["nmi_arithmetic", *comparison.FOUND], seeds=[0])
     assert row(scored, "a", "clusters_found")["mean"] == 0.1
-    assert "of all cells" not in view(scored).legend["cost"]
+    assert "over all cells" not in view(scored).legend["cost"]
 
 
 def test_one_method_alone_is_not_the_best():
@@ -355,7 +355,7 @@ def test_tables_that_contradict_themselves_are_refused(change):
         runs = runs.assign(status="timeout")
     else:
         experiment = replace(experiment, metrics=["nmi_aritmetic"])
-    with pytest.raises(UserError, match=r"twice|not in the runs|ended as timeout|did you mean"):
+    with pytest.raises(UserError, match=r"twice|in the table of|ended as timeout|did you mean"):
         comparison.compare(scores, runs, METHODS, METRICS, experiment)
 
 

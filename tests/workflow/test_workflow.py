@@ -156,12 +156,13 @@ def test_failing_methods_are_told_and_the_rest_of_the_table_appears(small):
     reported = small.snakemake("--report", "snakemake.html", "demo")
     assert reported.returncode == 0, reported.stdout
     filled = (small.folder / "snakemake.html").read_text()
-    for title in ("methods, quality and cost", "all of it on one page", "Scores on scikit-learn",
-                  "Every seed is reported", "Dots are single seeds"):  # fmt: skip
+    for title in ("methods, quality and cost", "the whole report on one page",
+                  "Scores on scikit-learn", "Every seed is reported",
+                  "Dots are single seeds"):  # fmt: skip
         assert title in filled, title
 
     retried = small.snakemake("demo", "--config", "rerun_failed=true")
-    assert retried.stdout.count("forgotten, to be run again") == 2 * len(BROKEN)
+    assert retried.stdout.count("to be run again: ") == 2 * len(BROKEN)
     assert re.search(rf"^cluster +{2 * len(BROKEN)}$", retried.stdout, re.MULTILINE)
     assert re.search(r"^table +1$", retried.stdout, re.MULTILINE)
     assert retried.returncode == 0, retried.stdout
@@ -205,10 +206,10 @@ def test_runs_of_edited_code_are_amber_and_made_again_on_request(checkout):
     (row,) = levels().to_dict("records")
     assert (row["level"], row["dataset"], row["method"]) == ("amber", "digits", "moe_sim_vae")
     page = (checkout.folder / "results/demo/report.html").read_text()
-    assert "made anew by `snakemake --cores all demo --config rerun_stale=true`" in page
+    assert "rerun with `snakemake --cores all demo --config rerun_stale=true`" in page
 
     mended = checkout.snakemake("demo", "--config", "rerun_stale=true")
-    assert mended.stdout.count("forgotten, to be run again") == 1
+    assert mended.stdout.count("to be run again: ") == 1
     assert re.search(r"^cluster +1$", mended.stdout, re.MULTILINE), mended.stdout
     assert list(levels()["level"]) == ["green"]
 
@@ -333,7 +334,7 @@ def test_a_subset_without_its_mirror_is_one_sentence(checkout):
     target = "results/data/samusik_01_subset/features.h5ad"
     done = checkout.snakemake(target)
     assert done.returncode != 0
-    assert "is published nowhere in this form; put it into a folder" in the_sentence(done.stdout)
+    assert "is not published in this form; save it" in the_sentence(done.stdout)
 
 
 @pytest.mark.shared

@@ -145,7 +145,7 @@ onstart:
         if left := workflow_lock.end_jobs_of_killed(RESULTS):
             print(f"ended {left} processes of a killed workflow", file=sys.stderr)
     if ahead := workflow_lock.date_back([RESULTS, DOWNLOADS]):
-        print(f"dated back {ahead} files from the future", file=sys.stderr)
+        print(f"reset times of {ahead} files dated in the future", file=sys.stderr)
     start_watch()
 
 
@@ -171,7 +171,7 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         if BENCHMARK.config["rerun_stale"]:
             forgotten += runner.forget_stale(Path(RESULTS, "runs"), METHODS)
     for folder in dict.fromkeys(forgotten):
-        print(f"forgotten, to be run again: {folder}", file=sys.stderr)
+        print(f"to be run again: {folder}", file=sys.stderr)
 
 
 def experiment_of(wildcards):

@@ -93,7 +93,7 @@ rule table:
             caption="../report/table.rst",
             category="{experiment}",
             subcategory="tables",
-            labels={"kind": "LaTeX", "title": "tables to put into a paper"},
+            labels={"kind": "LaTeX", "title": "tables for a paper"},
         ),
         md=f"{RESULTS}/{{experiment}}/table.md",
         by_dataset=f"{RESULTS}/{{experiment}}/by_dataset.csv",
@@ -190,7 +190,7 @@ rule page:
             caption="../report/page.rst",
             category="{experiment}",
             subcategory="page",
-            labels={"kind": "page", "title": "all of it on one page"},
+            labels={"kind": "page", "title": "the whole report on one page"},
         ),
     log:
         f"{RESULTS}/logs/page/{{experiment}}.log",

@@ -12,23 +12,23 @@ from moesimvae.errors import UserError
 
 def add(commands: Any) -> None:
     """The two commands and their options."""
-    parser = commands.add_parser("archive", help="an experiment as one zip to publish")
+    parser = commands.add_parser("archive", help="pack an experiment to publish it")
     parser.description = (
-        "Writes a folder and a zip of a finished experiment, ready for Zenodo: page, tables, "
-        "labels and status of each run, configuration, lock and code; RO-Crate metadata. Called "
-        "from the checkout."
+        "Writes a folder and a zip file of a finished experiment, ready for Zenodo: page, tables, "
+        "labels and status of each run, configuration, lock file, code and RO-Crate metadata. To "
+        "be run from the checkout."
     )
-    parser.add_argument("experiment", help="as in config.yaml, or own")
+    parser.add_argument("experiment", help="its name in config.yaml, or own")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="default: %(default)s"
     )
     parser.add_argument("--out", type=Path, default=Path("archives"), help="default: %(default)s")
     parser.set_defaults(run=_write)
 
-    parser = commands.add_parser("verify", help="recompute the scores of such a zip")
-    parser.description = "Computes every score of an archive anew from its labels."
+    parser = commands.add_parser("verify", help="recompute the scores of an archive")
+    parser.description = "Recomputes every score of an archive from its labels."
     parser.add_argument(
-        "out", type=Path, metavar="ARCHIVE", help="what `archive` wrote: folder or zip"
+        "out", type=Path, metavar="ARCHIVE", help="folder or zip file written by `archive`"
     )
     parser.set_defaults(run=_check)
 
@@ -49,5 +49,5 @@ def _check(options: argparse.Namespace) -> None:
     if found.skipped:
         print(f"left out   {', '.join(found.skipped)}: needs the features, which are not archived")
     if found.different:
-        raise UserError(f"{options.out}: {len(found.different)} things differ, as told above.")
+        raise UserError(f"{options.out}: {len(found.different)} entries differ, as listed above.")
     print(f"verified   {found.scores:,} scores follow from the labels; every file is as archived")

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 TOLD_PAIRS = 3  # reported pairs of clusters that are often found in one group
 UNSTRUCTURED = (
-    "the cells lie no nearer to each other than if their values were shuffled, so the clusters "
+    "the cells are no closer to each other than after shuffling their values, so the clusters "
     "are arbitrary parts of one cloud"
 )
 
@@ -69,20 +69,20 @@ def add(commands: Any) -> None:
     """The command and its options."""
     parser = commands.add_parser("cluster", help="cluster the cells of a file")
     parser.description = (
-        f"Writes into the folder OUT: {LABELS} (cell, cluster, probability), {CELLS} (all that the "
-        f"file holds, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'], a map of "
+        f"Writes into the folder OUT: {LABELS} (cell, cluster, probability), {CELLS} (the contents "
+        f"of the file, with clusters in obs['{KEY}'], latent codes in obsm['X_{KEY}'], a map of "
         f"them in obsm['X_{KEY}_map'] and the settings in uns['{KEY}']), {METHODS} to paste into a "
-        f"paper, and {MODEL}/ for `predict` and `generate`; of FCS also {FCS}/, the files with the "
-        f"results as further parameters, and of several files {ABUNDANCE}."
+        f"paper, and {MODEL}/ for `predict` and `generate`; for FCS also {FCS}/, the files with "
+        f"the results as additional parameters, and for several files {ABUNDANCE}."
     )
     parser.add_argument(
         "cells",
         nargs="+",
-        help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder; several .fcs are "
-        "clustered together",
+        help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x (.h5 or folder); several .fcs files "
+        "are clustered together",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder for the results; default: beside the file, …_clustered"
+        "--out", type=Path, help="folder for the results; default: next to the file, …_clustered"
     )
     parser.add_argument(
         "--clusters",
@@ -92,15 +92,15 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--preset", choices=PRESETS, default="default", help="default: %(default)s")
     seed(parser)
-    values = parser.add_argument_group("what is clustered")
+    values = parser.add_argument_group("what to cluster")
     values.add_argument(
         "--features",
         nargs="+",
         action=Names,
         default=[],
         metavar="NAME",
-        help="names or patterns ('CD*') of the features to take; @FILE has one in each line; "
-        "default: all numbers but those of columns that look like no markers",
+        help="names or patterns ('CD*') of the features to use; @FILE lists one per line; "
+        "default: all numeric columns except those that do not look like markers",
     )
     values.add_argument(
         "--drop",
@@ -108,77 +108,81 @@ def add(commands: Any) -> None:
         action=Names,
         default=[],
         metavar="NAME",
-        help="features to leave out, likewise",
+        help="features to leave out, given in the same way",
     )
     values.add_argument(
         "--transform",
         choices=TRANSFORMS,
         default="auto",
-        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and an "
-        "h5ad of mass cytometry, counts for another of non-negative integers, else none",
+        help="counts: library size 10,000, then log(1 + x); auto (default): arcsinh for FCS and "
+        "for an h5ad of mass cytometry, counts for other non-negative integers in an h5ad or 10x "
+        "file, else none",
     )
     values.add_argument(
         "--cofactor",
-        type=typed(float, "a positive number, with a point"),
+        type=typed(float, "a positive number, with a decimal point"),
         metavar="C",
-        help="of arcsinh(x / C); default: 5, or 150 for an FCS file of a flow cytometer",
+        help="C in arcsinh(x / C); default: 5, or 150 for an FCS file from a flow cytometer",
     )
     values.add_argument(
         "--compensate",
         metavar="file|CSV",
-        help="fluorescence, by the matrix that the FCS file carries ('file') or by a csv; default: "
-        "not at all",
+        help="compensate fluorescence with the matrix in the FCS file ('file') or in a csv file; "
+        "default: no compensation",
     )
     transpose(values)
-    values.add_argument("--layer", default="", help="of an h5ad, instead of X")
-    values.add_argument("--use-rep", default="", metavar="KEY", help="of an h5ad's obsm, likewise")
+    values.add_argument("--layer", default="", help="layer of an h5ad, instead of X")
+    values.add_argument(
+        "--use-rep", default="", metavar="KEY", help="entry in obsm of an h5ad, instead of X"
+    )
     values.add_argument(
         "--min-counts",
         type=int,
         default=0,
         metavar="N",
-        help="leave out cells with fewer counts over all features: barcodes without a cell",
+        help="leave out cells with fewer than N counts over all features, such as barcodes without "
+        "a cell",
     )
     genome(values)
     values.add_argument(
         "--backed",
         action="store_true",
-        help="leave the values of an h5ad on disk (automatic above 4 GiB); cells.h5ad then has "
-        "the annotation without the values",
+        help="leave the values of an h5ad on disk (automatic above 4 GiB); cells.h5ad then "
+        "contains the annotation without the values",
     )
-    model = parser.add_argument_group("how")
+    model = parser.add_argument_group("how to cluster")
     model.add_argument("--similarity", metavar="KIND", help="default: that of the preset")
     model.add_argument(
         "--prior",
         metavar="COLUMN|CSV",
-        help="partly known groups: a column of the cells' annotation, or a csv of cell and group; "
-        "empty = unknown",
+        help="partially known groups: a column of the cell annotation, or a csv file with cell and "
+        "group; empty = unknown",
     )
     model.add_argument(
         "--steps",
         type=at_least(1),
         metavar="N",
-        help="training steps, at most; default: until nothing changes any more",
+        help="maximum number of training steps; default: until training has settled",
     )
     model.add_argument(
         "--time",
         type=typed(above_zero, "a number of seconds above 0"),
         metavar="SECONDS",
-        help="of training, after which it ends, settled or not",
+        help="maximum training time, after which training ends, settled or not",
     )
     model.add_argument(
         "--resamples",
         type=at_least(0),
         default=20,
         metavar="N",
-        help="how often the clusters are made again of half of the cells, to tell how sure they "
-        "are; 0: not told (default: %(default)s)",
+        help="number of times that half of the cells are clustered again, to assess how stable "
+        "the clusters are; 0: no assessment (default: %(default)s)",
     )
     results = parser.add_argument_group("results")
     results.add_argument(
         "--sample",
         metavar="COLUMN",
-        help=f"of the cells' annotation, which tells their sample, for {ABUNDANCE}; default: of "
+        help=f"column of the cell annotation that gives the sample, for {ABUNDANCE}; default: for "
         "several files, the file",
     )
     results.add_argument(
@@ -209,10 +213,13 @@ def _run(options: argparse.Namespace) -> None:
     n_cells = file.cells.n_obs
     file = recipes.with_counts(file, options.min_counts, options.layer)
     if options.min_counts:
-        say(f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts")
+        say(
+            f"cells      {file.cells.n_obs:,} of {n_cells:,} with {options.min_counts:,} counts "
+            "or more"
+        )
     if options.sample and options.sample not in file.cells.obs:
         raise UserError(
-            f"{file.path} has no column '{options.sample}' that tells samples; "
+            f"{file.path} has no sample column '{options.sample}' in obs; "
             f"{hint(options.sample, list(file.cells.obs))}."
         )
     in_table = [n for n in (options.prior, options.sample) if n in file.cells.obs]
@@ -220,7 +227,9 @@ def _run(options: argparse.Namespace) -> None:
     if not (options.features or drop or options.use_rep):
         drop = recipes.left_out(file)
         if drop:
-            say(f"left out   {listed(drop, 12)} (no markers by their names; --features decides)")
+            say(
+                f"left out   {listed(drop, 12)} (apparently not markers; --features overrides this)"
+            )
     drop = list(dict.fromkeys([*drop, *(in_table if file.kind == "table" else ())]))
     chosen = recipes.choose(file, _names(options.features), drop, options.use_rep)
     recipe, words = recipes.make(
@@ -231,8 +240,8 @@ def _run(options: argparse.Namespace) -> None:
     say(f"transform  {words}")
     if file.compensation:
         say(
-            f"note       the file carries a compensation matrix (${file.compensation}) that is not "
-            "used; if its values are not compensated yet, give --compensate file"
+            f"note       the file contains a compensation matrix (${file.compensation}) that is "
+            "not used; if its values are not yet compensated, use --compensate file"
         )
     if empty := recipes.empty_barcodes(file, recipe):
         say(f"note       {empty}")
@@ -329,7 +338,7 @@ def _fit_and_write(
         move(options, staging, (LABELS,))
         raise UserError(
             f"{options.out / MODEL} could not be written ({first_line(error)}), but "
-            f"{options.out / LABELS} is there."
+            f"{options.out / LABELS} was."
         ) from error
     move(options, staging, (LABELS, MODEL))
     facts = scverse.described(model, options.preset) | {
@@ -360,8 +369,8 @@ def _fit_and_write(
     except Exception as error:  # hours of work are kept, whatever fails here
         raise UserError(
             f"{options.out / CELLS} could not be written ({first_line(error)}), but "
-            f"{options.out / LABELS} and {options.out / MODEL} are there; `moesimvae predict "
-            f"{options.out} {file.path} --out NEW.h5ad` writes the annotated cells anew."
+            f"{options.out / LABELS} and {options.out / MODEL} were; `moesimvae predict "
+            f"{options.out} {file.path} --out NEW.h5ad` writes the annotated cells."
         ) from error
     say(_summary(cells, model.labels_))
     _write_for_others(options, file, model, points, staging)
@@ -375,13 +384,13 @@ def _assess(model: Any, cells: AnnData, options: argparse.Namespace, say: Any) -
     unstable = [str(k) for k, share in enumerate(model.stability_) if share < STABLE]
     in_use = len(set(model.labels_))
     say(
-        f"stability  {in_use - len(unstable)} of {in_use} clusters come out again from half of the "
-        f"cells (a mean Jaccard index of {STABLE} or more); probabilities are calibrated"
+        f"stability  {in_use - len(unstable)} of {in_use} clusters are recovered from half of the "
+        f"cells (mean Jaccard index of {STABLE} or more); probabilities are calibrated"
     )
     if unstable:
         say(f"unstable   {listed(unstable, 12)}")
     for a, b, share in told["together"][:TOLD_PAIRS]:
-        say(f"together   cells of {a} and {b} are found in one group {share:.0%} of the time")
+        say(f"together   cells of clusters {a} and {b} fall into one group {share:.0%} of the time")
     if not told["structure"]:
         say(f"note       no structure was found: {UNSTRUCTURED}")
 
@@ -420,7 +429,7 @@ def _estimate(cells: AnnData, options: argparse.Namespace) -> Evidence:
     evidence = estimate(matrix_of(cells), seed=options.seed)
     if evidence.n_clusters < 2:
         raise UserError(
-            f"{evidence}; to cluster them all the same, say into how many: --clusters NUMBER."
+            f"{evidence}; to cluster them anyway, give the number of clusters: --clusters NUMBER."
         )
     return evidence
 
@@ -435,8 +444,8 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
         return known_groups(file.cells.obs[given])
     if SUFFIXES.get(suffix(given)) != "table":
         raise UserError(
-            f"--prior {given} is neither a column of text in {file.path} (it has: "
-            f"{', '.join(file.cells.obs) or 'none'}) nor a csv."
+            f"--prior {given} is neither a text column in {file.path} (it has: "
+            f"{', '.join(file.cells.obs) or 'none'}) nor a csv file."
         )
     try:
         table = pd.read_csv(given, sep=None, engine="python", dtype=str, keep_default_na=False)
@@ -444,12 +453,13 @@ def _prior(given: str, file: CellFile) -> np.ndarray:
         raise UserError(f"{given} cannot be read ({first_line(error)}).") from error
     if table.shape[1] != 2 or table.iloc[:, 0].duplicated().any():
         raise UserError(
-            f"{given} has {table.shape[1]} columns, expected two, cell and group, each cell once."
+            f"{given} has {table.shape[1]} columns; expected two, cell and group, with each cell "
+            "once."
         )
     groups = table.set_index(table.columns[0]).iloc[:, 0]
     strange = groups.index.difference(file.cells.obs_names)
     if len(strange):
-        raise UserError(f"{given} names cells that {file.path} has not ({listed(strange)}).")
+        raise UserError(f"{given} names cells that are not in {file.path} ({listed(strange)}).")
     return known_groups(groups.reindex(file.cells.obs_names))
 
 
@@ -458,7 +468,7 @@ def _summary(cells: AnnData, labels: np.ndarray, n_top: int = 3) -> str:
     from moesimvae.data.profiles import profiles
 
     found = profiles(cells, labels)
-    lines = ["cluster    cells   share  highest features against all cells (mean, as clustered)"]
+    lines = ["cluster    cells   share  top features relative to all cells (mean, as clustered)"]
     for cluster in found.in_use:
         top = found.highest(cluster, n_top)
         shown = ", ".join(f"{cells.var_names[i]} {found.means[cluster, i]:.2f}" for i in top)

@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
     """The command and its options."""
     parser = commands.add_parser("doctor", help="print versions, machine, GPU, and the last run")
     parser.description = (
-        "Prints what a report of a problem needs: versions, machine, GPU, threads, and how the "
+        "Prints what a bug report should contain: versions, machine, GPU, threads, and how the "
         "last run of the workflow ended."
     )
     parser.add_argument(
@@ -48,7 +48,7 @@ def facts(results: Path) -> Iterator[tuple[str, str]]:
     yield "machine", f"{_cores()} of {os.cpu_count()} cores, {memory}, {platform.machine()}"
     yield "GPU", _gpu()
     said = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
-    yield "threads", ", ".join(said) or "as the libraries choose"
+    yield "threads", ", ".join(said) or "chosen by the libraries"
     for extra, lacking in _packages():
         yield extra or "needs", lacking
     yield "last run", _last_run(results)
@@ -76,7 +76,7 @@ def _packages() -> Iterator[tuple[str, str]]:
     try:
         asked = metadata.requires("moesimvae") or []
     except metadata.PackageNotFoundError:
-        yield "", "unknown: moesimvae is not installed, but on the path"
+        yield "", "unknown: moesimvae is on the path but not installed"
         return
     for extra in ("", *EXTRAS):
         versions = []
@@ -103,6 +103,6 @@ def _last_run(results: Path) -> str:
     try:
         status = files.read_json(found[-1])
         reason = f": {status['reason']}" if status["reason"] else ""
-        return f"{found[-1].parent} {status['status']}{reason}, begun {status['started']}"
+        return f"{found[-1].parent} {status['status']}{reason}, started {status['started']}"
     except (OSError, ValueError, KeyError):
         return f"{found[-1]} cannot be read"

@@ -35,10 +35,10 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("export", help="write runs in omnibenchmark's layout")
     parser.description = (
         f"Writes each finished run as {'/'.join(f'{stage}/…' for stage in STAGES)}: its labels, "
-        f"parameters and performance.txt, and {TABLE} of all; `ob dashboard` shows it. A run that "
-        "failed has its status.json alone."
+        f"parameters and performance.txt, and {TABLE} for all; `ob dashboard` shows it. A failed "
+        "run has only its status.json."
     )
-    parser.add_argument("results", type=Path, help="folder that the workflow wrote: results")
+    parser.add_argument("results", type=Path, help="folder written by the workflow: results")
     parser.add_argument("--out", required=True, type=Path, help="a new folder")
     parser.set_defaults(run=_run)
 
@@ -58,9 +58,9 @@ def write(results: Path, out: Path) -> tuple[int, list[str]]:
     """
     folders = sorted(path.parent for path in Path(results).glob("runs/*/*/seed*/status.json"))
     if not folders:
-        raise UserError(f"there is no run in {results}; name the folder that the workflow wrote.")
+        raise UserError(f"there are no runs in {results}; name the folder written by the workflow.")
     if out.exists():
-        raise UserError(f"{out} is already there; give a new folder.")
+        raise UserError(f"{out} already exists; give a new folder.")
     rows: list[dict[str, Any]] = []
     failed = []
     for folder in folders:

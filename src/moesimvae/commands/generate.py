@@ -15,16 +15,16 @@ def add(commands: Any) -> None:
     """The command and its options."""
     parser = commands.add_parser("generate", help="generate cells of a cluster")
     parser.description = (
-        "Writes new cells of one cluster in the units of the file that was clustered; of counts, "
-        "whole numbers."
+        "Writes new cells of one cluster in the units of the clustered file; for counts, whole "
+        "numbers."
     )
-    parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
+    parser.add_argument("model", help="folder written by `cluster`, or of a saved model")
     parser.add_argument(
         "--cluster",
         type=typed(int, "the number of a cluster, counted from 0"),
         required=True,
         metavar="K",
-        help="counted from 0",
+        help="number of the cluster, counted from 0",
     )
     parser.add_argument(
         "--n", type=typed(int, "a whole number of cells"), required=True, help="number of cells"
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--mean",
         action="store_true",
-        help="what the expert decodes, without the scatter of cells around it",
+        help="write the means that the expert decodes, without the scatter of cells around them",
     )
     seed(parser)
     common(parser)

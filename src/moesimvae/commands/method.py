@@ -24,12 +24,12 @@ def add(commands: Any) -> None:
     """The command and its options."""
     parser = commands.add_parser("method", help="run one method of the benchmark on a file")
     parser.description = (
-        "Clusters the cells of a file, prepared as the benchmark prepares one's own cells, by one "
-        "of its methods, and writes the cluster of each cell (cell, label; -1 = noise). The other "
-        "methods' libraries come with pip install 'moesimvae[methods,benchmark]'."
+        "Clusters the cells of a file, prepared as the benchmark prepares a user's own cells, with "
+        "one of its methods, and writes the cluster of each cell (cell, label; -1 = noise). The "
+        "other methods' libraries come with pip install 'moesimvae[methods,benchmark]'."
     )
     parser.add_argument("name", help="as in workflow/registry/methods.yaml: kmeans, leiden, …")
-    parser.add_argument("--input", required=True, type=Path, metavar="FILE", help="as of `cluster`")
+    parser.add_argument("--input", required=True, type=Path, metavar="FILE", help="as in `cluster`")
     parser.add_argument("--output", required=True, type=Path, dest="out", help=".csv, or .csv.gz")
     parser.add_argument("--clusters", type=int, metavar="K", help="default: estimated")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -38,11 +38,11 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="of the method, instead of what its block says; may be given several times",
+        help="parameter of the method, overriding that in its block; may be given several times",
     )
-    parser.add_argument("--transform", choices=TRANSFORMS, default="auto", help="as of `cluster`")
-    parser.add_argument("--own", type=Path, metavar="FOLDER", help="of methods of your own")
-    parser.add_argument("--label", metavar="COLUMN", help="left out: the method must not see it")
+    parser.add_argument("--transform", choices=TRANSFORMS, default="auto", help="as in `cluster`")
+    parser.add_argument("--own", type=Path, metavar="FOLDER", help="folder of your own methods")
+    parser.add_argument("--label", metavar="COLUMN", help="column hidden from the method")
     parser.set_defaults(run=_run)
 
 
@@ -118,7 +118,7 @@ def cluster(
         result = method.cluster(cells, number, seed, **params)
         worker.check(result, len(names))
     except Invalid as error:
-        raise UserError(f"the method's result is none: {error}") from error
+        raise UserError(f"the method's result is invalid: {error}") from error
     return pd.Series(result.labels, index=names, name="label", dtype="int32")
 
 

@@ -11,17 +11,17 @@ from moesimvae.errors import UserError
 from moesimvae.registry import NAME
 
 BLOCK = """\
-# A method of your own. All keys that may stand here: docs/own_method.md
+# A method of your own. All possible keys: docs/own_method.md
 {name}:
   title: {title}
   {run}
   input: scaled            # scaled: [0, 1] | transformed: before scaling | counts
-  uses_n_clusters: true    # for the tables only: does it look at n_clusters?
+  uses_n_clusters: true    # for the tables only: does it use n_clusters?
   stochastic: true         # false: run once instead of once for each seed
-  runtime: 60              # minutes; a run that takes longer is stopped and told as such
+  runtime: 60              # minutes; a run that takes longer is stopped and reported as such
   mem_mb: 8000
   reference: Your own method.
-  params: {{}}               # name: default; handed on as {how}
+  params: {{}}               # name: default; passed as {how}
 """
 
 MODULE = '''\
@@ -42,10 +42,10 @@ def cluster(cells, n_clusters, seed):
 '''
 
 SCRIPT = """\
-# features.csv: a line of names, then a line for each cell: its name, its values.
-# labels: one whole number a line, in the same order, -1 = noise.
+# features.csv: a header line, then one line per cell: its name, its values.
+# labels: one whole number per line, in the same order, -1 = noise.
 features=$1 labels=$2 n_clusters=$3 seed=$4
-# Replace this: cells go to groups by the size of their first value.
+# Replace this: cells are grouped by their first value.
 awk -F, -v k="$n_clusters" 'NR > 1 { g = int($2 * k); print g < k ? g : k - 1 }' \\
     "$features" > "$labels"
 """
@@ -55,8 +55,8 @@ def add(commands: Any) -> None:
     """The command and its options."""
     parser = commands.add_parser("new-method", help="start a method of your own")
     parser.description = (
-        "Writes a method that runs as it is, to be changed, into a folder of your own. The "
-        "workflow runs it beside the others with --config own_methods=FOLDER."
+        "Writes a method that runs as it is, for you to change, into a folder of your own. The "
+        "workflow runs it alongside the others with --config own_methods=FOLDER."
     )
     parser.add_argument("name", help="lower-case letters, digits and _")
     parser.add_argument(
@@ -95,7 +95,7 @@ def write(name: str, folder: str | Path, command: bool) -> list[Path]:
     block = Path(folder, f"{name}.yaml")
     for path in (block, program):
         if path.exists():
-            raise UserError(f"{path} is already there; give another name.")
+            raise UserError(f"{path} already exists; give another name.")
     files.write_text(program, text)
     files.write_text(block, BLOCK.format(name=name, title=title, run=run, how=how))
     return [block, program]

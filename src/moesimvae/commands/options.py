@@ -16,8 +16,8 @@ class Parser(argparse.ArgumentParser):
         """Exit with one sentence, as for all errors."""
         sentence = message.removeprefix("argument ").rstrip(".")
         if sentence.endswith("required: cells"):
-            sentence = "the file of the cells is missing; write it before the options"
-        print(f"error: {sentence}; `{self.prog} --help` tells more.", file=sys.stderr)
+            sentence = "the file with the cells is missing; give it before the options"
+        print(f"error: {sentence}; see `{self.prog} --help`.", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -46,7 +46,7 @@ def typed(parse: Callable[[str], Any], what: str) -> Callable[[str], Any]:
         try:
             return parse(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' was given; give {what}") from None
+            raise argparse.ArgumentTypeError(f"'{text}' is not valid; give {what}") from None
 
     return typed
 
@@ -80,8 +80,8 @@ def transpose(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--transpose",
         action=argparse.BooleanOptionalAction,
-        help="whether the cells are the columns of the file and the genes its rows (csv, tsv, "
-        "h5ad, npz); without, rows that look like genes are refused",
+        help="whether the file has cells in columns and genes in rows (csv, tsv, h5ad, npz); "
+        "without this option, rows that look like genes are refused",
     )
 
 
@@ -91,11 +91,11 @@ def out(parser: argparse.ArgumentParser, help: str) -> None:
 
 def genome(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
-        "--genome", default="", metavar="NAME", help="of 10x counts of several, the one to take"
+        "--genome", default="", metavar="NAME", help="genome to use, if 10x counts have several"
     )
 
 
 def common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, …")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+    parser.add_argument("--force", action="store_true", help="overwrite existing results")

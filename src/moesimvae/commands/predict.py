@@ -31,21 +31,21 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("predict", help="assign new cells with a saved model")
     parser.description = (
         "Assigns each cell to a cluster of a saved model. Features are found by name and "
-        "transformed as those of the model were."
+        "transformed as they were for the model."
     )
-    parser.add_argument("model", help="what `cluster` wrote, or the folder of a saved model")
+    parser.add_argument("model", help="folder written by `cluster`, or of a saved model")
     parser.add_argument(
-        "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x: .h5, folder"
+        "cells", help=".h5ad, .csv, .tsv (also .gz), .fcs, .npz, or 10x (.h5 or folder)"
     )
     out(parser, ".csv (cell, cluster, probability) or .h5ad (the cells, annotated)")
     parser.add_argument(
         "--clusters",
         type=at_least(1),
         metavar="N",
-        help="join the model's clusters to N, those first that are hardly told apart",
+        help="merge the model's clusters into N, the least distinct first",
     )
     transpose(parser)
-    parser.add_argument("--backed", action="store_true", help="as of `cluster`")
+    parser.add_argument("--backed", action="store_true", help="as in `cluster`")
     genome(parser)
     common(parser)
     parser.set_defaults(run=_run)
@@ -88,8 +88,8 @@ def _run(options: argparse.Namespace) -> None:
     if outside > OUTSIDE * file.cells.n_obs:
         say(
             f"note       {outside / file.cells.n_obs:.1%} of the cells lie outside what the model "
-            "has seen, where 0.1 % of the cells that it was fitted to would; they may be of a kind "
-            "that it does not know"
+            "has seen, compared with 0.1 % of the cells that it was fitted to; they may be of a "
+            "kind unknown to it"
         )
     if annotated:
         facts = {"model": str(options.model), "version": moesimvae.__version__}

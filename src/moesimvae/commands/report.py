@@ -12,12 +12,12 @@ from moesimvae.errors import UserError
 
 def add(commands: Any) -> None:
     """The command and its options."""
-    parser = commands.add_parser("report", help="make a page of what `cluster` found")
+    parser = commands.add_parser("report", help="make a page from the results of `cluster`")
     parser.description = (
-        "Writes report.html into the folder, one page that needs no network: latent space, heat "
-        "map of markers by cluster, sizes, samples, and how it was made."
+        "Writes report.html into the folder, a page that works offline: latent space, heat map of "
+        "markers by cluster, sizes, samples, and how the results were obtained."
     )
-    parser.add_argument("out", type=Path, metavar="FOLDER", help="what `cluster` wrote")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="folder written by `cluster`")
     parser.set_defaults(run=_run, quiet=False)
 
 
@@ -27,7 +27,7 @@ def _run(options: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise UserError(
             f"the page needs the package {error.name}, which is not installed; `pip install "
-            "matplotlib jinja2 pillow` brings what it needs."
+            "matplotlib jinja2 pillow` installs all that it needs."
         ) from error
     path = clustered.write(options.out)
     print(f"wrote      {path} ({size(path)}); open it in a browser")

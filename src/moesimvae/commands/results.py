@@ -92,12 +92,12 @@ def write_labels(
 def require_new(paths: Sequence[Path], force: bool) -> None:
     for path in paths:
         if path.exists() and not force:
-            raise UserError(f"{path} is already there; give --force to overwrite it.")
+            raise UserError(f"{path} already exists; use --force to overwrite it.")
 
 
 def require_suffix(path: Path) -> None:
     if path.suffix not in (".csv", ".h5ad"):
-        raise UserError(f"--out {path} must end in .csv or .h5ad, which tells the format.")
+        raise UserError(f"--out {path} must end in .csv or .h5ad, which gives the format.")
 
 
 @contextmanager
@@ -136,9 +136,9 @@ def move(options: argparse.Namespace, staging: Path, names: Sequence[str]) -> No
 
 def what_is_left(options: argparse.Namespace) -> str:
     if written := vars(options).get("written"):
-        return f"{' and '.join(str(path) for path in written)} are written."
+        return f"written so far: {' and '.join(str(path) for path in written)}."
     if any(Path(options.out, CHECKPOINT).glob("*")):
-        return f"the same command goes on from {Path(options.out, CHECKPOINT)}."
+        return f"the same command resumes from {Path(options.out, CHECKPOINT)}."
     return "nothing was written."
 
 

@@ -97,8 +97,8 @@ def _own(path: str) -> dict[str, Block]:
     """
     if not path.isprintable() or set(path) & set("{}"):
         raise UserError(
-            f"config key 'data': the name {path!r} holds a brace, which Snakemake would fill in, a "
-            "line break or another sign that cannot be printed; rename the file."
+            f"config key 'data': the name {path!r} contains a brace, which Snakemake would expand, "
+            "a line break or another character that cannot be printed; rename the file."
         )
     try:
         tabular = format_of(path) in ("table", "fcs")
@@ -123,8 +123,8 @@ def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
         match = NAME.fullmatch(file)
         if match is None or not file.isprintable() or set(file) & set("{}"):
             raise UserError(
-                f"{Path(place or family) / repr(file)[1:-1]} is not called {NAMED}; rename it or "
-                "take it out of the folder."
+                f"{Path(place or family) / repr(file)[1:-1]} is not named {NAMED}; rename it or "
+                "remove it from the folder."
             )
         inhibitor, population, well = match.groups()
         name = re.sub(r"[^a-z0-9]+", "_", f"{family}_{inhibitor}_{well}".lower())
@@ -137,8 +137,8 @@ def _wells(family: str, block: Block, place: str | None) -> dict[str, Block]:
                 wells[name]["local"] = str(place)
         if wells[name]["inhibitor"] != inhibitor or population in wells[name]["files"]:
             raise UserError(
-                f"{Path(place or family) / file} belongs to the data set {name}, as do files of "
-                f"{wells[name]['inhibitor']} with that well and population; rename one of them."
+                f"{Path(place or family) / file} belongs to the data set {name}, which already has "
+                f"files of {wells[name]['inhibitor']} for that well; rename one of them."
             )
         source = (
             {}
@@ -155,11 +155,11 @@ def _listed(family: str, place: Path) -> dict[str, Block]:
     except OSError as error:
         raise UserError(
             f"config key '{family}': the folder {place} cannot be read ({error.strerror}); give "
-            f"one with files called {NAMED}."
+            f"one with files named {NAMED}."
         ) from error
     if not found:
         raise UserError(
-            f"config key '{family}': the folder {place} holds no FCS file; give one with files "
-            f"called {NAMED}."
+            f"config key '{family}': the folder {place} contains no FCS files; give one with files "
+            f"named {NAMED}."
         )
     return {name: {"hash": "unknown"} for name in found if not name.startswith(".")}

@@ -85,11 +85,16 @@ def read_cells(
     path = Path(path)
     kind, first = format_of(path), ""
     if on_disk and kind != "h5ad":
-        raise UserError(f"{path} is no h5ad, the only format that can stay on disk; convert it.")
+        raise UserError(
+            f"{path} is not an h5ad file, the only format that can stay on disk; convert it."
+        )
     if genome and kind != "10x":
-        raise UserError(f"{path} is no file of 10x, which alone have genomes; leave genome out.")
+        raise UserError(f"{path} is not a 10x file, the only format with genomes; omit the genome.")
     if compensation and kind != "fcs":
-        raise UserError(f"{path} is no FCS file, the only ones to compensate; leave that out.")
+        raise UserError(
+            f"{path} is not an FCS file, the only format that can be compensated; omit the "
+            "compensation."
+        )
     if kind == "h5ad":
         file = _h5ad(path, on_disk or path.stat().st_size > BACKED_BYTES)
     elif kind == "fcs":
@@ -98,7 +103,7 @@ def read_cells(
         cells, first, notes = read_table(path)
         file = CellFile(path, kind, cells, notes=notes)
     elif kind == "10x":
-        with _readable(f"{path} holds no counts as Cell Ranger writes them", "export them again"):
+        with _readable(f"{path} has no counts as written by Cell Ranger", "export them again"):
             read = tenx.read_folder if is_tenx_parts(path) else tenx.read_h5
             cells, said = read(path, genome)
         file = CellFile(path, kind, cells, notes=tuple(said))
@@ -108,7 +113,7 @@ def read_cells(
     if file.cells.n_obs == 0 and not may_be_empty:
         raise UserError(f"{path} has no cells (features: {file.cells.n_vars}).")
     for kind, what in (("obs", "cell"), ("var", "feature")):
-        how = f", in anndata by {kind}_names_make_unique()" * (file.kind == "h5ad")
+        how = f", in anndata with {kind}_names_make_unique()" * (file.kind == "h5ad")
         require_unique(getattr(file.cells, f"{kind}_names"), f"{path}: the {what} name", how)
     return file
 
@@ -135,16 +140,16 @@ def _oriented(file: CellFile, transpose: bool | None, first: str) -> CellFile:
         if genes_in_rows(list(cells.obs_names), list(cells.var_names)):
             raise UserError(
                 f"{file.path} has its genes in columns ({listed(cells.obs_names, 2)}), which would "
-                "be cells when transposed; leave the option to transpose out."
+                "become cells when transposed; omit the option to transpose."
             )
         return replace(file, cells=cells)
     cells = file.cells
     why = genes_in_rows(list(cells.obs_names), list(cells.var_names), first)
     if why and transpose is None:
         raise UserError(
-            f"{file.path} seems to have genes in rows and cells in columns ({why}), so that "
-            f"{cells.n_obs:,} genes would be clustered as cells; give --transpose to take its "
-            "columns as cells, or --no-transpose if its rows are cells (in the workflow, --config "
+            f"{file.path} seems to have genes in rows and cells in columns ({why}), so "
+            f"{cells.n_obs:,} genes would be clustered as cells; use --transpose if its columns "
+            "are cells, or --no-transpose if its rows are cells (in the workflow, --config "
             "transpose=true or transpose=false)."
         )
     return file
@@ -154,14 +159,14 @@ def _transposed(file: CellFile) -> anndata.AnnData:
     path, cells = file.path, file.cells
     if file.on_disk or file.kind in ("fcs", "10x"):
         what = "values that stay on disk" if file.on_disk else f"{file.kind} files"
-        raise UserError(f"{path}: {what} cannot be transposed; leave that option out.")
+        raise UserError(f"{path}: {what} cannot be transposed; omit that option.")
     if file.kind == "table":
         plain = {name: re.sub("[^a-z]", "", name.lower()) for name in cells.var_names}
         odd = [*cells.obs, *(name for name, letters in plain.items() if letters in OF_GENES)]
         if odd:
             raise UserError(
-                f"{path} has columns that would be no cells when transposed ({listed(odd)}: text, "
-                "or what tells of genes); take them out, or mend the numbers in them."
+                f"{path} has columns that would not be cells when transposed ({listed(odd)}: text, "
+                "or descriptions of genes); remove them, or correct the numbers in them."
             )
     matrix: Any = cells.X if cells.X is None else cells.X.T
     return anndata.AnnData(
@@ -205,8 +210,8 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
         values = file.cells.X[:, find_column(file, name, "label column")]
     elif file.kind == "10x":
         raise UserError(
-            f"{file.path} holds counts as Cell Ranger writes them, which tell no groups of cells "
-            f"('{name}' is asked for); leave the label out, or write an h5ad with it in obs."
+            f"{file.path} holds counts as written by Cell Ranger, without any groups of cells "
+            f"('{name}' was requested); omit the label, or write an h5ad file with it in obs."
         )
     else:
         raise UserError(
@@ -215,8 +220,8 @@ def column_as_text(file: CellFile, name: str) -> np.ndarray:
     gated = np.isfinite(values)
     if (values[gated] != np.round(values[gated])).any():
         raise UserError(
-            f"{file.path}: the label column '{name}' holds {values[gated][0]:g} and other numbers "
-            "that are not whole; name the column that tells the populations."
+            f"{file.path}: the label column '{name}' starts with {values[gated][0]:g} and contains "
+            "numbers that are not integers; name the column that gives the populations."
         )
     return np.where(gated, np.where(gated, values, 0).astype(np.int64).astype(str), "")
 
@@ -241,7 +246,7 @@ def _h5ad(path: Path, on_disk: bool) -> CellFile:
         hdf5.require_whole(path, name, matrix)
     kinds = cells.var["feature_types"].astype(str) if "feature_types" in cells.var else []
     told = ", ".join(f"{number:,} of {kind}" for kind, number in Counter(kinds).items())
-    note = f"the features are of several kinds ({told}), and all are taken"
+    note = f"the features are of several kinds ({told}), and all are used"
     return CellFile(path, "h5ad", cells, on_disk=on_disk, notes=(note,) * (len(set(kinds)) > 1))
 
 
@@ -261,7 +266,7 @@ def _annotation(path: Path, stored: h5py.File) -> tuple[pd.DataFrame, pd.DataFra
 
 def _npz(path: Path) -> anndata.AnnData:
     with (
-        _readable(f"{path} is not a readable npz file", "write it again, without objects"),
+        _readable(f"{path} is not a readable npz file", "save it again, without object arrays"),
         archive(path),
         np.load(path, allow_pickle=False) as stored,
     ):
@@ -277,17 +282,18 @@ def _npz(path: Path) -> anndata.AnnData:
 def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> anndata.AnnData:
     matrix = arrays.pop("X", None)
     if matrix is None or matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
-        held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
+        held = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "none"
         what = "no array X" if matrix is None else f"X {matrix.shape} of {matrix.dtype}"
         raise UserError(
-            f"{path} has {what}; it needs numbers X (cells × features), and holds {held} besides."
+            f"{path} has {what}; it needs a numeric array X (cells × features); its other arrays: "
+            f"{held}."
         )
     tables = []
     for name, n in zip(("cells", "features"), matrix.shape, strict=True):
         names = arrays.pop(name, None)
         if names is not None and names.shape != (n,):
             raise UserError(
-                f"{path}: {name} has the shape {names.shape} for {n:,} {name}; give each a name."
+                f"{path}: {name} has shape {names.shape} for {n:,} {name}; give one name for each."
             )
         table = _numbered(n) if names is None else pd.DataFrame(index=names.astype(str))
         tables.append(table.rename_axis(None))
@@ -315,15 +321,15 @@ def from_fcs(path: Path, file: Fcs, compensation: Any = None) -> CellFile:
     if compensation == FILE:
         if not file.spillover:
             raise UserError(
-                f"{path} carries no compensation matrix; give one as a csv, or none at all."
+                f"{path} contains no compensation matrix; give one as a csv file, or none."
             )
         spillover = of_keyword(file.spillover, path)
     elif compensation:
         spillover = Spillover(**compensation)
     if compensation:
         values = compensate(values, spillover, file.channels, path)
-        whose = f"its own ${file.compensation}" if compensation == FILE else "the csv given"
-        notes.append(f"{len(spillover.channels)} channels are compensated by {whose}")
+        whose = f"its own ${file.compensation}" if compensation == FILE else "the given csv file"
+        notes.append(f"{len(spillover.channels)} channels are compensated with {whose}")
     cells = anndata.AnnData(
         values,
         obs=pd.DataFrame(index=pd.RangeIndex(len(values)).astype(str)),
@@ -351,26 +357,26 @@ def read_samples(paths: Sequence[str | Path], compensation: Any = None) -> CellF
     for path in map(Path, paths):
         if format_of(path) != "fcs":
             raise UserError(
-                f"{path} is no FCS file, the only ones to be clustered together; join others "
-                "beforehand, with anndata.concat."
+                f"{path} is not an FCS file, and only FCS files can be clustered together; "
+                "concatenate others beforehand, with anndata.concat."
             )
         if path.stem in read:
-            raise UserError(f"two files are called {path.stem}, as their samples are; rename one.")
+            raise UserError(f"two files, and so their samples, are named {path.stem}; rename one.")
         read[path.stem] = read_cells(path, compensation=compensation)
     first, *others = read.values()
     if odd := [f for f in others if f.fluorescence != first.fluorescence]:
         raise UserError(
-            f"{first.path} and {odd[0].path} are of different kinds of cytometers, mass and flow; "
-            "cluster them apart."
+            f"{first.path} and {odd[0].path} are from different kinds of cytometers, mass and "
+            "flow; cluster them separately."
         )
     shared = [n for n in first.cells.var_names if all(n in f.cells.var_names for f in others)]
     if not shared:
-        raise UserError(f"{first.path} and the other files have no channel in common.")
+        raise UserError(f"{first.path} and the other files have no channels in common.")
     every = dict.fromkeys(name for file in read.values() for name in file.cells.var_names)
     rest = [name for name in every if name not in shared]
     notes = dict.fromkeys(f"{file.path.name}: {n}" for file in read.values() for n in file.notes)
     if rest:
-        notes[f"{len(rest)} channels are not in all files and left out: {listed(rest)}"] = None
+        notes[f"{len(rest)} channels are not in all files and are left out: {listed(rest)}"] = None
     cells = anndata.AnnData(
         np.concatenate([file.cells[:, shared].X for file in read.values()]),
         obs=pd.DataFrame(

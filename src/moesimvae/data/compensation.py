@@ -44,7 +44,8 @@ def of_keyword(text: str, path: str | Path) -> Spillover:
         matrix = numbers.reshape(n, n)
     except ValueError:
         raise UserError(
-            f"{path}: its compensation matrix cannot be read ({text[:40]!r}…); give it as a csv."
+            f"{path}: the compensation matrix cannot be read ({text[:40]!r}…); give it as a csv "
+            "file."
         ) from None
     return _checked(names, matrix, path)
 
@@ -60,18 +61,18 @@ def of_csv(path: str | Path) -> Spillover:
             table = table.iloc[:, 1:]
         matrix = table.to_numpy(dtype=float)
     except (OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is no compensation matrix ({first_line(error)}).") from error
+        raise UserError(f"{path} is not a compensation matrix ({first_line(error)}).") from error
     if matrix.shape[0] != matrix.shape[1]:
         raise UserError(
-            f"{path} is no compensation matrix: it has {matrix.shape[0]} lines of numbers for "
-            f"{matrix.shape[1]} channels; give as many."
+            f"{path} is not a compensation matrix: it has {matrix.shape[0]} rows of numbers for "
+            f"{matrix.shape[1]} channels; give one row for each channel."
         )
     return _checked([str(name).partition("::")[0].strip() for name in table.columns], matrix, path)
 
 
 def _checked(names: list[str], matrix: np.ndarray, path: str | Path) -> Spillover:
     if not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < len(matrix):
-        raise UserError(f"{path}: its compensation matrix cannot be inverted; give another one.")
+        raise UserError(f"{path}: the compensation matrix cannot be inverted; give another one.")
     return Spillover(names, matrix.tolist())
 
 
@@ -86,7 +87,7 @@ def compensate(
     missing = [name for name in spillover.channels if name not in known]
     if missing:
         raise UserError(
-            f"{path} has no channel {listed(missing)} of the compensation matrix; it has "
+            f"{path} lacks channels of the compensation matrix ({listed(missing)}); it has "
             f"{listed(near(missing[0], known) or known)}."
         )
     columns = [known.index(name) for name in spillover.channels]

@@ -68,13 +68,13 @@ def h5ad_counts(wanted: DataSet, raw_files: Raw) -> Cells:
     settings = _settings(wanted, ("label",), ("symbols", "spike_ins"))
     (path,) = raw_files.values()
     file = read_cells(path).cells
-    _require_column(settings.label, file.obs, f"{path} has no column of obs")
+    _require_column(settings.label, file.obs, f"{path} has no obs column")
     var = pd.DataFrame(index=file.var_names.astype(str))
     if settings.symbols is not None:
-        _require_column(settings.symbols, file.var, f"{path} has no column of var")
+        _require_column(settings.symbols, file.var, f"{path} has no var column")
         var["symbol"] = file.var[settings.symbols].astype(str).to_numpy()
     if file.X is None:
-        raise UserError(f"{path} has no values in X, where counts are expected; write them there.")
+        raise UserError(f"{path} has no values in X, where counts are expected; store them there.")
     label = file.obs[settings.label].astype(object)
     label = label.where(label.notna(), "").astype(str).to_numpy()
     counts = sp.csr_matrix(file.X)
@@ -90,10 +90,11 @@ def _settings(wanted: DataSet, needed: Sequence[str], further: Sequence[str]) ->
     settings = wanted.counts or {}
     allowed = (*needed, *further, "empty_cells")
     wrong = [f"lacks {key}" for key in needed if key not in settings]
-    wrong += [f"has the key '{key}'" for key in settings if key not in allowed]
+    wrong += [f"has the unknown key '{key}'" for key in settings if key not in allowed]
     if wrong:
         raise UserError(
-            f"the block of {wanted.title} {wrong[0]} under counts; it takes {', '.join(allowed)}."
+            f"the registry block of {wanted.title} {wrong[0]} under counts; allowed keys: "
+            f"{', '.join(allowed)}."
         )
     return Counts.of(settings)
 
@@ -116,17 +117,17 @@ def _members(
         wanted = name.format(population=population)
         if (many := found.count(wanted)) != 1:
             raise UserError(
-                f"{path} holds {'no' if many == 0 else many} {wanted}, expected one with the "
+                f"{path} contains {'no' if many == 0 else many} {wanted}, expected one with the "
                 f"counts of {population}; {hint(wanted, found) if many == 0 else 'fetch it again'}."
             )
         tables.append(members.getinfo(wanted))
     locked = [info.filename for info in tables if info.flag_bits & 1]
     if locked:
-        raise UserError(f"{path}: {locked[0]} is encrypted; give the archive as published.")
+        raise UserError(f"{path}: {locked[0]} is encrypted; use the archive as published.")
     if (size := sum(info.file_size for info in tables)) > UNPACKED:
         raise UserError(
-            f"{path} unpacks to {size:,} bytes of counts, more than the {UNPACKED:,} that are "
-            "read; give the archive as published."
+            f"{path} unpacks to {size:,} bytes of counts, more than the limit of {UNPACKED:,}; "
+            "use the archive as published."
         )
     return tables
 
@@ -140,7 +141,7 @@ def _table(stream: IO[bytes], where: str) -> tuple[np.ndarray, pd.Index, sp.csr_
         if len(head) < 2 or head[0]:
             raise UserError(
                 f"{where} begins with {first.strip()[:60]!r}, expected a line with an empty field "
-                "and the names of the cells; give the file as published."
+                "and the names of the cells; use the file as published."
             )
         cell, genes, counts = np.array(head[1:], dtype=object), [], []
         while some := list(islice(lines, ROWS)):
@@ -167,8 +168,8 @@ def _counts(lines: list[bytes], genes: np.ndarray, cell: np.ndarray, where: str)
     for gene, line in zip(genes, lines, strict=True):
         if (fields := line.count(b",") + 1) != len(cell):
             raise UserError(
-                f"{where}: the gene {gene} has {fields:,} fields for {len(cell):,} cells; fetch "
-                "the archive again."
+                f"{where}: gene {gene} has {fields:,} fields for {len(cell):,} cells; fetch the "
+                "archive again."
             )
     text = np.frombuffer(b"".join(line + b"," for line in lines), dtype=np.uint8)
     ends = np.flatnonzero(text == ord(","))
@@ -187,8 +188,8 @@ def _counts(lines: list[bytes], genes: np.ndarray, cell: np.ndarray, where: str)
             values[i] = float(field.replace("_", " _"))  # only Python takes 1_000 for a number
         except ValueError:
             raise UserError(
-                f"{where}: the gene {genes[row[i]]} has '{field[:40]}' in the cell "
-                f"{cell[column[i]]}, expected a count; fetch the archive again."
+                f"{where}: gene {genes[row[i]]} has '{field[:40]}' in cell {cell[column[i]]}, "
+                "expected a count; fetch the archive again."
             ) from None
     counts = sp.csr_matrix((values, (row, column)), (len(lines), len(cell)))
     counts.eliminate_zeros()
@@ -204,9 +205,9 @@ def _same_genes(found: pd.Index, expected: pd.Index, where: str, other: str) -> 
     first = int(differ[0]) if len(differ) else both
     here, there = (names[first] if first < len(names) else "none" for names in (found, expected))
     raise UserError(
-        f"{where} has other genes than {other}: {len(found):,} instead of {len(expected):,}, and "
-        f"row {first + 1} is {here} instead of {there}; give tables of the same genes in the same "
-        "order."
+        f"{where} and {other} differ in their genes: {len(found):,} instead of {len(expected):,}, "
+        f"and row {first + 1} is {here} instead of {there}; give tables with the same genes in the "
+        "same order."
     )
 
 
@@ -225,10 +226,11 @@ def _require_counts(
     if len(bad):
         row = int(np.searchsorted(counts.indptr, bad[0], side="right")) - 1
         gene, cell = names(row, int(counts.indices[bad[0]]))
-        kind = "a negative value" if values[bad[0]] < 0 else "no whole number"
+        kind = "a negative value" if values[bad[0]] < 0 else "not an integer"
         raise UserError(
-            f"{where}: the gene {gene} has {values[bad[0]]:g} in the cell {cell}, {kind}, and so "
-            f"have {len(bad) - 1:,} further; expected counts: give the raw ones, not normalised."
+            f"{where}: gene {gene} has {values[bad[0]]:g} in cell {cell}, {kind}, and "
+            f"{len(bad) - 1:,} other values are not counts either; give raw counts, not normalised "
+            "values."
         )
 
 
@@ -247,7 +249,7 @@ def _data_set(
     if empty.any() and settings.empty_cells != "kept":
         raise UserError(
             f"{where}: of {len(names):,} cells, {empty.sum():,} ({listed(names[empty], 3)}) have "
-            "no count of any gene; leave them out of the file, or say empty_cells: kept under "
+            "no counts for any gene; remove them from the file, or set empty_cells: kept under "
             "counts in the registry block."
         )
     cells = anndata.AnnData(counts, obs=pd.DataFrame(index=names), var=var[~spike_ins])

@@ -66,16 +66,16 @@ def gates(wanted: DataSet, raw_files: Raw) -> Cells:
         path = Path(name)
         files[path.name] = from_fcs(path, read_fcs(io.BytesIO(content), name))
     if not files:
-        samples = f" named with {', '.join(panel.samples)}" if panel.samples else ""
+        samples = f" with {', '.join(panel.samples)} in its name" if panel.samples else ""
         raise UserError(
-            f"{listed(raw_files.values())} hold no FCS file{samples}; fetch the archives as they "
-            "were published."
+            f"there is no FCS file{samples} in {listed(raw_files.values())}; fetch the archives as "
+            "published."
         )
     text = next(_members(raw_files, GATES), None)
     if text is None:
         raise UserError(
-            f"{listed(raw_files.values())} hold no {GATES}, which tells the population of each "
-            "gated cell; fetch the archives as they were published."
+            f"there is no {GATES}, which gives the population of each gated cell, in "
+            f"{listed(raw_files.values())}; fetch the archives as published."
         )
     files = dict(sorted(files.items()))
     return _data_set(list(files.values()), _gated(*text, files, panel), panel)
@@ -88,10 +88,10 @@ def _panel(wanted: DataSet) -> Panel:
     settings, allowed = wanted.cytometry or {}, list(Panel.kinds())
     unknown = [key for key in settings if key not in allowed]
     if unknown or settings.get("instrument") not in Panel.INSTRUMENTS:
-        wrong = f"the key '{unknown[0]}'" if unknown else f"{settings.get('instrument')}"
+        wrong = f"key '{unknown[0]}'" if unknown else f"instrument {settings.get('instrument')}"
         raise UserError(
-            f"the block of {wanted.title} has {wrong} under cytometry; it takes "
-            f"{', '.join(allowed)}, and as instrument {' or '.join(Panel.INSTRUMENTS)}."
+            f"the registry block of {wanted.title} has the unknown {wrong} under cytometry; "
+            f"allowed keys: {', '.join(allowed)}; instruments: {' or '.join(Panel.INSTRUMENTS)}."
         )
     return Panel.of(settings)
 
@@ -136,7 +136,7 @@ def _known(found: Any, known: list[str], where: str) -> None:
     for name in found if known else ():
         if name not in known:
             raise UserError(
-                f"{where} the population '{name}', which is none of the {len(known)} of the "
+                f"{where} the population '{name}', which is not among the {len(known)} of the "
                 f"registry block; {hint(name, known).replace('it has', 'these are')}."
             )
 
@@ -178,14 +178,14 @@ def _gated(path: str, content: bytes, files: dict[str, CellFile], panel: Panel) 
             continue
         if event >= files[name].cells.n_obs:
             raise UserError(
-                f"{path} tells the population of cell {event} of {name} in line {number}, but "
+                f"{path} gives the population of cell {event} of {name} in line {number}, but "
                 f"that file has {files[name].cells.n_obs} cells; the two do not belong together."
             )
         labels[place[name] + event] = population
     if len(odd) > ODD_LINES:
         raise UserError(
-            f"{path} has {len(odd)} lines that do not tell a cell and one of the populations of "
-            f"the registry block ({odd[0]}); give the file that belongs to these cells."
+            f"{path} has {len(odd)} lines that do not give a cell and one of the populations of "
+            f"the registry block ({odd[0]}); use the file that belongs to these cells."
         )
     return labels
 
@@ -201,7 +201,9 @@ def _data_set(
     names = list(files[0].cells.var_names[columns])
     values = np.concatenate([file.cells[:, names].X for file in files], dtype=np.float32)
     if len(values) == 0:
-        raise UserError(f"{listed(file.path for file in files)} hold no cells; give other files.")
+        raise UserError(
+            f"there are no cells in {listed(file.path for file in files)}; give other files."
+        )
     _require_values(values, names, files)
     if order is not None:
         values, labels = values[order], labels[order]
@@ -226,8 +228,8 @@ def _same_panel(files: list[CellFile]) -> None:
                 more
             )
             raise UserError(
-                f"{file.path} has another panel than {files[0].path}: it {' and '.join(differ)}; "
-                "the files of one data set need the same channels."
+                f"{file.path} has a different panel from {files[0].path}: it "
+                f"{' and '.join(differ)}; all files of a data set need the same channels."
             )
 
 
@@ -236,13 +238,13 @@ def _require_values(values: np.ndarray, names: list[str], files: list[CellFile])
     if missing.any():
         column = int(np.argmax(missing))
         many = (
-            "no value at all"
+            "no finite values"
             if missing[column] == len(values)
             else (f"{missing[column]:,} missing or infinite values in {len(values):,} cells")
         )
         raise UserError(
             f"{listed((file.path for file in files), 2)}: the marker '{names[column]}' has {many}; "
-            "leave it out of the markers, or mend the file."
+            "leave it out of the markers, or correct the file."
         )
 
 

@@ -65,8 +65,8 @@ def load_features(path: str | Path) -> anndata.AnnData:
         cells = cells[:, cells.var[SELECTED]].copy()
     if others := [column for column in cells.obs if column != SPLIT]:
         raise UserError(
-            f"{path} has the column '{others[0]}' in obs, expected none but '{SPLIT}': labels stay "
-            f"in {LABELS}, away from the methods."
+            f"{path} has the column '{others[0]}' in obs, expected only '{SPLIT}': labels "
+            f"belong in {LABELS}, hidden from the methods."
         )
     return cells
 

@@ -76,8 +76,8 @@ def fetch(
     raw_file.expected_hashes(wanted)
     if not wanted.sources and mirror is None:
         raise UserError(
-            f"{wanted.name} is published nowhere in this form; put it into a folder as "
-            f"FOLDER/{folder + '/' if folder else ''}{wanted.name} and give that folder: "
+            f"{wanted.name} is not published in this form; save it as "
+            f"FOLDER/{folder + '/' if folder else ''}{wanted.name} and give that folder with "
             "`--config mirror=FOLDER`."
         )
     manner = _Manner(progress, retries, timeout, backoff)
@@ -94,14 +94,14 @@ def fetch(
                     _copy(wanted, origin, destination)
             except _Dead as reason:
                 reasons.append(f"{origin}: {reason}")
-                print(f"{wanted.name} is not taken from {origin}: {reason}.", file=sys.stderr)
+                print(f"{wanted.name} was not obtained from {origin}: {reason}.", file=sys.stderr)
                 continue
             _forget_partial(destination)
             files.write_json(raw_file.source_record(destination), {"url_or_path": origin})
             return origin
     raise UserError(
-        f"cannot get {wanted.name} ({'; '.join(reasons)}); check the network, or put the file "
-        f"into a folder as FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
+        f"cannot get {wanted.name} ({'; '.join(reasons)}); check the network, or save the file "
+        f"as FOLDER/{places[0]} and run again with `--config mirror=FOLDER`."
     )
 
 
@@ -127,7 +127,7 @@ def _copy(file: RawFile, origin: str, destination: Path) -> None:
         if problem := raw_file.problem(origin, file):
             raise _Dead(f"it {problem}")
     except PermissionError as error:
-        raise _Dead("it may not be read") from error
+        raise _Dead("no permission to read it") from error
     with files.atomic(destination) as temporary:
         shutil.copyfile(origin, temporary)
 
@@ -149,8 +149,8 @@ def _download(file: RawFile, url: str, destination: Path, manner: _Manner) -> No
             return
         _forget_partial(destination)
         if not continued:  # the same bytes would come again
-            raise _Dead(f"what it sent {problem}")
-    raise _Dead(f"what it sent in parts {problem}")
+            raise _Dead(f"the file sent {problem}")
+    raise _Dead(f"the file sent in parts {problem}")
 
 
 def _transfer(file: RawFile, url: str, destination: Path, manner: _Manner) -> bool:
@@ -166,12 +166,12 @@ def _transfer(file: RawFile, url: str, destination: Path, manner: _Manner) -> bo
     ):
         _check_status(answer, partial)
         if _leaves_https([step.url for step in (*answer.history, answer)]):
-            raise _Dead("it leads from https to http, where anybody may change what is sent")
+            raise _Dead("it redirects from https to http, where the file could be tampered with")
         if start and not _continues(answer, start, known["total"]):
             start = 0
             if answer.status_code == 206:
                 partial.unlink()
-                raise _Broken("the server sent another part than the one asked for")
+                raise _Broken("the server sent a different part from the one requested")
         total = _total(answer, start)
         if not start:
             partial.unlink(missing_ok=True)
@@ -199,10 +199,10 @@ def _pour(answer, out, file: RawFile, start: int, total: int | None, manner: _Ma
             if most is not None and at > most:
                 out.close()
                 Path(out.name).unlink()
-                raise _Dead(f"it sent more than {most:,} bytes, which cannot be this file")
+                raise _Dead(f"it sent more than {most:,} bytes, too many for this file")
             step(len(piece))
     if total is not None and at != total:
-        raise _Broken(f"the transfer broke off after {at:,} of {total:,} bytes")
+        raise _Broken(f"the transfer was interrupted after {at:,} of {total:,} bytes")
 
 
 def _most_bytes(file: RawFile) -> int | None:
@@ -260,9 +260,9 @@ def _network_errors() -> Iterator[None]:
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
         raise _Dead("its TLS certificate or connection is not valid") from error
     except requests.exceptions.ConnectTimeout as error:
-        raise _Dead("no answer in time") from error
+        raise _Dead("no response in time") from error
     except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-        raise _Broken("no byte came in time") from error
+        raise _Broken("no data arrived in time") from error
     except requests.exceptions.ProxyError as error:
         raise _Dead("the proxy cannot be reached") from error
     except requests.exceptions.ConnectionError as error:
@@ -271,9 +271,9 @@ def _network_errors() -> Iterator[None]:
             raise _Dead("no network, or no such host") from error
         if isinstance(reason, urllib3.exceptions.NewConnectionError):
             raise _Dead("no connection to the server") from error
-        raise _Broken("the connection broke") from error
+        raise _Broken("the connection was lost") from error
     except urllib3.exceptions.HTTPError as error:
-        raise _Broken("the transfer broke off") from error
+        raise _Broken("the transfer was interrupted") from error
     except requests.RequestException as error:
         raise _Dead(f"the address cannot be used ({type(error).__name__})") from error
 
@@ -286,12 +286,12 @@ def _disk_errors(file: RawFile, destination: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"the disk of {destination.parent} became full while {file.name} was written; "
-                "free some space and run again (what was downloaded is continued)."
+                f"the disk of {destination.parent} ran full while {file.name} was being written; "
+                "free some space and run again (the download will resume)."
             ) from error
         raise UserError(
             f"{file.name} cannot be written to {destination.parent} ({error.strerror}); give a "
-            "folder that can be written to."
+            "writable folder."
         ) from error
 
 
@@ -300,7 +300,7 @@ def _check_space(file: RawFile, destination: Path, needed: int) -> None:
     if free < needed + _MARGIN:
         raise UserError(
             f"{file.name} needs {(needed + _MARGIN) / 1e6:,.0f} MB in {destination.parent}, "
-            f"where {free / 1e6:,.0f} MB are free; free some space and run again."
+            f"where only {free / 1e6:,.0f} MB are free; free some space and run again."
         )
 
 

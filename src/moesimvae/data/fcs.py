@@ -128,7 +128,7 @@ def _time_step(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"$TIMESTEP is {text!r} and no number; export the file again.") from None
+        raise UserError(f"$TIMESTEP is {text!r}, not a number; export the file again.") from None
 
 
 def _is_fluorescence(channels: list[str], markers: list[str]) -> bool:
@@ -151,7 +151,7 @@ def _names(markers: list[str], channels: list[str]) -> tuple[list[str], list[str
         if times > 1:
             numbered = _numbered(name, times, set(names))
             notes.append(
-                f"{times} channels are called {name!r}; they are {', '.join(numbered)} here"
+                f"{times} channels are named {name!r}; they are renamed {', '.join(numbered)}"
             )
             rest = iter(numbered)
             names = [next(rest) if n == name else n for n in names]

@@ -78,7 +78,7 @@ def read_segments(content: Content) -> Segments:
     _require_one_data_set(content, keywords)
     mode = value_of(keywords, "MODE", "L").upper()
     if mode != "L":
-        raise ValueError(f"its $MODE is {mode}, a histogram and no list of cells")
+        raise ValueError(f"its $MODE is {mode}, a histogram, not a list of cells")
     channels = _channels(keywords, version)
     told = value_of(keywords, "BYTEORD")
     layout = Layout(channels, _byte_order(told, max(c.bits for c in channels) // 8), told)
@@ -109,7 +109,7 @@ def _header(content: Content) -> list[int]:
         header[start : start + 8].strip(b" \0").decode("latin-1") for start in (10, 18, 26, 34)
     ]
     if not all(re.fullmatch(r"-?\d*", field) for field in fields):
-        raise ValueError(f"its header tells {' '.join(fields)!r} where places of bytes must stand")
+        raise ValueError(f"its header has {' '.join(fields)!r} where byte offsets are expected")
     begin, end, *data = (int(field or 0) if field != "-" else 0 for field in fields)
     if not 10 <= begin < end:
         raise ValueError(f"its header places TEXT at bytes {begin} to {end}")
@@ -125,7 +125,7 @@ def _text_bytes(content: Content, begin: int, end: int, data_begin: int) -> tupl
     """TEXT and its last byte; if it stops inside its last value, extended to the delimiter."""
     if end >= len(content):
         raise ValueError(
-            f"it ends after {len(content):,} bytes, before byte {end:,}, to where its keywords go"
+            f"it ends after {len(content):,} bytes, before byte {end:,}, where its keywords end"
         )
     text = bytes(content[begin : end + 1])
     delimiter = text[:1]
@@ -162,12 +162,12 @@ def parse_text(segment: bytes) -> dict[str, str]:
     for keyword, value in zip(names, tokens[1::2], strict=False):
         if _STANDARD.fullmatch(value.strip()):
             raise ValueError(
-                f"its keyword {value.strip()} stands where the value of {keyword!r} must be; a "
-                f"value before it may hold the delimiter {delimiter!r} without doubling it"
+                f"its keyword {value.strip()} is where the value of {keyword!r} is expected; an "
+                f"earlier value may contain the delimiter {delimiter!r} without doubling it"
             )
         before = keywords.setdefault(keyword, value)
         if before.strip() != value.strip() and _STANDARD.fullmatch(keyword):
-            raise ValueError(f"it says both {before!r} and {value!r} for {keyword}")
+            raise ValueError(f"it gives both {before!r} and {value!r} for {keyword}")
     return keywords
 
 
@@ -256,7 +256,9 @@ def _channel(keywords: dict[str, str], version: str, kind: str, i: int) -> Chann
     kind = of("DATATYPE").upper() or kind
     if kind not in ("I", "F", "D"):
         what = "text" if kind == "A" else f"{kind!r}"
-        raise ValueError(f"it stores values as {what} ($DATATYPE {kind}), not as numbers I, F or D")
+        raise ValueError(
+            f"it stores values as {what} ($DATATYPE {kind}), not as numbers (I, F or D)"
+        )
     bits = {"F": 32, "D": 64}.get(kind) or _number(of("B"))
     if bits is None or bits not in range(8, 65, 8):
         raise ValueError(f"integers of channel {i} have {of('B') or 'no'} bits ($P{i}B)")
@@ -279,8 +281,8 @@ def _amplification(text: str, i: int) -> tuple[float, float]:
         case [float(decades), float(log0)] if decades >= 0:
             return decades, log0 or 1.0
     raise ValueError(
-        f"channel {i} is neither linear (0,0) nor has it decades and a value at 0 (as 4,1): "
-        f"its $P{i}E is {text!r}"
+        f"channel {i} is neither linear (0,0) nor logarithmic, with decades and a value at 0 (such "
+        f"as 4,1): its $P{i}E is {text!r}"
     )
 
 
@@ -379,7 +381,7 @@ def _byte_order(text: str, size: int) -> list[int]:
     if size == 1 and not digits:
         return [0]
     if not known or not digits or (len(digits) == 1 and size > 1):
-        raise ValueError(f"its $BYTEORD is {text!r} and not, say, 1,2,3,4 or 4,3,2,1")
+        raise ValueError(f"its $BYTEORD is {text!r}, not an order such as 1,2,3,4 or 4,3,2,1")
     return [int(digit) - 1 for digit in digits]
 
 
@@ -409,7 +411,7 @@ def _found(
     if not given:
         if told == 0:
             return 0, 0, []
-        raise ValueError("neither HEADER nor TEXT tells where its values lie")
+        raise ValueError("neither HEADER nor TEXT says where its values are")
     fitting: dict[int, int] = {}
     reasons = []
     for place in given:
@@ -425,10 +427,11 @@ def _found(
     n, notes = fitting[begin], []
     if len({place.begin for place in given}) > 1:
         notes.append(
-            f"places of its values differ ({'; '.join(map(str, given))}); byte {begin} is right"
+            f"HEADER and TEXT give different offsets for its values "
+            f"({'; '.join(map(str, given))}); byte {begin} is right"
         )
     if told is not None and n != told:
-        notes.append(f"its $TOT tells {told:,} events, but {n:,} are there; all are read")
+        notes.append(f"its $TOT gives {told:,} events, but it has {n:,}; all are read")
     return begin, n, notes
 
 
@@ -445,13 +448,13 @@ def _events(
     there = (place.end if known else len(content) - 1) - place.begin + 1
     there = min(there, len(content) - place.begin)
     if told is None and not known:
-        return None, "neither $TOT nor the last byte tells how many events there are"
+        return None, "neither $TOT nor the last byte gives the number of events"
     if told is None:
         if place.end > len(content):
             return None, f"the file ends after {len(content):,} bytes"
         n, rest = divmod(there, event_bytes)
         if rest > 1:  # the last byte is often given one too high
-            return None, f"{there:,} bytes are no whole number of events of {event_bytes} bytes"
+            return None, f"{there:,} bytes are not a whole number of events of {event_bytes} bytes"
     else:
         n, size = told, told * event_bytes
         if there < size:
@@ -462,11 +465,11 @@ def _events(
             if rest > 1:
                 return None, (
                     f"{there:,} bytes are neither {told:,} events of {event_bytes} bytes nor "
-                    "another whole number"
+                    "another whole number of them"
                 )
             n += further
     if place.begin <= text[1] and place.begin + n * event_bytes > text[0]:
-        return None, "keywords lie there"
+        return None, "keywords are stored there"
     return n, ""
 
 
@@ -493,8 +496,8 @@ def _possible(
     if good and tail and not gap:
         return late
     raise ValueError(
-        f"HEADER and TEXT tell different places of its values ({'; '.join(map(str, given))}), and "
-        f"{'both' if good else 'neither'} can be right"
+        f"HEADER and TEXT give different offsets for its values ({'; '.join(map(str, given))}), "
+        f"and {'both' if good else 'neither'} can be right"
     )
 
 
@@ -526,13 +529,13 @@ def _require_possible(content: Content, begin: int, n: int, layout: Layout) -> N
     if share < IMPOSSIBLE_SHARE:
         return
     other = replace(layout, order=layout.order[::-1])
-    readings = {"in the other order of bytes than it tells": (begin, other)}
+    readings = {"in the opposite byte order": (begin, other)}
     for shift in (-1, 1, -2, 2, -3, 3):
         if begin + shift + n * layout.event_bytes <= len(content):
             readings[f"from byte {begin + shift} instead of {begin}"] = (begin + shift, layout)
     for words, (place, stored) in readings.items():
         if _impossible(content, place, n, stored) < IMPOSSIBLE_SHARE:
             raise ValueError(
-                f"as it tells to read them, {share:.0%} of its values cannot be; read {words} they "
-                "can"
+                f"read as declared, {share:.0%} of its values are impossible; read {words}, they "
+                "are possible"
             )

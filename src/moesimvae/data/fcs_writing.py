@@ -43,7 +43,7 @@ def write_fcs(source: str | Path, further: Mapping[str, np.ndarray], path: str |
     if wrong := [name for name, column in further.items() if len(column) != len(values)]:
         raise UserError(
             f"{source} has {len(values):,} events, but there are {len(further[wrong[0]]):,} values "
-            f"of {wrong[0]}; cluster that file again."
+            f"of {wrong[0]}; cluster the file again."
         )
     names = [channel.name for channel in segments.channels]
     for i, (name, column) in enumerate(further.items(), len(names) + 1):

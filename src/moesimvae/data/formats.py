@@ -39,8 +39,8 @@ def format_of(path: str | Path) -> str:
     kind = SUFFIXES.get(suffix(path))
     if kind is None:
         raise UserError(
-            f"{path} has none of the endings {', '.join(SUFFIXES)}, by which formats are told "
-            "apart; rename or convert it."
+            f"{path} has none of the extensions {', '.join(SUFFIXES)}, which give the format; "
+            "rename or convert it."
         )
     return kind
 
@@ -83,8 +83,8 @@ def tenx_parts(path: str | Path) -> dict[str, Path]:
     if len(prefixes) > 1:
         samples = [prefix.rstrip("_.-") for prefix in prefixes]
         raise UserError(
-            f"the folder {folder} holds the counts of several samples ({listed(samples)}); name "
-            f"one as {folder / samples[0]}."
+            f"the folder {folder} contains the counts of several samples ({listed(samples)}); name "
+            f"one of them, as in {folder / samples[0]}."
         )
     prefix = prefixes[0] if prefixes else ""
     found = {"matrix": path} if path.is_file() else {}
@@ -93,8 +93,8 @@ def tenx_parts(path: str | Path) -> dict[str, Path]:
             found[part] = there
         elif part not in found:
             raise UserError(
-                f"the folder {folder} holds no {prefix}{ends[0]} (or .gz), which a 10x folder "
-                "has; give such a folder, or one file."
+                f"the folder {folder} has no {prefix}{ends[0]} (or .gz), which a 10x folder "
+                "contains; give a 10x folder or a single file."
             )
     return found
 

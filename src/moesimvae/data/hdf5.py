@@ -31,20 +31,20 @@ def require_plain(path: str | Path, on_disk: bool = False) -> None:
                 continue
             if item.external or item.is_virtual:
                 raise UserError(
-                    f"{path}: the values of '{name}' lie in another file, which is not read; write "
-                    "them into this one."
+                    f"{path}: the values of '{name}' are stored in another file, which is not "
+                    "read; store them in this one."
                 )
             total += item.nbytes
     size = Path(path).stat().st_size
     if total > max(UNPACKED, RATIO * size):
         raise UserError(
-            f"{path} has {size:,} bytes but promises {total:,} bytes of values, more than {RATIO} "
+            f"{path} has {size:,} bytes but declares {total:,} bytes of values, more than {RATIO} "
             "times as many; write it again without compression."
         )
     if not on_disk and total > (memory := memory_bytes()):
         raise UserError(
             f"{path} holds {total:,} bytes of values, more than the {memory:,} bytes of memory "
-            "that this machine has; give a part of the cells, or a larger machine."
+            "of this machine; use fewer cells, or a larger machine."
         )
 
 
@@ -55,7 +55,7 @@ def _items(path: str | Path, group: h5py.Group) -> Iterator[tuple[str, Any]]:
         if isinstance(link, h5py.ExternalLink):
             raise UserError(
                 f"{path}: '{group.name.rstrip('/')}/{name}' is a link to the file "
-                f"{link.filename!r}, which is not followed; write what it means into this file."
+                f"{link.filename!r}, which is not followed; store its target in this file."
             )
         if isinstance(link, h5py.SoftLink):
             continue  # leads elsewhere in this file, or nowhere

@@ -37,25 +37,25 @@ def written(values: Iterable[str]) -> tuple[str, str] | None:
     if every(_COMMA):
         if every(_COMMA_THOUSANDS):
             return (
-                "a comma before three digits, which may stand between thousands (8,004 for 8004) "
+                "a comma before three digits, which may separate thousands (8,004 for 8004) "
                 "or be a decimal comma (8,004 for 8.004),",
-                "write thousands without a comma, or decimals with a point, whichever they are",
+                "write thousands without a comma, or decimals with a point, whichever applies",
             )
         return "a decimal comma", "write numbers with a point"
     if every(_COMMA_THOUSANDS):
-        return "commas between thousands", "write numbers without these commas"
+        return "commas as thousands separators", "write numbers without these commas"
     if every(_POINT_AND_COMMA):
         if any(_POINT_THOUSANDS.fullmatch(value) for value in values):
             return (
-                "points between thousands",
-                "take these points out of all numbers of the file, also where a number has only "
-                "one, and then write a decimal comma as a point",
+                "points as thousands separators",
+                "remove these points from all numbers in the file, even where a number has only "
+                "one, and then write the decimal comma as a point",
             )
         return "a decimal comma", "write numbers with a point"
     if every(_BLANK_THOUSANDS):
-        return "blanks or apostrophes between thousands", "write numbers without them"
+        return "spaces or apostrophes as thousands separators", "write numbers without them"
     if all(value.endswith("%") and NUMBER.fullmatch(value) for value in values):
-        return "percent signs", "write all values of a column in one unit, as numbers alone"
+        return "percent signs", "write all values of a column in one unit, as plain numbers"
     if every(_UNIT):
-        return "units behind numbers", "write all values of a column in one unit, as numbers alone"
+        return "units after numbers", "write all values of a column in one unit, as plain numbers"
     return None

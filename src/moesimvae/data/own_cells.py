@@ -86,7 +86,7 @@ def write_features(
     file = recipes.with_counts(file, min_counts, layer)
     if file.cells.n_obs < LEAST_CELLS:
         raise UserError(
-            f"{path} has {file.cells.n_obs} cells, too few to compare methods on; give at least "
+            f"{path} has {file.cells.n_obs} cells, too few for comparing methods; give at least "
             f"{LEAST_CELLS}, or cluster them with `moesimvae cluster`."
         )
     told = [column for column in (label, *existing) if column is not None]
@@ -117,8 +117,8 @@ def write_features(
         said.append(empty)
     if file.compensation:
         said.append(
-            f"the file carries a compensation matrix (${file.compensation}) that is not used; if "
-            f"its values are not compensated yet, give {as_config('compensate', ['file'])}"
+            f"the file contains a compensation matrix (${file.compensation}) that is not used; if "
+            f"its values are not yet compensated, use {as_config('compensate', ['file'])}"
         )
     out_dir = Path(out_dir)
     with files.atomic(out_dir / FEATURES) as temporary:
@@ -237,8 +237,8 @@ def _groups(file: CellFile, label: str | None) -> np.ndarray:
     if many < 2 or many > n / 2:
         what = "no group" if many == 0 else "one group" if many == 1 else f"{many:,} groups"
         raise UserError(
-            f"{file.path}: the column '{label}' tells {what} of {n:,} cells; name the column of "
-            "the labels, or leave the label out."
+            f"{file.path}: the column '{label}' gives {what} for {n:,} cells; name the column with "
+            "the labels, or omit the label."
         )
     return groups
 
@@ -282,8 +282,8 @@ def _estimate(estimate: Callable[..., Evidence], values: Any, path: str | Path) 
     evidence = estimate(values)
     if evidence.n_clusters < 2:
         raise UserError(
-            f"{path}: {evidence}; to cluster the cells all the same, say into how many: --config "
-            "clusters=NUMBER."
+            f"{path}: {evidence}; to cluster the cells anyway, give the number of clusters: "
+            "--config clusters=NUMBER."
         )
     return evidence
 

@@ -37,8 +37,8 @@ def prepare(
     """
     if missing := [key for key in DataSet.required() if key not in block]:
         raise UserError(
-            f"the registry block of the data set {name} lacks {', '.join(missing)}; the head "
-            "of datasets.yaml says what belongs there."
+            f"the registry block of the data set {name} lacks {', '.join(missing)}; see the top "
+            "of datasets.yaml for the keys required."
         )
     wanted = DataSet.of(block)
     sources = [
@@ -112,14 +112,14 @@ def _count(name: str, expects: Mapping[str, int], cells: AnnData, labels: pd.Dat
     if unknown := set(expects) - set(found):
         raise UserError(
             f"the registry block of the data set {name} expects {', '.join(sorted(unknown))}; "
-            f"what can be counted is {', '.join(found)}."
+            f"only these can be counted: {', '.join(found)}."
         )
     wrong = [
         f"{found[k]:,} {k} instead of {expects[k]:,}" for k in expects if found[k] != expects[k]
     ]
     if wrong:
         raise UserError(
-            f"the files of the data set {name} hold {' and '.join(wrong)}; they are not the "
+            f"the files of the data set {name} contain {' and '.join(wrong)}; they are not the "
             "published ones: delete them and fetch them again."
         )
 
@@ -134,7 +134,7 @@ def check_cells(name: str, cells: AnnData, labels: pd.DataFrame) -> None:
     if list(labels["cell"]) != list(cells.obs_names):
         raise UserError(
             f"the labels of the data set {name} name {len(labels)} cells, expected the "
-            f"{cells.n_obs} cells of its features in the same order; mend its reader."
+            f"{cells.n_obs} cells of its features in the same order; correct its reader."
         )
 
 
@@ -144,7 +144,7 @@ def check_values(name: str, cells: AnnData) -> None:
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if not (low >= 0 and high <= 1):  # also true for NaN
         raise UserError(
-            f"the prepared values of the data set {name} run from {low:g} to {high:g}, expected "
+            f"the prepared values of the data set {name} range from {low:g} to {high:g}, expected "
             "finite values in [0, 1]; end its preprocessing with a step such as minmax or divide."
         )
 

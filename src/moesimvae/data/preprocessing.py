@@ -82,8 +82,8 @@ def gene_filter(cells: AnnData, quantile: float) -> AnnData:
     """
     if not 0 <= quantile < 1:
         raise UserError(
-            f"the preprocessing step 'gene_filter' has the quantile {quantile}; give a number from "
-            "0 to below 1."
+            f"the preprocessing step 'gene_filter' has quantile {quantile}; give a number of at "
+            "least 0 and below 1."
         )
     sums = squares = np.zeros(cells.n_vars)
     for piece in _training_pieces(cells):

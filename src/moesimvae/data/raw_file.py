@@ -65,7 +65,7 @@ def opened(path: str | Path) -> Iterator[BinaryIO]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read ({error.strerror}); fetch it, or give a file that may be read."
+            f"{path} cannot be read ({error.strerror}); fetch it, or give a readable file."
         ) from error
 
 
@@ -79,8 +79,8 @@ class _Gzip(gzip.GzipFile):
     def _counted(self, given: bytes) -> bytes:
         if self.tell() > self.most:
             raise UserError(
-                f"{self.path} unpacks to more than {RATIO} times its size; if that is what it "
-                "should do, unpack it yourself and give the unpacked file."
+                f"{self.path} unpacks to more than {RATIO} times its size; if that is intended, "
+                "unpack it yourself and give the unpacked file."
             )
         return given
 
@@ -122,14 +122,14 @@ def _require_harmless(path: str | Path, members: list[zipfile.ZipInfo]) -> None:
         name = member.filename.replace("\\", "/")
         if name.startswith("/") or ":" in name.split("/")[0] or ".." in name.split("/"):
             raise UserError(
-                f"{path} names the member {member.filename!r}, a place outside of the archive; "
-                "give one that was made in the usual way."
+                f"{path} has the member {member.filename!r}, a path outside the archive; give an "
+                "archive without such paths."
             )
     unpacked = sum(member.file_size for member in members)
     if unpacked > max(UNPACKED, RATIO * Path(path).stat().st_size) or unpacked > UNPACKED_ARCHIVE:
         raise UserError(
             f"{path} unpacks to {unpacked:,} bytes, more than {RATIO} times its size or more than "
-            f"{UNPACKED_ARCHIVE:,}; give the archive as published."
+            f"{UNPACKED_ARCHIVE:,}; use the archive as published."
         )
 
 
@@ -188,8 +188,8 @@ def problem(path: str | Path, file: RawFile) -> str | None:
     packed = is_gzip(path)
     if packed and size is None:
         raise UserError(
-            f"the registry block of the file {file.name} has no bytes; a gzip file needs the "
-            "size of its unpacked content there."
+            f"the registry block of the file {file.name} has no key bytes, which a gzip file "
+            "needs: the size of its unpacked content."
         )
     try:
         found_size, found = measure(path, tuple(expected), size)
@@ -210,4 +210,4 @@ def _another_kind(path: str | Path, name: str) -> str | None:
     with open(path, "rb") as stream:
         start = stream.read(8)
     wanted = _STARTS.get(Path(name).suffix.lower(), b"")
-    return None if start.startswith(wanted) else f"starts with {start!r}, which is none of its kind"
+    return None if start.startswith(wanted) else f"starts with {start!r}, unlike files of its kind"

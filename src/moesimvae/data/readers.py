@@ -42,7 +42,7 @@ def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
         if len(head) < 4 or head[:2] != b"\0\0":
             raise UserError(
                 f"{path} does not start like an idx file (its first bytes are {head!r}, expected "
-                "two zero bytes, a type and a number of dimensions); give the file as published."
+                "two zero bytes, a type and a number of dimensions); use the file as published."
             )
         if head[2] != _UNSIGNED_BYTE or head[3] != n_dimensions:
             raise UserError(
@@ -58,7 +58,7 @@ def read_idx(path: str | Path, n_dimensions: int) -> np.ndarray:
     if len(values) != expected:
         found = "more" if len(values) > expected else f"{len(values):,}"
         raise UserError(
-            f"{path} announces {' × '.join(map(str, shape))} = {expected:,} values in its header "
+            f"{path} declares {' × '.join(map(str, shape))} = {expected:,} values in its header "
             f"but holds {found}; fetch the file again."
         )
     return np.frombuffer(values, np.uint8).reshape(shape)

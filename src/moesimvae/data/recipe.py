@@ -90,7 +90,7 @@ def load(folder: Path) -> Recipe | None:
         return Recipe(**stored)
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be used ({first_line(error)}); cluster again with this program."
+            f"{path} cannot be used ({first_line(error)}); cluster again with this version."
         ) from error
 
 
@@ -119,8 +119,8 @@ def choose(
     if use_rep:
         if features or drop:
             raise UserError(
-                "features are chosen among those of X or a layer, but use_rep names "
-                f"'{use_rep}'; leave one of them out."
+                "features can only be chosen from X or a layer, but use_rep names "
+                f"'{use_rep}'; omit one of the two."
             )
         return list(_stored_names(file, use_rep))
     tabular = file.kind in ("table", "fcs")
@@ -133,9 +133,9 @@ def choose(
     if text:
         _require_points(file, text)
         raise UserError(
-            f"{file.path} has columns that are not numbers ({listed(text)}; "
+            f"{file.path} has columns that are not numeric ({listed(text)}; "
             f"{_example(file, text[0])}); leave them out with {said('drop', text)}, "
-            f"or name the features to take with {said('features', ['NAME'])}."
+            f"or name the features to use with {said('features', ['NAME'])}."
         )
     panel = tabular or guess.panel(file.cells)[0] in ("cytometry", "proteins")
     if panel and not features:
@@ -144,9 +144,9 @@ def choose(
             rest = len(suspects) < len(chosen)
             out = f"leave them out with {said('drop', suspects)}, or " * rest
             raise UserError(
-                f"{file.path} has {'' if rest else 'only '}columns that look like no markers"
-                f"{'' if rest else f' ({listed(suspects)})'}; {out}say what to cluster with "
-                f"{said('features', ['*'])} (all) or names."
+                f"{file.path} has {'' if rest else 'only '}columns that do not look like markers"
+                f"{'' if rest else f' ({listed(suspects)})'}; {out}choose the features with "
+                f"{said('features', ['*'])} (all) or by name."
             )
     if not chosen:
         raise UserError(f"no feature of {file.path} is left to cluster; choose at least one.")
@@ -280,8 +280,8 @@ def make(
         cofactor = usual if cofactor is None else cofactor
     if cofactor is not None and transform != "arcsinh":
         raise UserError(
-            f"a cofactor ({cofactor:g}) belongs to the transform arcsinh, but the transform is "
-            f"{transform}{why}; leave it out or ask for arcsinh."
+            f"a cofactor ({cofactor:g}) applies only to the transform arcsinh, but the transform "
+            f"is {transform}{why}; omit it or choose arcsinh."
         )
     cofactor = COFACTOR if cofactor is None else cofactor
     if not (np.isfinite(cofactor) and cofactor > 0):
@@ -320,20 +320,20 @@ def _automatic(
         low = np.mean(tops <= MOST_TRANSFORMED) * (markers is None or (markers % 1 != 0).any())
         if low == 1:
             why = (
-                f"no marker goes beyond {MOST_TRANSFORMED}, so the values are transformed already; "
-                f"if they are not, ask for {arcsinh}"
+                f"no marker exceeds {MOST_TRANSFORMED}, so the values are already transformed; "
+                f"if they are not, use {arcsinh}"
             )
             return "none", None, why
         if file.fluorescence:
             other = (
-                f"; no marker goes beyond {MOST_DISPLAYED:,}: if they are on a logarithmic scale "
-                f"already, ask for {none}"
+                f"; no marker exceeds {MOST_DISPLAYED:,}: if they are already on a logarithmic "
+                f"scale, use {none}"
             ) * bool(np.max(tops) <= MOST_DISPLAYED)
-            why = f"FCS of a flow cytometer, so fluorescence{other}"
+            why = f"FCS from a flow cytometer, so fluorescence{other}"
             return "arcsinh", COFACTOR_FLUORESCENCE, why
         other = (
-            f"; {low:.0%} of the markers do not go beyond {MOST_TRANSFORMED}: if they are "
-            f"transformed already, ask for {none}"
+            f"; {low:.0%} of the markers do not exceed {MOST_TRANSFORMED}: if they are already "
+            f"transformed, use {none}"
         ) * bool(low >= 0.5)
         return "arcsinh", None, f"FCS without scatter channels, so mass cytometry{other}"
     if use_rep:
@@ -350,20 +350,23 @@ def _automatic(
         return "none", None, f"values are taken as they are{_hint(look, kind, names, said)}"
     if file.kind == "h5ad" and kind == "fluorescence":
         if look.most >= guess.CHANNELS:
-            so = f"whole numbers with {listed(names)}, so fluorescence"
-            return "arcsinh", COFACTOR_FLUORESCENCE, f"{so}; of molecules ask for {counts}"
-        so = f"whole numbers below {guess.CHANNELS:,} with {listed(names)}, so channels of a scale"
-        return "none", None, f"{so}; of molecules ask for {counts}"
+            so = f"integers and scatter channels ({listed(names)}), so fluorescence"
+            return "arcsinh", COFACTOR_FLUORESCENCE, f"{so}; for counts of molecules, use {counts}"
+        so = (
+            f"integers below {guess.CHANNELS:,} and scatter channels ({listed(names)}), so already "
+            "on a logarithmic scale"
+        )
+        return "none", None, f"{so}; for counts of molecules, use {counts}"
     dense = kind == "proteins" and not sp.issparse(part)
     if file.kind == "h5ad" and (kind == "cytometry" or dense):
         why = (
-            f"whole numbers of a panel of {file.cells.n_vars} features such as {listed(names)}, so "
-            f"mass cytometry; of sequenced molecules, as in CITE-seq, ask for {counts}"
+            f"integers in a panel of {file.cells.n_vars} features such as {listed(names)}, so "
+            f"mass cytometry; for sequenced molecules, as in CITE-seq, use {counts}"
         )
         return "arcsinh", None, why
-    panel = f" such as {listed(names)}" * bool(kind)
+    panel = f" (features such as {listed(names)})" * bool(kind)
     few = bool(kind) or file.cells.n_vars <= guess.PANEL
-    other = f"; of a cytometer's panel{panel} ask for {arcsinh}" * few
+    other = f"; for a cytometry panel{panel}, use {arcsinh}" * few
     return "counts", None, f"non-negative integers, so counts{other}"
 
 
@@ -389,26 +392,24 @@ def _hint(
     arcsinh, counts = (said("transform", [name]) for name in ("arcsinh", "counts"))
     panel = f" (features such as {listed(names)})" * bool(kind)
     if look.counts:
-        few = f"; of a cytometer{panel}, for arcsinh: {arcsinh}" * (look.features <= guess.PANEL)
-        return (
-            "; all are whole numbers: of molecules counted, ask for the transform counts: "
-            f"{counts}{few}"
-        )
+        few = f"; for a cytometry panel{panel}, use {arcsinh}" * (look.features <= guess.PANEL)
+        return f"; all are integers: for counts of molecules, use {counts}{few}"
     if kind in ("cytometry", "proteins") and look.most > 50 and not look.logarithm:
         return (
-            f"; they reach {look.most:,.0f} in a panel{panel}: as a cytometer measures them, ask "
-            f"for {arcsinh}; of molecules counted, for {counts}"
+            f"; they reach {look.most:,.0f} in a panel{panel}: for values as measured by a "
+            f"cytometer, use {arcsinh}; for counts of molecules, use {counts}"
         )
     if look.expected_counts:
         return (
-            f"; they look like counts with fractions, as RSEM, salmon, SoupX or CellBender write "
-            f"them ({look.zeros:.0%} zeros, up to {look.most:,.4g}, sums that differ): of such ask "
-            f"for {counts}; of values that are normalised already this is right"
+            f"; they look like fractional counts, as written by RSEM, salmon, SoupX or CellBender "
+            f"({look.zeros:.0%} zeros, up to {look.most:,.4g}, unequal sums): if so, use {counts}; "
+            "for values that are already normalised, this is right"
         )
     if look.per_million:
         return (
-            f"; each cell sums to {look.sum:,.0f}, as TPM and CPM do: of such ask for "
-            f"{said('transform', ['log1p'])}; of values that are transformed already this is right"
+            f"; each cell sums to {look.sum:,.0f}, as with TPM and CPM: if so, use "
+            f"{said('transform', ['log1p'])}; for values that are already transformed, this is "
+            "right"
         )
     return ""
 
@@ -425,18 +426,18 @@ def with_counts(file: CellFile, least: int, layer: str = "") -> CellFile:
         return file
     if file.kind == "fcs":
         raise UserError(
-            f"{file.path} is FCS, which has no counts of molecules; leave min_counts out."
+            f"{file.path} is an FCS file, without counts of molecules; omit min_counts."
         )
     if file.on_disk:
         raise UserError(
-            f"{file.path} stays on disk, so that cells cannot be left out by their counts; leave "
-            "out min_counts, or give a file that fits into the memory."
+            f"{file.path} stays on disk, so cells cannot be filtered by their counts; omit "
+            "min_counts, or give a file that fits into memory."
         )
     sums = _totals(file, layer)
     if not (sums >= least).any():
         raise UserError(
-            f"no cell of {file.path} has {least:,} counts (the most is {sums.max():,.0f}); ask for "
-            "fewer."
+            f"no cell of {file.path} has {least:,} counts (the maximum is {sums.max():,.0f}); "
+            "require fewer."
         )
     return replace(file, cells=file.cells[sums >= least].copy())
 
@@ -456,8 +457,8 @@ def empty_barcodes(
     below, limit = found
     return (
         f"{below:,} of {len(sums):,} cells have fewer than {limit:,} counts"
-        f"{' (of those looked at)' * (len(sums) < file.cells.n_obs)}, as the barcodes without a "
-        f"cell in raw_feature_bc_matrix: give the filtered matrix, or leave them out, with "
+        f"{' (of those examined)' * (len(sums) < file.cells.n_obs)}, like the barcodes without a "
+        f"cell in raw_feature_bc_matrix: use the filtered matrix, or leave them out with "
         f"{said('min-counts', ['500'])} or another number"
     )
 
@@ -491,8 +492,8 @@ def require_differences(cells: anndata.AnnData, path: str | Path) -> None:
         same = all(np.all(matrix[i] == matrix[0]) for i in range(1, len(matrix)))
     if same:
         raise UserError(
-            f"{path}: every feature has one and the same value in all cells, so that nothing can "
-            "be clustered; choose other features or values."
+            f"{path}: every feature is constant over all cells, so nothing can be clustered; "
+            "choose other features or values."
         )
 
 
@@ -563,9 +564,11 @@ def _append(target: h5py.File, rows: sp.csr_matrix) -> None:
 def _source(file: CellFile, layer: str, use_rep: str) -> Iterator[Any]:
     """The matrix that a recipe starts from, to be sliced by rows, in memory or on disk."""
     if layer and use_rep:
-        raise UserError("values come from a layer or from use_rep, not from both; give one.")
+        raise UserError("values come from a layer or from use_rep, not from both; give only one.")
     if (layer or use_rep) and file.kind != "h5ad":
-        raise UserError(f"{file.path} is no h5ad and so has no layer or obsm; leave these out.")
+        raise UserError(
+            f"{file.path} is not an h5ad file and so has no layers or obsm; omit these options."
+        )
     group, name = ("layers", layer) if layer else ("obsm", use_rep) if use_rep else ("", "X")
     with ExitStack() as stack:
         place = stack.enter_context(h5py.File(file.path)) if file.on_disk else file.cells
@@ -664,7 +667,7 @@ def _require_domain(cells: anndata.AnnData, recipe: Recipe, file: CellFile) -> N
         wrong = _first(cells, lambda values: values < 0)
         if wrong:
             raise UserError(
-                f"{file.path}: {wrong}, but log(1 + x) is for values of at least 0; use another "
+                f"{file.path}: {wrong}, but log(1 + x) needs values of at least 0; use another "
                 "transform."
             )
 

@@ -63,9 +63,9 @@ def accuracy(
     labels, split = np.asarray(labels), np.asarray(split)
     if not len(signature) == len(labels) == len(split) or signature.shape[1] != len(groups):
         raise UserError(
-            f"the signature has the shape {signature.shape}, with {len(groups)} groups, "
-            f"{len(labels)} labels and {len(split)} parts of the split; give a row for each cell "
-            "and a column for each group."
+            f"the signature has shape {signature.shape} for {len(groups)} groups, {len(labels)} "
+            f"labels and {len(split)} entries of the split; give a row for each cell and a column "
+            "for each group."
         )
     tables = []
     for part in sorted(set(split), key=lambda name: (name != "train", name)):
@@ -89,7 +89,7 @@ def require_groups(genes: Mapping[str, str], labels: pd.DataFrame, where: str) -
     for group in genes:
         if group not in known:
             raise UserError(
-                f"the signature of {where} names the group '{group}', which is no label of its "
+                f"the signature of {where} names the group '{group}', which is not a label of its "
                 f"cells; {hint(group, known)}."
             )
 

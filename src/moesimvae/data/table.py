@@ -73,11 +73,11 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
         raise
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not in UTF-8 ({first_line(error)}); save it as UTF-8."
+            f"{path} is not encoded in UTF-8 ({first_line(error)}); save it as UTF-8."
         ) from error
     except (ValueError, csv.Error) as error:  # pandas' errors are ValueErrors
         raise UserError(
-            f"{path} is not a table of cells ({first_line(error)}); mend that line."
+            f"{path} is not a table of cells ({first_line(error)}); correct that line."
         ) from error
     names = pd.Index(layout.names, dtype=object)
     notes: tuple[str, ...] = ()
@@ -86,7 +86,10 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
         first, names = layout.names[0], names[1:]
         column = table.pop(0)
         if column.dtype.kind in "iu":
-            notes = (f"the column '{first}' numbers the lines: it names the cells, no feature",)
+            notes = (
+                f"the column '{first}' numbers the lines; it is used as cell names, not as a "
+                "feature",
+            )
         cell = pd.Index(column.fillna("NA").astype(str).map(_unquoted).to_numpy(), dtype=object)
         if (cell == "").any():
             raise UserError(
@@ -96,8 +99,8 @@ def read_table(path: Path) -> tuple[anndata.AnnData, str, tuple[str, ...]]:
         sums = [name for name in cell[-4:] if name.lower() in SUMS]
         if sums:
             raise UserError(
-                f"{path} ends in lines that sum up others ({', '.join(sums)}), which are no cells; "
-                "remove them."
+                f"{path} ends with summary lines ({', '.join(sums)}), which are not cells; remove "
+                "them."
             )
     require_unique(names, f"{path}: the column")
     table.columns, table.index = names, cell
@@ -168,8 +171,8 @@ def _layout(path: Path) -> _Layout:
         (example and not NUMBER.fullmatch(example)) or parts == len(names[0].split()) > 1
     ):
         raise UserError(
-            f"{path} has a single column, and text in it ('{example}'); separate columns by "
-            "comma, semicolon or tab."
+            f"{path} has a single column, which contains text ('{example}'); separate columns by "
+            "commas, semicolons or tabs."
         )
     return _fitted(path, names, separator, above, fields or len(names), empty)
 
@@ -199,17 +202,17 @@ def _require_names(path: Path, names: list[str]) -> None:
     first = names[0]
     if first.startswith(("#", "!")) and _plain(first) and _plain(first) not in CELL_COLUMNS:
         raise UserError(
-            f"{path} begins with a remark ('{first}'); remove it, so that the line of names is the "
-            "first one, or take its first sign off where it is that line."
+            f"{path} begins with a comment ('{first}'); remove it, so that the header is the first "
+            "line, or, if it is the header, remove its first character."
         )
     if len(names) == 1 and any(sign in first for sign in SEPARATORS):
         raise UserError(
-            f"{path} has quotes around whole lines ('{first}'); take the outer quotes off."
+            f"{path} has quotes around whole lines ('{first}'); remove the outer quotes."
         )
     if _are_values([name for name in names if name]):
         raise UserError(
             f"{path} has numbers in its first line ({first or names[-1]}, …) where the names of "
-            "the features must stand; add a line of names."
+            "the features are expected; add a header line."
         )
 
 
@@ -242,14 +245,14 @@ def _counted(path: Path, lines: _Lines, separator: str, head: str) -> tuple[int,
         if n != fields:
             wrong = f"has {n} fields, but line {second} has {fields}"
         elif n > 1 and last >= n - 1 and not text.strip(separator + ' "'):
-            wrong = "holds nothing but separators"
+            wrong = "contains only separators"
         elif line == head:
-            wrong = "repeats the names of the first line"
+            wrong = "repeats the header"
         elif n == 1 and blank:
             number, wrong = blank, "is empty"
         if wrong:
             raise UserError(
-                f"{path} is not a table of cells (line {number} {wrong}); mend that line."
+                f"{path} is not a table of cells (line {number} {wrong}); correct that line."
             )
         empty = min(empty, last)
     return fields, empty, example
@@ -269,12 +272,12 @@ def _fitted(
     if unnamed:
         raise UserError(
             f"{path} has a column without a name (number {unnamed[0]} of {fields}, if the others "
-            "stand in their places); write a name for each field of a line, in their order."
+            "are in place); write a name for each field of a line, in their order."
         )
     if more < 0:
         raise UserError(
             f"{path} is not a table of cells (its first line names {len(names)} columns, but the "
-            f"lines below have {fields} fields); mend that line."
+            f"lines below have {fields} fields); correct that line."
         )
     if more > 1 or (more and _is_for_names(names[0])):
         raise _misfit(path, len(names), fields - cut)
@@ -285,7 +288,7 @@ def _fitted(
 def _misfit(path: Path, names: int, fields: int) -> UserError:
     return UserError(
         f"{path} names {names} columns in its first line but has {fields} fields in the lines "
-        "below (a decimal comma would part fields, too); mend the table."
+        "below (decimal commas separate fields, too); correct the table."
     )
 
 
@@ -318,9 +321,9 @@ def _first_names_cells(path: Path, layout: _Layout, column: pd.Series) -> bool:
     )
     if names and layout.trailing and _plain(name) not in GENE_COLUMNS:
         raise UserError(
-            f"{path} has an empty field at the end of its lines that the first line has not, so "
-            f"that '{name}' may name the first column or the second; write a first line with as "
-            "many fields as the others have."
+            f"{path} has an empty field at the end of its lines but not of the first, so '{name}' "
+            "may name the first column or the second; write a first line with as many fields as "
+            "the others."
         )
     return bool(names)
 
@@ -381,5 +384,5 @@ def _require_cells_in_lines(path: Path, text: pd.DataFrame) -> None:
         odd = wrong[0]
     raise UserError(
         f"{path}: cell number {odd} (counted from 0) has text ('{text.iloc[odd, 0]}' in "
-        f"{text.columns[0]}) where all others have numbers; remove that line, or mend it."
+        f"{text.columns[0]}) where all others have numbers; remove that line, or correct it."
     )

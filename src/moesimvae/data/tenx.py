@@ -25,7 +25,7 @@ from moesimvae.errors import UserError
 
 GENES = "Gene Expression"
 GENOME = re.compile(r"([A-Za-z0-9.-]+(?:_[A-Za-z0-9.-]+)*?)_+(?:ENS[A-Z]*G\d.*|gene[:-].*)")
-OPTION = "--genome NAME, in the workflow --config genome=NAME"
+OPTION = "--genome NAME (in the workflow, --config genome=NAME)"
 LEAST_BYTES = 4  # per entry of matrix.mtx
 MOST_PACKED = 1100  # highest ratio of unpacked to packed size in gzip
 
@@ -44,7 +44,7 @@ def read_folder(folder: Path, genome: str = "") -> tuple[anndata.AnnData, list[s
     size = files["matrix"].stat().st_size * (MOST_PACKED if is_gzip(files["matrix"]) else 1)
     if tuple(stated[:2]) != shape or stated[2] * LEAST_BYTES > size:
         raise UserError(
-            f"{files['matrix']} says that it has {stated[0]:,} genes × {stated[1]:,} cells and "
+            f"{files['matrix']} declares {stated[0]:,} genes × {stated[1]:,} cells and "
             f"{stated[2]:,} entries, but there are {shape[0]:,} genes and {shape[1]:,} cells in "
             f"{files['genes'].name} and {files['cells'].name}; export the three files again."
         )
@@ -70,7 +70,7 @@ def read_h5(path: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
             if not genomes:
                 raise UserError(
                     f"{path} holds {', '.join(file) or 'nothing'} instead of 'matrix' or the counts"
-                    " of one genome; give an .h5 file as Cell Ranger writes it."
+                    " of one genome; give an .h5 file as written by Cell Ranger."
                 )
             group = features = file[genomes[0]]
             keys = ("genes", "gene_names", "")
@@ -81,7 +81,7 @@ def read_h5(path: Path, genome: str = "") -> tuple[anndata.AnnData, list[str]]:
         barcodes = _text(group["barcodes"])
     if (genes, cells) != (len(ids), len(barcodes)):
         raise UserError(
-            f"{path} says that it has {genes:,} genes × {cells:,} cells, but names {len(ids):,} "
+            f"{path} declares {genes:,} genes × {cells:,} cells, but names {len(ids):,} "
             f"genes and {len(barcodes):,} cells; export it again."
         )
     # stored cell by cell, i.e. as rows of the transposed matrix
@@ -118,14 +118,14 @@ def _chosen(
     elif not taken.all():
         others = Counter(kind for kind in kinds if kind != GENES)
         told = ", ".join(f"{number:,} of {kind}" for kind, number in others.items())
-        notes.append(f"only the {taken.sum():,} features of {GENES} are taken, not {told}")
+        notes.append(f"only the {taken.sum():,} features of {GENES} are used, not {told}")
     found = sorted({o for o, t in zip(origins, taken, strict=True) if t and o} if origins else ())
     if genome:
         taken &= np.array(origins or [""] * cells.n_vars) == _one(genome, found, path)
     elif len(found) > 1:
         notes.append(
-            f"the genes are of several genomes ({', '.join(found)}), and all are taken; for one: "
-            f"{OPTION}"
+            f"the genes are from several genomes ({', '.join(found)}), and all are used; for one, "
+            f"use {OPTION}"
         )
     return (cells if taken.all() else cells[:, taken].copy()), notes
 
@@ -134,10 +134,11 @@ def _one(genome: str, genomes: list[str], path: Path) -> str:
     if genome in genomes:
         return genome
     if not genomes:
-        raise UserError(f"{path} tells of no genome, but '{genome}' is asked for; leave it out.")
+        raise UserError(f"{path} names no genome, but '{genome}' was requested; omit the genome.")
     raise UserError(
         f"{path} holds the counts of {'several genomes' if len(genomes) > 1 else 'one genome'} "
-        f"({', '.join(genomes)}){f' but not of {genome!r}' * bool(genome)}; choose one: {OPTION}."
+        f"({', '.join(genomes)}){f' but not of {genome!r}' * bool(genome)}; choose one with "
+        f"{OPTION}."
     )
 
 

@@ -118,7 +118,7 @@ def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
     names = [str(name) for name in table.columns]
     same = [i for i, name in enumerate(names) if name == RESERVED]
     if same and (table.iloc[:, same[0]].astype(str).to_numpy() == table.index.to_numpy()).all():
-        notes.append(f"{place}: the column '{RESERVED}' says what the names do and is left out")
+        notes.append(f"{place}: the column '{RESERVED}' repeats the names and is left out")
         table = table.iloc[:, [i for i in range(len(names)) if i not in same]]
         names = [str(name) for name in table.columns]
     # column names become HDF5 paths, in which / and . have a meaning
@@ -129,7 +129,7 @@ def _frame(table: pd.DataFrame, place: str, notes: list[str]) -> pd.DataFrame:
     ]
     changed = [f"'{a}' is now '{b}'" for a, b in zip(names, wanted, strict=True) if a != b]
     if changed:
-        notes.append(f"{place}: {', '.join(changed)}, since an h5ad cannot hold such a name")
+        notes.append(f"{place}: {', '.join(changed)}, since an h5ad cannot hold such names")
     table = table.set_axis(pd.Index(wanted, dtype=object), axis=1)
     name = table.index.name
     if name is not None and (not isinstance(name, str) or "/" in name or name in wanted):
@@ -215,7 +215,7 @@ def require(folder: Path, cells: anndata.AnnData, columns: Mapping[str, Any]) ->
     if free < needed:
         raise UserError(
             f"{folder} has {free / 1e6:,.0f} MB of free space, but the results need about "
-            f"{needed / 1e6:,.0f} MB; free some, or name another folder with --out."
+            f"{needed / 1e6:,.0f} MB; free some space, or name another folder with --out."
         )
     tried = folder / ".tried.h5ad"
     obs = cells.obs.assign(**columns)
@@ -232,8 +232,8 @@ def require(folder: Path, cells: anndata.AnnData, columns: Mapping[str, Any]) ->
         raise
     except Exception as error:  # anndata and h5py raise all kinds of errors
         raise UserError(
-            f"the annotation of the cells cannot be written as an h5ad ({first_line(error)}); take "
-            "what it names out of the file."
+            f"the annotation of the cells cannot be written as an h5ad ({first_line(error)}); "
+            "remove what this names from the file."
         ) from error
     finally:
         tried.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ FOUND = ("clusters_found", "noise_share")  # recorded with each run, so always i
 CRITERION = "silhouette"  # chooses settings without labels; not a column of the comparison
 HELD_OUT = ("test", "train")  # the order in which a table shows them
 CHOICES = {"oracle": "oracle", "label-free": "chosen without labels"}
-OF_ALL_CELLS = "of all cells, scored or not"
+OF_ALL_CELLS = "over all cells, scored or not"
 NOT_RUN = ("missing", "no run was found in the results folder")
 SHORT = {
     "timeout": "time-out",
@@ -135,8 +135,8 @@ def _runs_by_seed(runs: pd.DataFrame) -> dict[tuple[str, str], dict[int, Row]]:
         mine = by_seed.setdefault((run["dataset"], run["method"]), {})
         if run["seed"] in mine:
             raise UserError(
-                f"the runs table holds {run['method']} on {run['dataset']} with seed "
-                f"{run['seed']} twice; each run may stand there once."
+                f"the table of runs lists {run['method']} on {run['dataset']} with seed "
+                f"{run['seed']} twice; remove one of the two."
             )
         mine[run["seed"]] = run
     return by_seed
@@ -149,15 +149,15 @@ def _values_by_seed(scores: pd.DataFrame, found: dict) -> dict[tuple, dict[int, 
         what = f"{score['method']} on {score['dataset']}, seed {score['seed']}"
         run = found.get((score["dataset"], score["method"]), {}).get(score["seed"])
         if run is None or run["status"] != "ok":
-            status = "is not in the runs table" if run is None else f"ended as {run['status']}"
+            status = "is not in the table of runs" if run is None else f"ended as {run['status']}"
             raise UserError(
-                f"the scores hold {score['metric']} for {what}, but that run {status}; "
-                "score again from the run folders."
+                f"the scores include {score['metric']} for {what}, but that run {status}; "
+                "compute the scores again from the run folders."
             )
         key = (score["dataset"], score["split"], score["method"], score["metric"])
         mine = values.setdefault(key, {})
         if score["seed"] in mine:
-            raise UserError(f"the scores hold {score['metric']} for {what} twice; keep one.")
+            raise UserError(f"the scores list {score['metric']} for {what} twice; keep one.")
         if np.isfinite(score["value"]):
             mine[score["seed"]] = float(score["value"])
     return values
@@ -293,7 +293,9 @@ def _status(finished: dict, failed: dict, values: dict, lacking: str) -> tuple[s
     if lacking and not values:
         return NOT_SCORED, lacking
     if unscored:
-        reason = f"seed {', '.join(map(str, unscored))}: finished, but has no value of this metric"
+        reason = (
+            f"seed {', '.join(map(str, unscored))}: finished, but without a value of this metric"
+        )
         return ("partial" if values else NOT_SCORED), "; ".join(
             filter(None, [_reasons(failed), reason])
         )
@@ -314,7 +316,7 @@ def _reasons(failed: dict[int, Row]) -> str:
     """Why runs failed, with seeds grouped by reason."""
     seeds: dict[str, list[int]] = {}
     for seed, run in failed.items():
-        said = run["reason"] if _given(run["reason"]) else "no reason was written down"
+        said = run["reason"] if _given(run["reason"]) else "no reason recorded"
         text = f"{short(run['status'])}: {str(said).rstrip('.')}"
         seeds.setdefault(text, []).append(seed)
     return "; ".join(f"{text} (seed {', '.join(map(str, s))})" for text, s in seeds.items())
@@ -482,7 +484,7 @@ def read_many(paths: Iterable[str | Path]) -> pd.DataFrame:
             frames.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
         except pd.errors.EmptyDataError:
             raise UserError(
-                f"{path} is empty, not even a header; score that data set again."
+                f"{path} is empty, without even a header; score that data set again."
             ) from None
     return pd.concat(frames, ignore_index=True)
 

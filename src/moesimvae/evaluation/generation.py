@@ -185,7 +185,7 @@ def _checked(x: np.ndarray, y: np.ndarray, least: int = 2) -> tuple[np.ndarray, 
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
         raise UserError(
-            f"two samples of at least {least} cells with the same features are compared, but got "
+            f"two samples of at least {least} cells with the same features are needed, but got "
             f"shapes {x.shape} and {y.shape}."
         )
     return x, y

@@ -77,8 +77,8 @@ class Judge(nn.Module):
         expected = self.image_shape[0] * self.image_shape[1]
         if images.ndim != 2 or images.shape[1] != expected:
             raise UserError(
-                f"the images have shape {images.shape}, but the judge knows images of {expected} "
-                "pixels, one a row; give it images of the kind it was trained on."
+                f"the images have shape {images.shape}, but the judge expects {expected} pixels "
+                "per row, one image each; give images of the kind it was trained on."
             )
         self.eval()
         tensor = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
@@ -102,7 +102,7 @@ def train_judge(
     """
     classes, target = np.unique(np.asarray(labels).astype(str), return_inverse=True)
     if len(classes) < 2:
-        raise UserError(f"a judge needs two classes or more, but the labels have {len(classes)}.")
+        raise UserError(f"a judge needs at least two classes, but the labels have {len(classes)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judge = Judge(classes.tolist(), image_shape)
@@ -156,7 +156,7 @@ def load(folder: str | Path) -> tuple[Judge, dict]:
         judge.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(
-            f"{folder} holds no readable judge ({str(error).splitlines()[0]}); train it again."
+            f"{folder} contains no readable judge ({str(error).splitlines()[0]}); train it again."
         ) from error
     return judge.eval(), facts
 

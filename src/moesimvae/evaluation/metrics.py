@@ -93,14 +93,14 @@ def _checked(truth: ArrayLike, clusters: ArrayLike) -> tuple[np.ndarray, np.ndar
     if truth.ndim != 1 or truth.shape != clusters.shape:
         raise UserError(
             f"truth has shape {truth.shape} and clusters {clusters.shape}, expected two vectors "
-            "of one length; give one label and one cluster per scored cell."
+            "of equal length; give one label and one cluster per scored cell."
         )
     if truth.size == 0:
-        raise UserError("there is no scored cell to compute a metric on; at least 1 is needed.")
+        raise UserError("there are no scored cells to compute a metric on; at least 1 is needed.")
     if not np.issubdtype(clusters.dtype, np.integer):
         missing = int(pd.isna(clusters).sum())
         found = f"{missing} missing values" if missing else f"values of type {clusters.dtype}"
-        raise UserError(f"clusters: found {found}, expected integers; write noise as -1.")
+        raise UserError(f"clusters: found {found}, expected integers; mark noise cells with -1.")
     if clusters.min() < NOISE:
         raise UserError(
             f"clusters: found {clusters.min()}, expected numbers from 0, or -1 for noise; "

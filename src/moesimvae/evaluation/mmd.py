@@ -91,12 +91,14 @@ def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise UserError(
-            f"the MMD compares two or more points with two or more of as many dimensions, but got "
+            f"the MMD compares two samples of at least 2 points with the same dimensions, but got "
             f"shapes {x.shape} and {y.shape}."
         )
     points = np.concatenate([x, y])
     if not np.isfinite(points).all():
-        raise UserError("the MMD's points hold NaN or infinite values; leave those points out.")
+        raise UserError(
+            "the points for the MMD contain NaN or infinite values; remove those points."
+        )
     points = points - points.mean(axis=0)  # keeps the following squares small
     norms = (points**2).sum(axis=1)
     squared = np.maximum(norms[:, None] + norms - 2 * points @ points.T, 0)

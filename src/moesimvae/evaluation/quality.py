@@ -46,18 +46,19 @@ COLUMNS = ["check", "level", "dataset", "method", "rule", "found"]
 KNOW_NOTHING = ("random_labels", "one_cluster")
 
 RULES = {
-    "runs that failed": f"no run failed; red above {MANY_FAILED:.0%} of an experiment's runs",
-    "seeds missing": "every planned seed was run; red where a method has none",
-    "one seed alone": "a random method has at least two seeds",
-    "controls": "true labels reach the best value; one cluster and random labels are about 0 in "
-    "metrics corrected for chance",
-    "control range": "a method's mean lies above one cluster and random labels, and not above "
-    "the true labels (red)",
-    "same data": "every run saw the features that lie in data/ now",
-    "same code": "all seeds of a method were made by one version of the code",
-    "code as it is now": "every run was made by the code that its method has now",
-    "same seed": "a repeat with the same seed gives the same labels; red where clusters differ",
-    "the data": f"whole, real, and {ENOUGH_CELLS} scored cells or more",
+    "runs that failed": f"no run failed; red if more than {MANY_FAILED:.0%} of the runs did",
+    "seeds missing": "every planned seed was run; red if a method has none",
+    "one seed alone": "every stochastic method has at least two seeds",
+    "controls": "true labels reach the best value; one cluster and random labels score about 0 on "
+    "chance-corrected metrics",
+    "control range": "every method's mean is better than those of one cluster and random labels, "
+    "and not better than that of the true labels (red)",
+    "same data": "every run used the features that are in data/ now",
+    "same code": "all seeds of a method were run with the same version of the code",
+    "code as it is now": "every run was made with the current code of its method",
+    "same seed": "a repeat with the same seed gives the same labels; red if the number of clusters "
+    "or the outcome differs",
+    "the data": f"complete, real, and with at least {ENOUGH_CELLS} scored cells",
 }
 
 
@@ -109,7 +110,7 @@ def _row(name: str, level: str, found: str = "", dataset: str = "", method: str 
         raise KeyError(name)
     return {
         **{"check": name, "level": level, "dataset": dataset, "method": method},
-        **{"rule": RULES[name], "found": found or ("as it should be" if level == GREEN else "")},
+        **{"rule": RULES[name], "found": found or ("as expected" if level == GREEN else "")},
     }
 
 
@@ -123,7 +124,7 @@ def _failed(runs: pd.DataFrame) -> list[Row]:
     for (dataset, method, status), part in failed.groupby(["dataset", "method", "status"]):
         seeds = ", ".join(map(str, sorted(part["seed"])))
         reasons = "; ".join(dict.fromkeys(map(str, part["reason"].dropna())))
-        told = f"{status}, seed {seeds}: {reasons or 'no reason was written down'}"
+        told = f"{status}, seed {seeds}: {reasons or 'no reason recorded'}"
         rows.append(_row("runs that failed", level, told, dataset, method))
     return rows
 
@@ -136,7 +137,7 @@ def _seeds(runs: pd.DataFrame, experiment: Plan, methods: Mapping[str, Method]) 
             missing = [s for s in seeds if (dataset, method, s) not in there]
             if missing:
                 level = RED if len(missing) == len(seeds) else AMBER
-                found = f"no run of seed {', '.join(map(str, missing))}"
+                found = f"no run with seed {', '.join(map(str, missing))}"
                 rows.append(_row("seeds missing", level, found, dataset, method))
     alone = [
         method
@@ -144,7 +145,7 @@ def _seeds(runs: pd.DataFrame, experiment: Plan, methods: Mapping[str, Method]) 
         if methods[method].stochastic and len(seeds) == 1
     ]
     if alone:
-        found = f"a single seed, so nothing is known of the spread: {', '.join(alone)}"
+        found = f"only one seed, so the variation between seeds is unknown: {', '.join(alone)}"
         rows.append(_row("one seed alone", AMBER, found))
     return rows
 
@@ -177,7 +178,7 @@ def _range(scores: pd.DataFrame, names: Iterable[str], metrics: Mapping[str, Met
         blind = noun.best_first({c: by_method[c] for c in KNOW_NOTHING if c in by_method})[:1]
         truth = by_method.get(CONTROLS[0], noun.sign * np.inf)
         beyond = "above" if noun.sign > 0 else "below"
-        what = metric if split == "all" else f"{metric} of {split} cells"
+        what = metric if split == "all" else f"{metric} on {split} cells"
         for method, mean in by_method.items():
             if method in CONTROLS:
                 continue
@@ -208,7 +209,9 @@ def _provenance(statuses: list[Status], datasets: Mapping[str, Facts]) -> list[R
         if None not in (expected, seen) and seen != expected:
             other.setdefault(key, []).append(status.seed)
     for (dataset, method), seeds in other.items():
-        found = f"seed {', '.join(map(str, sorted(seeds)))} saw other features than lie there now"
+        found = (
+            f"seed {', '.join(map(str, sorted(seeds)))} used features other than the current ones"
+        )
         rows.append(_row("same data", RED, found, dataset, method))
     for (dataset, method), versions in codes.items():
         if len(versions) > 1:
@@ -232,8 +235,8 @@ def _current(
         _row(
             "code as it is now",
             AMBER,
-            f"seed {', '.join(map(str, sorted(seeds)))} made by other code than there is now; "
-            f"made anew by `{mend}`",
+            f"seed {', '.join(map(str, sorted(seeds)))} made with other code than the current one; "
+            f"rerun with `{mend}`",
             dataset,
             method,
         )
@@ -278,6 +281,6 @@ def _data(names: Iterable[str], datasets: Mapping[str, Facts]) -> list[Row]:
         if what:
             rows.append(_row("the data", AMBER, f"{' and '.join(what)}: {fact.title}", name))
         if 0 < (fact.n_scored or 0) < ENOUGH_CELLS:
-            few = f"{fact.n_scored} scored cells: chance alone makes large differences"
+            few = f"{fact.n_scored} scored cells: large differences can arise by chance alone"
             rows.append(_row("the data", AMBER, few, name))
     return rows

@@ -54,22 +54,24 @@ def read_labels(path: str | Path, needed: bool = True) -> pd.DataFrame:
         labels = pd.read_parquet(path, columns=["cell", "label", "scored", "split"])
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is no table with the columns cell, label, scored, split ({error}); "
-            "make the data set again."
+            f"{path} is not a table with the columns cell, label, scored, split ({error}); "
+            "prepare the data set again."
         ) from error
     scored = labels["scored"]
     without = int((scored & labels["label"].fillna("").eq("")).sum())
     problems = {
-        f"{labels['cell'].duplicated().sum()} cells come twice": labels["cell"].duplicated().any(),
+        f"{labels['cell'].duplicated().sum()} cells are duplicated": labels["cell"]
+        .duplicated()
+        .any(),
         f"{without} scored cells have no label": without,
         "no cell is scored": needed and not scored.any(),
-        "a split is named 'all', the name of all splits together": (
+        "a split is named 'all', which is reserved for all splits together": (
             labels["split"].nunique() > 1 and (labels["split"] == ALL_SPLITS).any()
         ),
     }
     for problem, found in problems.items():
         if found:
-            raise UserError(f"{path}: {problem}; mend the reader of this data set.")
+            raise UserError(f"{path}: {problem}; fix the reader of this data set.")
     return labels
 
 
@@ -162,16 +164,18 @@ def read_clusters(run_dir: str | Path, cells: Sequence[str]) -> np.ndarray:
     try:
         found = pd.read_parquet(path, columns=["cell", "label"])
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as cell, label ({error}); run it again.") from error
+        raise UserError(
+            f"{path} cannot be read as a table of cell and label ({error}); repeat this run."
+        ) from error
     if len(found) != len(cells):
-        raise UserError(f"{path} has {len(found)} cells, expected {len(cells)}; run it again.")
+        raise UserError(f"{path} has {len(found)} cells, expected {len(cells)}; repeat this run.")
     wrong = np.flatnonzero(found["cell"].to_numpy() != np.asarray(cells))
     if wrong.size:
         row = wrong[0]
         raise UserError(
-            f"{path} names other cells, or another order, than the data set: {wrong.size} rows "
+            f"{path} lists other cells than the data set, or in another order: {wrong.size} rows "
             f"differ, the first is row {row} with cell '{found['cell'].iloc[row]}' where "
-            f"'{cells[row]}' is expected; run it again."
+            f"'{cells[row]}' is expected; repeat this run."
         )
     return found["label"].to_numpy()
 
@@ -204,7 +208,7 @@ def score_dataset(
     space = None
     if "silhouette" in metrics:
         if features is None:
-            raise UserError("the silhouette is asked for; give the features of the data set.")
+            raise UserError("the silhouette needs the features of the data set; give their path.")
         space = read_space(features, labels)
     compared: dict[tuple[str, int], np.ndarray] = {}
     scores: list[dict[str, Any]] = []
@@ -240,7 +244,7 @@ def _identity(run_dir: Path, results: Path) -> dict[str, Any]:
     name = run_dir.relative_to(results) if run_dir.is_relative_to(results) else run_dir
     run = Run.of(name)
     if name != Path(run.path):
-        raise UserError(f"{run_dir} is no run folder of {results}; expected {run.path} there.")
+        raise UserError(f"{run_dir} is not a run folder of {results}; expected {run.path} there.")
     return {"dataset": run.dataset, "method": run.method, "seed": run.seed, "run": run.path}
 
 
@@ -255,7 +259,7 @@ def _read_status(run_dir: Path, identity: dict[str, Any]) -> dict[str, Any]:
     for key in ("dataset", "method", "seed"):
         if status.get(key) != identity[key]:
             raise UserError(
-                f"status.json is of another run: {key} is {status.get(key)!r}, "
+                f"status.json belongs to another run: {key} is {status.get(key)!r}, "
                 f"expected {identity[key]!r}."
             )
     return status
@@ -293,11 +297,11 @@ def check_controls(
     where only label-free metrics are scored.
     """
     if scores.empty:
-        raise UserError("there are no scores, not even of the controls; run the controls first.")
+        raise UserError("there are no scores, not even for the controls; run the controls first.")
     expected: dict[str, dict[str, tuple[float, float]]] = {control: {} for control in CONTROLS}
     for metric in scores["metric"].unique():
         if metric not in metrics:
-            raise UserError(f"metric '{metric}' has no block in the registry of metrics; add it.")
+            raise UserError(f"metric '{metric}' has no block in the registry of metrics; add one.")
         noun = metrics[metric]
         if noun.label_free:
             if noun.chance_corrected:
@@ -324,7 +328,7 @@ def check_controls(
             if runs.empty:
                 raise UserError(
                     f"control '{control}' has no scores on {dataset} (split {split}); run it "
-                    "beside the methods, since scores without controls are refused."
+                    "with the methods, since scores without controls are rejected."
                 )
             if one_group and _reaches(runs, expected["true_labels"]):
                 values = values | expected["true_labels"]  # noqa: PLW2901  it is the truth
@@ -335,7 +339,7 @@ def check_controls(
                     raise UserError(
                         f"control '{control}' misbehaves on {dataset} (split {split}): "
                         f"{run.metric} is {run.value:.6g}, expected {value} within {tolerance:g}; "
-                        f"the scores are refused, look at {run.run} and at the data set's labels."
+                        f"the scores are rejected, check {run.run} and the data set's labels."
                     )
 
 

@@ -126,7 +126,7 @@ def _means(scores: pd.DataFrame, criterion: str, wanted: str) -> pd.Series:
     if rows.empty:
         dataset = scores["dataset"].iloc[0]
         raise UserError(
-            f"the scores on {dataset} hold no {criterion} of the split '{split}', by which the "
+            f"the scores on {dataset} contain no {criterion} for the split '{split}', by which the "
             "settings are chosen; score that data set again."
         )
     return rows.groupby("method")["value"].mean()
@@ -134,6 +134,6 @@ def _means(scores: pd.DataFrame, criterion: str, wanted: str) -> pd.Series:
 
 def _none_left(dataset: str, method: str, variants: list[str], criterion: str) -> str:
     return (
-        f"none of the {len(variants)} settings of {method} tried on {dataset} ended with labels "
-        f"that have a {criterion}, so none can be chosen; the table of runs says why."
+        f"none of the {len(variants)} settings of {method} tried on {dataset} produced labels "
+        f"with a {criterion}, so none can be chosen; see the table of runs for the reasons."
     )

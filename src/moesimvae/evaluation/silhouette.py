@@ -51,8 +51,8 @@ def read_space(features: str | Path, labels: pd.DataFrame) -> Space:
         names = read_elem(file["obs"]).index
         if list(names) != list(labels["cell"]):
             raise UserError(
-                f"{features} holds other cells, or another order, than the labels of the data set; "
-                "make the data set again."
+                f"{features} has other cells than the labels of the data set, or in another order; "
+                "prepare the data set again."
             )
         values = read_elem(file[next(layer for layer in LAYERS if layer in file)])
     split = labels["split"]

@@ -90,15 +90,15 @@ def too_few(n_datasets: int, n_methods: int) -> str:
     """Why no test across data sets is possible, in a sentence; "" when one is."""
     if n_methods < MIN_METHODS:
         return (
-            f"no test across data sets: {n_methods} methods finished on all of them, and "
-            f"Friedman's test compares at least {MIN_METHODS}."
+            f"no test across data sets: {n_methods} methods finished on all of them, but "
+            f"Friedman's test needs at least {MIN_METHODS}."
         )
     if n_datasets < MIN_DATASETS:
         return (
-            f"no test across data sets: {n_datasets} of the {MIN_DATASETS} that it takes, since "
-            f"with {n_datasets} the smallest p of a two-sided signed-rank test is "
-            f"{2.0 ** (1 - n_datasets):.3g}, so no two methods could differ at {ALPHA}; further "
-            "seeds do not help, seeds are not data sets."
+            f"no test across data sets: there are {n_datasets} of the {MIN_DATASETS} needed; with "
+            f"{n_datasets}, the smallest possible p of a two-sided signed-rank test is "
+            f"{2.0 ** (1 - n_datasets):.3g}, so no two methods could differ at {ALPHA}; more seeds "
+            "do not help, since seeds are not data sets."
         )
     return ""
 
@@ -172,8 +172,8 @@ def bootstrap_interval(
     values = np.asarray(differences, dtype=float)
     if len(values) < MIN_SEEDS:
         raise UserError(
-            f"a bootstrap interval needs {MIN_SEEDS} seeds that both methods finished, there are "
-            f"{len(values)}; run more seeds."
+            f"a bootstrap interval needs {MIN_SEEDS} seeds that both methods finished, but there "
+            f"are {len(values)}; run more seeds."
         )
     means = values[_resamples(len(values))].mean(axis=1)
     tail = (1 - confidence) / 2
@@ -323,7 +323,7 @@ def _across(scores: pd.DataFrame, names: Sequence[str], better: str) -> list[dic
         "statistic": test.f,
         "p": test.p_f,
         "different": "yes" if test.p_f <= ALPHA else "no",
-        "note": f"left out, not scored on every data set: {missing}" if missing else "",
+        "note": f"left out, as not scored on every data set: {missing}" if missing else "",
     }
     return [here | row for row in [of_all, *_of_pairs(table, test)]]
 
@@ -362,7 +362,7 @@ def _hopeless(n_datasets: int, n_pairs: int) -> str:
     if smallest <= ALPHA:
         return ""
     return (
-        f"with {n_datasets} data sets and {n_pairs} pairs Holm's p cannot be below {smallest:.3g}"
+        f"with {n_datasets} data sets and {n_pairs} pairs, Holm's p cannot be below {smallest:.3g}"
     )
 
 
@@ -382,24 +382,24 @@ def _pair(a: pd.Series, b: pd.Series, method_a: Method, method_b: Method) -> dic
     fixed_a, fixed_b = not method_a.stochastic, not method_b.stochastic
     if fixed_a and fixed_b:
         one, other = a.iloc[:1].to_numpy(), b.iloc[:1].to_numpy()
-        note = "both are deterministic: the difference has no spread"
+        note = "both are deterministic, so the difference does not vary"
     elif fixed_a or fixed_b:
         seeds = (b if fixed_a else a).index
         one = np.full(len(seeds), a.iloc[0]) if fixed_a else a.to_numpy()
         other = np.full(len(seeds), b.iloc[0]) if fixed_b else b.to_numpy()
-        note = "one of the two is deterministic: its value counts for every seed"
+        note = "one of the two is deterministic; its value is used for every seed"
     else:
         seeds = a.index.intersection(b.index)
         one, other, note = a.loc[seeds].to_numpy(), b.loc[seeds].to_numpy(), ""
     found: dict[str, Any] = {"n": len(one), "note": note}
     if not len(one):
-        return found | {"note": "no seed in common"}
+        return found | {"note": "no seeds in common"}
     differences = one - other
     found |= {"difference": float(differences.mean())}
     if fixed_a and fixed_b:
         return found
     if len(one) < MIN_SEEDS:
-        few = f"{len(one)} common seeds are too few for an interval, it takes {MIN_SEEDS}"
+        few = f"{len(one)} common seeds are too few for an interval, which needs {MIN_SEEDS}"
         return found | {"note": "; ".join(filter(None, [note, few]))}
     low, high = bootstrap_interval(differences)
     return found | {

@@ -45,7 +45,7 @@ NOT_COMPARABLE, NOT_RUN = "not comparable", "not run here"
 VERDICTS = (REPRODUCED, NOISE, DIFFERENT, NOT_COMPARABLE, NOT_RUN)
 PAPER, BEYOND, SETTING = "the paper's", "beyond the paper", "a setting of the paper's"
 
-NOBODY = "no experiment of this configuration"  # starts the reason where nothing can be run
+NOBODY = "no experiment in this configuration"  # starts the reason where nothing can be run
 
 COLUMNS = [
     *("table", "published_method", "dataset", "metric", "definition", "published"),
@@ -90,13 +90,13 @@ def judge(
         return Judgement(REPRODUCED, "same", low, high, "the difference is within the tolerance")
     direction = _direction(difference, better)
     if np.isnan(low):
-        runs = "1 run has" if len(ours) == 1 else f"{len(ours)} runs have"
-        reason = f"beyond the tolerance; {runs} no interval, so noise is not ruled out"
+        runs = "1 run gives" if len(ours) == 1 else f"{len(ours)} runs give"
+        reason = f"beyond the tolerance; {runs} no interval, so noise cannot be ruled out"
         return Judgement(DIFFERENT, direction, low, high, reason)
     their_low, their_high = _published_interval(published, published_sd, published_n)
     if low <= their_high + ROUNDING and their_low <= high + ROUNDING:
-        what = "one further run's interval" if published_n == 1 else "our interval"
-        reason = f"beyond the tolerance, but {what} takes it in"
+        what = "the interval of one further run" if published_n == 1 else "our interval"
+        reason = f"beyond the tolerance, but {what} overlaps the published value or its interval"
         return Judgement(NOISE, direction, low, high, reason)
     reason = "beyond the tolerance, and the intervals do not overlap"
     return Judgement(DIFFERENT, direction, low, high, reason)
@@ -218,7 +218,7 @@ class Rules:
         for metric in published["metric"].unique():
             if metric not in blocks["metrics"]:
                 raise UserError(
-                    f"comparison.yaml says nothing of the published metric '{metric}'; add it "
+                    f"comparison.yaml does not cover the published metric '{metric}'; add it "
                     "under metrics, with a tolerance and its reason."
                 )
         for metric, rule in blocks["metrics"].items():
@@ -472,15 +472,15 @@ def _derived(row: Row, rule: Rule, rows: list[Row], metric: Metric) -> Row:
     if not mine or not others:
         return {
             "verdict": NOT_RUN,
-            "reason": f"follows from {rule.table}, which is not run here",
+            "reason": f"derived from {rule.table}, which was not run here",
         }
     best, ranked = max(mine), rule.derive == "rank"
     value = 1 + sum(other > best for other in others) if ranked else best - max(others)
     judged_here = judge(row["published"], [value], row["tolerance"], rule.better)
-    place = "the published values" if ranked else "what was run here"
+    place = "the published values" if ranked else "the methods run here"
     return {
         **{"ours": rule.of, "mean": float(value), "n": 1, "n_planned": 1},
         **{"difference": float(value - row["published"]), "verdict": judged_here.verdict},
         **{"direction": judged_here.direction, "title": f"{rule.derive} among {place}"},
-        "reason": f"follows from {rule.table}, compared with {place}",
+        "reason": f"derived from {rule.table}, compared with {place}",
     }

@@ -88,9 +88,9 @@ def pretrained_autoencoder(
     """
     n_cells, n_features = matrix.shape
     if n_cells < n_clusters:
-        raise UserError(f"{n_cells} cells cannot make {n_clusters} clusters; ask for fewer.")
+        raise UserError(f"{n_cells} cells cannot form {n_clusters} clusters; ask for fewer.")
     if not np.isfinite(matrix).all():
-        raise UserError("the features hold NaN or infinite values; leave those cells out.")
+        raise UserError("the features contain NaN or infinite values; remove those cells.")
     if likelihood == "auto":
         unit_range = matrix.min() >= 0 and matrix.max() <= 1
         likelihood = "bernoulli" if unit_range else "gaussian"

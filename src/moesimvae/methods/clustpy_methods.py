@@ -36,7 +36,7 @@ def cluster(
     from clustpy import deep
 
     if algorithm not in ("VaDE", "DEC"):
-        raise UserError(f"unknown algorithm '{algorithm}' of ClustPy; use VaDE or DEC.")
+        raise UserError(f"unknown ClustPy algorithm '{algorithm}'; use VaDE or DEC.")
     matrix = dense(cells)
     if algorithm == "VaDE" and (matrix.min() < 0 or matrix.max() > 1):
         raise UserError(

@@ -60,7 +60,7 @@ def cluster(
     except OSError as error:
         raise UserError(
             f"the program '{words[0]}' of the command cannot be started ({error.strerror}); "
-            "install it, or mend the command."
+            "install it, or correct the command."
         ) from error
     if ended.returncode:
         raise UserError(f"the command ended with exit status {ended.returncode}; see its log.")
@@ -101,9 +101,11 @@ def write_features(cells: AnnData, folder: Path, form: str) -> Path:
 def read_labels(path: Path, n_cells: int) -> np.ndarray:
     """Read (n_cells,) integers, one per line; Invalid for anything else."""
     if not path.is_file():
-        raise Invalid("the command ended well but wrote no labels to the path {labels}.")
+        raise Invalid("the command succeeded but wrote no labels to the path {labels}.")
     if path.stat().st_size > MOST_BYTES * max(n_cells, 1):
-        raise Invalid(f"the labels are too long a file for {n_cells:,} cells, one number a line.")
+        raise Invalid(
+            f"the labels file is too long for {n_cells:,} cells with one number per line."
+        )
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -115,7 +117,7 @@ def read_labels(path: Path, n_cells: int) -> np.ndarray:
             labels[number] = int(line)
         except (ValueError, OverflowError):
             raise Invalid(
-                f"line {number + 1} of the labels is {line[:40]!r}, expected a whole number, "
-                "-1 for noise."
+                f"line {number + 1} of the labels is {line[:40]!r}, expected a whole number "
+                "(-1 for noise)."
             ) from None
     return labels

@@ -63,12 +63,13 @@ def check(n_cells: int, n_nodes: int, n_clusters: int, elbow_up_to: int | None) 
     if wanted > n_nodes:
         name = "n_clusters" if elbow_up_to is None else "elbow_up_to"
         raise UserError(
-            f"flowsom: {name} is {wanted}, but the grid has {n_nodes} nodes to join into "
+            f"flowsom: {name} is {wanted}, but the grid has only {n_nodes} nodes to join into "
             "clusters; give a smaller number or a larger grid."
         )
     if elbow_up_to is not None and elbow_up_to < 4:
         raise UserError(
-            f"flowsom: elbow_up_to is {elbow_up_to}; an elbow needs 4 numbers of clusters or more."
+            f"flowsom: elbow_up_to is {elbow_up_to}, but an elbow needs at least 4 numbers of "
+            "clusters."
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
+import anndata
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ BATCH = 2000
 # draws per accepted code above which a threshold counts as out of reach
 MOST_DRAWS = 2000
 STANDARD, FITTED = "standard", "fitted"
+COMPONENT = "component"  # VaDE's own mixture component, the counterpart of these two
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,24 @@ def read_model(run: str | Path) -> MoESimVAE:
     return MoESimVAE.load(Path(run) / "model", device="cpu")
 
 
-def read(run: str | Path, gaussian: str = FITTED) -> Generator:
-    """The generator of a run folder (contract 3) whose method saved its model.
+def read(run: str | Path, images: anndata.AnnData | None = None) -> dict[str, Generator]:
+    """The generators of a run folder (contract 3) whose method saved its model, by name.
 
-    gaussian: for MoE-Sim-VAE, "standard" draws from N(μ_k, I), as the paper says; "fitted" from a
-    mixture of Gaussians fitted to the cluster's codes. VaDE has a covariance for each component.
+    VaDE has one, "component", its own mixture. MoE-Sim-VAE has two, for which it first learns from
+    `images`, where given, how they are drawn: "standard" draws codes from N(μ_k, I), as the paper
+    says; "fitted" from a mixture of Gaussians fitted to the cluster's codes.
     Raises UserError for a run without a generative model.
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
-        return _moe_sim_vae(read_model(run), gaussian)
+        model = read_model(run)
+        if images is not None:
+            model.learn_to_draw(images)
+        return {name: _moe_sim_vae(model, name) for name in (STANDARD, FITTED)}
     if (folder / vade.SIZES).is_file():
-        return _vade(folder)
+        return {COMPONENT: _vade(folder)}
     raise UserError(
-        f"{folder} holds no model that generates; take a run of MoE-Sim-VAE or VaDE that ended ok."
+        f"{folder} contains no generative model; use a run of MoE-Sim-VAE or VaDE that ended ok."
     )
 
 
@@ -92,7 +98,7 @@ def generate(
     """
     if not 0 <= cluster < generator.n_clusters:
         raise UserError(
-            f"there is no cluster {cluster}; the model has 0 to {generator.n_clusters - 1}."
+            f"there is no cluster {cluster}; clusters run from 0 to {generator.n_clusters - 1}."
         )
     random = torch.Generator().manual_seed(int(seed) * 1_000_003 + cluster)
     taken: dict[float, list[np.ndarray]] = {threshold: [] for threshold in thresholds}

@@ -40,9 +40,8 @@ def cluster(
         whose data are in TPM without a logarithm.
     Raises UserError for an unknown prior, and if the cells have no signatures.
     """
-    from moesimvae.model.cells import are_whole, matrix_of
+    from moesimvae.model.cells import matrix_of
     from moesimvae.model.estimator import MoESimVAE
-    from moesimvae.model.observation import MOST_MARKERS
     from moesimvae.model.stability import STABLE, estimate
 
     if library_size is not None:
@@ -58,12 +57,9 @@ def cluster(
         if spread_prior:
             groups = spread(cells, groups, seed)
             facts["cells_of_spread_group"] = int((groups >= 0).sum())
-    counts = cells.layers.get("counts")
-    # not for a panel, whose markers have distributions of their own, nor for corrected counts
-    if counts is not None and (cells.n_vars <= MOST_MARKERS or not are_whole(counts)):
-        counts = None
+    # how cells are drawn does not bear on the clusters; studies of generation learn it themselves
     model = MoESimVAE(n_clusters, random_state=seed, **params).fit(
-        cells, prior=groups, counts=counts
+        cells, prior=groups, drawing=False
     )
     phases = model.facts_["similarity"]
     if resamples and phases and phases[0]["kind"] == "communities":

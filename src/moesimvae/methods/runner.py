@@ -43,8 +43,8 @@ PR_SET_CHILD_SUBREAPER = 36  # of Linux's prctl(2)
 MB = 1e6
 OLD = 86_400  # seconds since 1970: older than any features
 ENDED = (
-    "its job was ended from outside at every attempt, as when it is cancelled, or reaches the "
-    "cluster's limit of time or memory, or a node fails"
+    "its job was terminated from outside at every attempt, as when it is cancelled, exceeds the "
+    "cluster's limit on time or memory, or a node fails"
 )
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"),
@@ -103,7 +103,9 @@ def run(
     """
     features, out = Path(features), Path(out)
     if not features.is_file():
-        raise UserError(f"no features file {features}; make the data set '{dataset}' first.")
+        raise UserError(
+            f"there is no features file {features}; prepare the data set '{dataset}' first."
+        )
     module = module_name(block["module"])
     status = blank_status(dataset, method, seed, params, n_clusters, threads)
     status |= {"code_sha256": code_of(method, block), "features_sha256": sha256(features)}
@@ -224,8 +226,8 @@ def module_source(module: str, method: str) -> Path:
         spec = None
     if spec is None or spec.origin is None:
         raise UserError(
-            f"method '{method}' names module '{module}', which cannot be found; put it into "
-            "src/moesimvae/methods/ or onto PYTHONPATH."
+            f"method '{method}' names module '{module}', which cannot be found; put it in "
+            "src/moesimvae/methods/ or on PYTHONPATH."
         )
     return Path(spec.origin)
 
@@ -528,10 +530,10 @@ def read_report(folder: Path) -> dict[str, Any]:
 def death(exit_code: int) -> str:
     """Why there is no result, in words."""
     if exit_code >= 0:
-        return f"the method ended its process with exit status {exit_code} and no result"
+        return f"the method's process exited with status {exit_code} and without a result"
     name = signal.Signals(-exit_code).name
     hint = {
-        "SIGKILL": ", as the system does when memory runs out",
+        "SIGKILL": ", as happens when the system runs out of memory",
         "SIGSEGV": ", a crash inside a compiled library",
     }.get(name, "")
     return f"killed by {name}{hint}"

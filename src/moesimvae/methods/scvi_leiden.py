@@ -119,8 +119,8 @@ def counted_cells(cells: AnnData) -> tuple[AnnData, np.ndarray]:
     matrix = csr_matrix(cells.X, dtype=np.float32)
     if matrix.nnz and (matrix.data.min() < 0 or (matrix.data % 1).any()):
         raise UserError(
-            "scvi_leiden: the layer 'counts' holds negative or fractional values; it needs raw "
-            "counts."
+            "scvi_leiden: the layer 'counts' contains negative or fractional values; raw counts "
+            "are needed."
         )
     counted = np.asarray(matrix.sum(axis=1)).ravel() > 0
     counts = AnnData(matrix[counted])

@@ -219,8 +219,8 @@ def load(folder: Path) -> tuple[Autoencoder, Mixture]:
         mixture = Mixture(*(state[f"mixture.{name}"] for name in Mixture._fields))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"{folder} holds no readable VaDE ({str(error).splitlines()[0]}); delete the run, so "
-            "that it is made again."
+            f"{folder} contains no readable VaDE ({str(error).splitlines()[0]}); delete this run "
+            "so that it is made again."
         ) from error
     return network, mixture
 

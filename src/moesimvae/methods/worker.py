@@ -147,7 +147,7 @@ def cluster_training_cells(
     """
     train = (cells.obs["split"] == "train").to_numpy()
     if not train.any():
-        raise UserError("no cell of the data set is a training cell; set its split anew.")
+        raise UserError("the data set has no training cells; change its split.")
     del cells.obs["split"]
     training, others = cells[train].copy(), cells[~train].copy()
     n_cells = {"train": training.n_obs, "test": others.n_obs}
@@ -192,14 +192,14 @@ def read_cells(features: Path, kind: str, uses_prior: bool, all_genes: bool = Fa
     annotation = [column for column in cells.obs.columns if column != "split"]
     if annotation:
         raise LabelsWithinReach(
-            f"{features} has column '{annotation[0]}' in obs, expected none but 'split': a method "
+            f"{features} has column '{annotation[0]}' in obs, expected only 'split': methods "
             "must not see annotation of the cells; keep it in labels.parquet."
         )
     unknown = set(cells.obs.get("split", [])) - {"train", "test"}
     if unknown:
         raise LabelsWithinReach(
             f"{features} has '{min(map(str, unknown))}' in obs column 'split', expected train or "
-            "test: a method must not see annotation of the cells; keep it in labels.parquet."
+            "test: methods must not see annotation of the cells; keep it in labels.parquet."
         )
     if kind == "counts" and "counts" not in cells.layers:
         raise UserError(
@@ -233,26 +233,27 @@ def with_input(cells: AnnData, kind: str) -> AnnData:
 def check(result: Any, n_cells: int) -> None:
     """Raise Invalid unless `result` is a Clustering of `n_cells` cells that meets contract 2."""
     if not isinstance(result, Clustering):
-        raise Invalid(f"cluster() gave a {type(result).__name__}, expected a Clustering.")
+        raise Invalid(f"cluster() returned a {type(result).__name__}, expected a Clustering.")
     labels = result.labels = np.asarray(result.labels)
     if labels.shape != (n_cells,):
         raise Invalid(f"labels have shape {labels.shape}, expected ({n_cells},), one per cell.")
     if labels.dtype.kind == "f" and np.isnan(labels).any():
-        raise Invalid(f"labels hold NaN for {np.isnan(labels).sum()} cells, expected integers.")
+        raise Invalid(f"labels are NaN for {np.isnan(labels).sum()} cells, expected integers.")
     if labels.dtype.kind not in "iu":
-        raise Invalid(f"labels are {labels.dtype}, expected integers.")
+        raise Invalid(f"labels are of type {labels.dtype}, expected integers.")
     if n_cells and (labels.min() < -1 or labels.max() > np.iinfo(np.int32).max):
         raise Invalid(
-            f"labels run from {labels.min()} to {labels.max()}, expected -1 (noise) or a cluster."
+            f"labels range from {labels.min()} to {labels.max()}, expected -1 (noise) or cluster "
+            "numbers from 0."
         )
     for name in ("embedding", "probabilities"):
         values = getattr(result, name)
         if values is None:
             continue
         if np.ndim(values) != 2 or len(values) != n_cells:
-            raise Invalid(f"{name} has shape {np.shape(values)}, expected a row for each cell.")
+            raise Invalid(f"{name} has shape {np.shape(values)}, expected one row per cell.")
         if not np.isfinite(values).all():
-            raise Invalid(f"{name} holds values that are not finite.")
+            raise Invalid(f"{name} contains values that are not finite.")
 
 
 def write_labels(folder: Path, cells: np.ndarray, labels: np.ndarray) -> None:

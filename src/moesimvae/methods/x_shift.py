@@ -90,16 +90,16 @@ def numbers_to_try(n_cells: int, k_from: int, k_to: int, k_steps: int) -> list[i
     """The numbers of neighbours K to try, ascending."""
     if n_cells < FEWEST_CELLS:
         raise UserError(
-            f"x_shift: there are {n_cells} cells, too few for densities; "
+            f"x_shift: there are {n_cells} cells, too few to estimate densities; "
             f"give at least {FEWEST_CELLS}."
         )
     numbers = np.linspace(k_from, min(k_to, n_cells // 5), max(k_steps, 0)).astype(int)
     numbers = np.unique(numbers).tolist()
     if k_from < 2 or k_from > k_to or len(numbers) < 5 or numbers[0] != k_from:
         raise UserError(
-            f"x_shift: k_from {k_from}, k_to {k_to} and k_steps {k_steps} leave fewer than 5 "
-            f"numbers of neighbours to choose from, for {n_cells} cells; k_from must be 2 or more, "
-            "and k_to 4 larger, where only numbers up to a fifth of the cells count."
+            f"x_shift: k_from {k_from}, k_to {k_to} and k_steps {k_steps} give fewer than 5 "
+            f"numbers of neighbours to try for {n_cells} cells; k_from must be at least 2, k_to at "
+            "least 4 larger, and numbers above a fifth of the cells are not tried."
         )
     return numbers
 

@@ -54,11 +54,11 @@ def counts_of(counts: Any, shape: tuple[int, ...]) -> Matrix:
     matrix = matrix_of(counts)
     if matrix.shape != shape:
         raise UserError(
-            f"the counts have shape {matrix.shape}, but the cells {shape}; give a count for each "
+            f"the counts have shape {matrix.shape}, but the cells {shape}; give one count for each "
             "value."
         )
     if not are_whole(matrix):
-        raise UserError("the counts hold negative or fractional values; give raw counts.")
+        raise UserError("the counts contain negative or fractional values; give raw counts.")
     return matrix
 
 
@@ -81,8 +81,8 @@ def feature_names(X: Any) -> np.ndarray | None:
     text = [isinstance(name, str) for name in names]
     if any(text) and not all(text):
         raise WrongType(
-            f"the columns are named by text and by others, such as {names[text.index(False)]!r}; "
-            "make all of them text: X.columns = X.columns.astype(str)."
+            f"the column names mix strings and other types, such as {names[text.index(False)]!r}; "
+            "make all of them strings: X.columns = X.columns.astype(str)."
         )
     return names if all(text) else None
 
@@ -103,15 +103,15 @@ def _require_real(X: Any) -> None:
     if kind not in "biufO":
         raise UserError(
             f"the data are {'text' if kind in 'US' else X.dtype}, but must be numbers, cells × "
-            "features; leave out what is none, and turn the rest into numbers."
+            "features; remove or convert everything that is not numeric."
         )
 
 
 def _require_cells_and_features(shape: tuple[int, ...]) -> None:
     if len(shape) == 1:
         raise UserError(
-            f"the data have shape {shape}; expected cells × features: Reshape your data, by "
-            "X.reshape(1, -1) if it is one cell, by X.reshape(-1, 1) if it is one feature."
+            f"the data have shape {shape}; expected cells × features: Reshape your data with "
+            "X.reshape(1, -1) for a single cell, or X.reshape(-1, 1) for a single feature."
         )
     if len(shape) == 2 and shape[0] > 0 and shape[1] == 0:
         raise UserError(
@@ -183,11 +183,11 @@ def _require_finite(matrix: Any, features: Any, cells: Any) -> None:
         else:
             cell, feature = rows.start + int(where[0]), int(where[1])
         value = values[rows][tuple(where)]
-        cell_name = f"'{cells[cell]}' (number {cell}" if cells is not None else f"{cell} (counted"
+        cell_name = f"'{cells[cell]}' (number {cell}" if cells is not None else f"{cell} (counting"
         feature_name = f"'{features[feature]}'" if features is not None else str(feature)
         raise UserError(
-            f"the value of cell {cell_name} from 0), feature {feature_name}, is {value} and not "
-            "finite (NaN and inf are refused); remove or impute such values first."
+            f"the value of cell {cell_name} from 0), feature {feature_name}, is {value}, but "
+            "NaN and inf are not accepted; remove or impute such values first."
         )
 
 
@@ -204,7 +204,7 @@ def matrix_for_model(X: Any, n_features: int, known: np.ndarray | None) -> Matri
     if matrix.shape[1] != n_features:
         raise UserError(
             f"X has {matrix.shape[1]} features, but MoESimVAE is expecting {n_features} features "
-            "as input; give those that it was fitted on, in the same order."
+            "as input; give those it was fitted on, in the same order."
         )
     if names is None and known is not None:
         sentence = (
@@ -221,13 +221,13 @@ def _require_same_names(found: list[str], expected: list[str]) -> None:
     missing = [name for name in expected if name not in set(found)]
     if missing:
         raise UserError(
-            f"the cells lack {len(missing)} of the model's {len(expected)} features, the first "
-            f"is '{missing[0]}'; give the features that the model was fitted on."
+            f"the cells lack {len(missing)} of the model's {len(expected)} features (first: "
+            f"'{missing[0]}'); give the features that the model was fitted on."
         )
     if found != expected:
         raise UserError(
-            "the cells have other features than the model, or in another order; select "
-            "model.feature_names_in_ from them."
+            "the features of the cells, or their order, differ from the model's; select "
+            "model.feature_names_in_ in that order."
         )
 
 
@@ -241,8 +241,8 @@ def find_offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.nd
     inside = low.min() >= 0 and high.max() <= 1
     if scale == "none" and not inside:
         raise UserError(
-            f"the data reach from {low.min():.4g} to {high.max():.4g}, but the binary "
-            "cross-entropy needs [0, 1]; use scale='minmax'."
+            f"the data range from {low.min():.4g} to {high.max():.4g}, but the binary "
+            "cross-entropy needs values in [0, 1]; use scale='minmax'."
         )
     scaled = scale == "minmax" or not inside
     if not scaled:
@@ -251,8 +251,8 @@ def find_offset_and_range(matrix: Matrix, scale: str) -> tuple[np.ndarray, np.nd
         span = high - low
     if not np.isfinite(span).all():
         raise UserError(
-            f"the data reach from {low.min():.4g} to {high.max():.4g}, farther than "
-            "float32 can tell; divide them by something large first."
+            f"the data range from {low.min():.4g} to {high.max():.4g}, too widely for "
+            "float32; divide them by a large number first."
         )
     return low, span.astype(np.float32), scaled
 

@@ -239,6 +239,7 @@ class MoESimVAE(
         prior: Any = None,
         similarity: sparse.spmatrix | None = None,
         counts: Any = None,
+        drawing: bool = True,
     ) -> MoESimVAE:
         """Cluster the cells X: (n_cells, n_features) array, sparse matrix, DataFrame or AnnData.
 
@@ -248,6 +249,8 @@ class MoESimVAE(
             phase's similarity. y is not used.
         counts: the molecule counts (n_cells, n_features) from which X was computed, array or
             sparse, for `generate` to draw such counts. They play no part in the clustering.
+        drawing: False leaves out what only `generate` needs and `learn_to_draw` can add later: the
+            observation model and, for images, further training of the experts.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior, similarity or counts of another size, parameters out of
@@ -275,8 +278,10 @@ class MoESimVAE(
             fitted = self._fit_again(fitted, settings, data)
         self.history_ = fitted.history
         started = monotonic()
-        self.observation_ = self._make_observation(counts is not None)
-        self._learn_to_draw(matrix, counts, self.embedding_, self.labels_)
+        self._describe_codes(self.embedding_, self.labels_)
+        self.observation_: Markers | Counts | None = None
+        if drawing:
+            self._learn_to_draw(matrix, counts, self.embedding_, self.labels_)
         self.facts_: dict[str, Any] = {
             "experts_in_use": len(np.unique(self.labels_)),
             "device": str(device),
@@ -378,14 +383,15 @@ class MoESimVAE(
         fitted = len(getattr(self, "labels_", ()))  # 0 where the model was loaded
         if matrix.shape[0] != fitted:
             raise UserError(
-                f"the model was fitted here to {fitted} cells, but there are {matrix.shape[0]}; "
+                f"the model was fitted here to {fitted} cells, but X has {matrix.shape[0]}; "
                 "call fit, then assess with the same cells."
             )
         phases = self.facts_["similarity"]  # none where known experts take its place
         kind = phases[0]["kind"] if phases else "prior"
         if kind != "communities":
             raise UserError(
-                f"how sure clusters are is told of the similarity 'communities', not of '{kind}'."
+                "clusters can be assessed only with the similarity 'communities', not with "
+                f"'{kind}'."
             )
         parameters.check({"resamples": resamples}, {"resamples": parameters.whole(1)})
         chosen = parse(self._make_settings().similarity)[1]
@@ -440,20 +446,26 @@ class MoESimVAE(
         return isinstance(self.observation_, Counts)
 
     def learn_to_draw(self, X: Any, counts: Any = None) -> MoESimVAE:
-        """Relearn, from the cells X alone, what `generate` draws from; the clusters stay.
+        """Learn what `generate` draws from, from the cells X alone; the clusters stay.
 
-        X, counts: as in `fit`; counts are required where the model draws counts. Raises UserError
-        as `fit` does.
+        X, counts: as in `fit`; counts are required where the model already draws counts. With the
+        cells of a fit without `drawing`, the model becomes what it would be with it. Raises
+        UserError as `fit` does.
         """
         matrix = self._take_cells(X)
         if self.draws_counts and counts is None:
-            raise UserError("the model draws counts; give the counts of the cells as well.")
+            raise UserError("the model generates counts; give the counts of the cells as well.")
         counts = None if counts is None else cells.counts_of(counts, matrix.shape)
-        seeded(self.seed_)  # for the initial weights
-        self.observation_ = self._make_observation(self.draws_counts)
         codes, probabilities = self._encode(matrix)
-        self._learn_to_draw(matrix, counts, codes, probabilities.argmax(1))
+        labels = probabilities.argmax(1)
+        self._describe_codes(codes, labels)
+        self._learn_to_draw(matrix, counts, codes, labels)
         return self
+
+    def _describe_codes(self, codes: np.ndarray, labels: np.ndarray) -> None:
+        self._set_mixtures(
+            code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
+        )
 
     def _learn_to_draw(
         self,
@@ -468,12 +480,11 @@ class MoESimVAE(
             replay = device.type == "cuda" and not sparse.issparse(matrix)
             generator, settings = seeded(self.seed_), {"replay": replay, "progress": progress}
             train_experts(self.module_, rows, codes, labels, generator, **settings)
-        self._set_mixtures(
-            code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
-        )
+        generator = seeded(self.seed_)  # for the initial weights, too
+        self.observation_ = self._make_observation(counts is not None)
         if isinstance(self.observation_, Counts):
-            assert counts is not None  # else `_make_observation` makes no Counts
-            self.observation_.to(device).learn(counts, codes, labels, seeded(self.seed_), progress)
+            assert counts is not None
+            self.observation_.to(device).learn(counts, codes, labels, generator, progress)
         elif self.observation_ is not None:
             random = np.random.default_rng(self.seed_)
 
@@ -549,7 +560,7 @@ class MoESimVAE(
         Raises UserError before `assess`, or for n_clusters not between 1 and the fit's own.
         """
         if not hasattr(self, "merges_"):
-            raise UserError("which clusters to join is not known; call assess(X) after fit(X).")
+            raise UserError("it is not known which clusters to join; call assess(X) after fit(X).")
         parameters.check(
             {"n_clusters": n_clusters}, {"n_clusters": parameters.whole(1, self.n_clusters)}
         )
@@ -594,7 +605,7 @@ class MoESimVAE(
         self._require_fitted()
         if not 0 <= cluster < self.n_clusters:
             raise UserError(
-                f"there is no cluster {cluster}; the model has 0 to {self.n_clusters - 1}."
+                f"there is no cluster {cluster}; clusters run from 0 to {self.n_clusters - 1}."
             )
         parameters.check({"n": n, "random_state": random_state}, GENERATED)
         random = np.random.default_rng(parameters.take_seed(random_state))
@@ -665,10 +676,13 @@ class MoESimVAE(
                 None if names is None else np.array(names, dtype=object),
             )
             model.images_, drawn = config["images"], config["observation"]
-            model.observation_ = model._make_observation(drawn == "counts")
+            model.observation_ = None
+            if drawn != "none":
+                model.observation_ = model._make_observation(drawn == "counts")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{folder / storage.CONFIG} does not describe a model ({error}); save it again."
+                f"{folder / storage.CONFIG} does not describe a model ({error}); save the model "
+                "again."
             ) from error
         expected = {name: tuple(value.shape) for name, value in model._state().items()}
         k, d, n_features = model.n_clusters, model.n_latent, model.n_features_in_

@@ -37,7 +37,7 @@ def find_image_shape(
         return None
     if shape is None or len(shape) != 2 or int(shape[0]) * int(shape[1]) != n_features:
         raise UserError(
-            f"image_shape is {None if shape is None else tuple(shape)}, but cells have "
+            f"image_shape is {None if shape is None else tuple(shape)}, but the cells have "
             f"{n_features} features; give (rows, columns), or encoder='dense'."
         )
     return int(shape[0]), int(shape[1])

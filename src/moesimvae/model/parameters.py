@@ -67,8 +67,8 @@ def _is_finite(value: Any) -> bool:
     return _is(value, Real) and math.isfinite(value)
 
 
-SHARE = Allowed("a number from 0 to below 1", lambda v: _is_finite(v) and 0 <= v < 1)
-SIZES = several("sizes of layers, whole numbers of at least 1 in a list", whole(1))
+SHARE = Allowed("a number from 0 to less than 1", lambda v: _is_finite(v) and 0 <= v < 1)
+SIZES = several("a list of layer sizes, whole numbers of at least 1", whole(1))
 FLAG = of_type("True or False", bool, np.bool_)
 WEIGHT = number(0)
 FOLDER = or_none(of_type("the path of a folder", str, Path))
@@ -79,19 +79,18 @@ RANDOM_STATE = Allowed(
 )
 
 ALLOWED: dict[str, Allowed] = {
-    "n_clusters": whole(2)._replace(words="at least 2 clusters, a whole number"),
-    "similarity": of_type("the name of a kind, or a mapping with it", str, Mapping),
+    "n_clusters": whole(2)._replace(words="a whole number of clusters, at least 2"),
+    "similarity": of_type("the name of a kind, or a mapping with the key 'kind'", str, Mapping),
     "refinements": or_none(whole(0)),
     "n_latent": whole(1),
     "encoder": one_of("auto", "dense", "conv"),
     "image_shape": or_none(several("(rows, columns), whole numbers of at least 1", whole(1), 2, 2)),
-    "channels": several("one whole number or more of at least 1, in a list", whole(1), 1),
+    "channels": several("a list of one or more whole numbers of at least 1", whole(1), 1),
     "encoder_layers": or_none(SIZES),
     "expert_layers": or_none(SIZES),
     "shared_decoder": FLAG,
     "experts_every": Allowed(
-        "a divisor of 50, since the course of training is recorded, and can be resumed, every 50 "
-        "batches, or None",
+        "a divisor of 50 (training is recorded, and can be resumed, every 50 batches), or None",
         lambda v: v is None or (_is(v, Integral) and v in EVERY),
     ),
     "gate_layers": SIZES,
@@ -110,14 +109,14 @@ ALLOWED: dict[str, Allowed] = {
     "learning_rate": Allowed("a number above 0", lambda v: _is_finite(v) and v > 0),
     "schedule": one_of("auto", *SCHEDULES),
     "max_seconds": or_none(Allowed("a number above 0", lambda v: _is_finite(v) and v > 0)),
-    "adam_betas": several("two numbers from 0 to below 1", SHARE, 2, 2),
+    "adam_betas": several("two numbers from 0 to less than 1", SHARE, 2, 2),
     "precision": one_of("auto", "float32", "bfloat16"),
     "observation": one_of("auto", "none"),
     "code_components": whole(1, max(COMPONENTS)),
     "standardise": FLAG,
     "scale": one_of("auto", "minmax", "none"),
     "random_state": RANDOM_STATE,
-    "device": of_type("'auto', 'cpu', 'cuda' or another name of torch's", str, torch.device),
+    "device": of_type("'auto', 'cpu', 'cuda' or another device of torch", str, torch.device),
     "cache": FOLDER,
     "checkpoint": FOLDER,
     "progress": FLAG,
@@ -136,7 +135,7 @@ def check(values: Mapping[str, Any], allowed: Mapping[str, Allowed] = ALLOWED) -
 def check_together(values: Mapping[str, Any], n_cells: int) -> None:
     """`check` each value, and that they fit each other and the number of cells."""
     if n_cells < 3:
-        raise UserError(f"the data are {n_cells} sample(s); give at least 3 cells.")
+        raise UserError(f"the data have {n_cells} sample(s); give at least 3 cells.")
     check(values)
     if values["similarity"] != "auto":
         parse(values["similarity"])
@@ -153,8 +152,8 @@ def check_together(values: Mapping[str, Any], n_cells: int) -> None:
         )
     if values["checkpoint"] is not None and not isinstance(values["random_state"], Integral):
         raise UserError(
-            "a training with a checkpoint cannot go on with another seed; give random_state "
-            "as a whole number."
+            "training with a checkpoint cannot resume with another seed; give random_state as a "
+            "whole number."
         )
 
 
@@ -169,13 +168,15 @@ def check_prior(prior: Any, n_cells: int, n_clusters: int, objective: str) -> np
     if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
         raise UserError(
             f"the prior has shape {groups.shape} and type {groups.dtype}; expected one whole "
-            f"number for each of the {n_cells} cells, its group counted from 0, or -1."
+            f"number for each of the {n_cells} cells, its group (from 0) or -1 if unknown."
         )
     if objective == "released" and groups.max() < 0:
-        raise UserError("no cell has a known group in the prior; objective='released' needs some.")
+        raise UserError(
+            "no cell in the prior has a known group, but objective='released' needs some."
+        )
     if objective == "released" and groups.max() >= n_clusters:
         raise UserError(
-            f"the prior has a group {groups.max()}, but the model has groups 0 to "
+            f"the prior contains group {groups.max()}, but the model has only groups 0 to "
             f"{n_clusters - 1}; raise n_clusters."
         )
     return groups.astype(np.int64)
@@ -186,7 +187,7 @@ def check_sparse(similarity: Any) -> None:
     if similarity is not None and not sparse.issparse(similarity):
         raise UserError(
             f"similarity is of type {type(similarity).__name__}; give a scipy sparse matrix, "
-            "or the name of a kind as MoESimVAE(similarity=…)."
+            "or the name of a kind to MoESimVAE(similarity=…)."
         )
 
 
@@ -200,7 +201,7 @@ def _plain(value: Any) -> Any:
     """Convert NumPy values, which JSON lacks, for `json.dumps`."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no place in a parameter")
+    raise TypeError(f"{type(value).__name__} cannot be stored in a parameter")
 
 
 def take_seed(random_state: int | np.random.RandomState | None) -> int:

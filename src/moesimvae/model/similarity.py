@@ -646,14 +646,14 @@ def _build_of_matrix(matrix: sparse.spmatrix, n_cells: int) -> Similarity:
     if matrix.shape != (n_cells, n_cells):
         raise UserError(
             f"the similarity matrix has the shape {matrix.shape[0]} × {matrix.shape[1]}, but there "
-            f"are {n_cells} cells; give one row and one column for each cell, in their order."
+            f"are {n_cells} cells; give one row and one column per cell, in the same order."
         )
     matrix = sparse.csr_matrix(matrix, dtype=np.float32)
     low, high = (matrix.data.min(), matrix.data.max()) if matrix.nnz else (0.0, 0.0)
     if not (low >= 0 and high <= 1):
         raise UserError(
             f"the similarity matrix has values from {low:.4g} to {high:.4g}; they must be finite "
-            "and lie in [0, 1]."
+            "and in [0, 1]."
         )
     matrix = matrix.maximum(matrix.T).tocsr()
 
@@ -674,7 +674,7 @@ def _add_prior(similarity: Similarity, prior: np.ndarray, n_cells: int) -> Simil
     if groups.shape != (n_cells,) or not np.issubdtype(groups.dtype, np.integer):
         raise UserError(
             f"prior has shape {groups.shape} and type {groups.dtype}, expected one whole number "
-            f"for each of the {n_cells} cells, -1 where the group is not known."
+            f"for each of the {n_cells} cells, -1 where the group is unknown."
         )
 
     def pairs(index: Tensor, groups: Tensor, *arrays: Tensor) -> Tensor:

@@ -93,8 +93,8 @@ class Evidence:
     def __str__(self) -> str:
         if self.n_clusters == 1:
             return (
-                "no structure was found: groups of the cells do not come out again from half of "
-                "them, or cells lie no nearer to each other than if their values were shuffled"
+                "no structure was found: groups are not recovered from random halves of the cells, "
+                "or cells are no closer to each other than after shuffling their values"
             )
         low, high = self.interval
         return f"{self.n_clusters}, estimated without labels ({low} to {high} by resampling)"

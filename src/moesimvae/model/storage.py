@@ -85,12 +85,12 @@ def read_checkpoint(folder: Path, fingerprint: str) -> tuple[Tensors, dict[str, 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise UserError(
-            f"the checkpoint {path} cannot be read ({error}); delete it to start anew."
+            f"the checkpoint {path} cannot be read ({error}); delete it to start over."
         ) from error
     if values.get("fingerprint") != fingerprint:
         raise UserError(
-            f"the checkpoint {path} belongs to other cells or parameters; delete it to start anew, "
-            "or name another folder."
+            f"the checkpoint {path} belongs to other cells or parameters; delete it to start over, "
+            "or give another folder."
         )
     return tensors, values
 

@@ -447,7 +447,7 @@ def _require_finite(means: dict[str, float], step: int, progress: str) -> None:
     broken = [name for name, mean in means.items() if not np.isfinite(mean)]
     if broken:
         raise UserError(
-            f"the loss '{broken[0]}' stopped being a finite number before step {step} of "
+            f"the loss '{broken[0]}' became NaN or infinite before step {step} of "
             f"{progress or 'training'}; lower the learning rate or scale the features."
         )
 

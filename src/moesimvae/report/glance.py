@@ -102,12 +102,12 @@ def _headline(found: Ranking, lines: Iterable[Line]) -> str:
     titles = {line.method: line.title for line in lines}
     first = [titles[m] for m in found.leaders]
     if not first:
-        return "No method has finished all of its runs, so none is ranked."
+        return "No method finished all of its runs, so none is ranked."
     mean = found.of_methods.loc[found.leaders[0]]
-    said = f"{joined(first)}: best mean, {fixed(mean['mean'])}"
+    said = f"Best mean: {joined(first)}, {fixed(mean['mean'])}"
     if len(first) > 1 or pd.isna(mean["leads"]):
         return f"{said}."
-    return f"{said}, and first in {_percent(mean['leads'])} of all weightings of the metrics."
+    return f"{said}; ranked first under {_percent(mean['leads'])} of all metric weightings."
 
 
 def _percent(share: float) -> str:
@@ -217,23 +217,24 @@ def _costs(rows: dict[str, pd.DataFrame]) -> list[Column]:
 
 def _legend(own: pd.DataFrame, found: Ranking, shown: Comparison) -> list[str]:
     many = own["dataset"].nunique()
-    over = f", then over {many} data sets" if many > 1 else ""
+    over = f" over {many} data sets" if many > 1 else ""
     names = joined([shown.metric(m) for m in found.metrics])
     said = [
-        f"Ranked by the mean of {names}{over}, each counted alike and from 0 up. Not ranked (–): "
-        "methods that lack a run or a number (their means are of what there is), that use prior "
-        "knowledge, or whose settings or number of clusters come from the true labels."
+        f"Ranked by the mean of {names}{over}, equally weighted and scaled to 0–1 (negative "
+        "values count as 0). Not ranked (–): methods with an unfinished run or a missing score "
+        "(their means cover what is available), methods that use prior knowledge, and methods "
+        "whose settings or number of clusters come from the true labels."
     ]
     if all(shown.metrics[m].label_free for m in found.metrics):
-        said.append("Without labels, none of these is a measure of truth.")
+        said.append("These metrics use no true labels and do not measure agreement with them.")
     if found.of_methods["leads"].notna().any():
         said.append(
-            f"Other weights: share of {WEIGHTINGS:,} random weightings of these metrics in which a "
-            f"method is first, and its ranks in {100 * WITHIN:.0f} % of them."
+            f"Other weights: share of {WEIGHTINGS:,} random weightings of these metrics under "
+            f"which a method ranks first, and its ranks under {100 * WITHIN:.0f} % of them."
         )
     said.append(
-        "Circles: the larger, the better, from 0 to 1; the stronger the colour, the nearer to the "
-        "best of the column. Cost: mean of a run, on logarithmic scales."
+        "Circles: larger is better (0 to 1); a stronger colour is closer to the best of the "
+        "column. Cost: mean per run, on logarithmic scales."
     )
     caveats = shown.caveats(own["dataset"]).strip()
     return [*said, *marks_legend(own), *([caveats] if caveats else [])]

@@ -84,8 +84,8 @@ def _data(facts: Facts, steps: Sequence[Step], statuses: Mapping[str, Status]) -
     if numbers:
         text += f" Number of clusters asked for: K = {numbers} ({how})."
     text += f" Scored: {facts.scored}."
-    for name in ("simulated", "partial"):
-        text += f" The data are {name}." * getattr(facts, name)
+    for name, what in (("simulated", "simulated"), ("partial", "a subset")):
+        text += f" The data are {what}." * getattr(facts, name)
     files = [f"{s['file']} (SHA-256 {s['sha256']})" for s in facts.sources if s.get("sha256")]
     return f"{text} Files: {', '.join(files)}." if files else text
 

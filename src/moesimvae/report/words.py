@@ -123,7 +123,7 @@ def caveats(datasets: Iterable[Facts]) -> str:
     for word, means, some in (
         ("Simulated", "no evidence about real cells", [f for f in made_up if f not in mixed]),
         ("Semi-synthetic", "no evidence about the real data set", mixed),
-        ("Subsets", "not comparable with numbers of the whole data sets",
+        ("Subsets", "not comparable with results on the full data sets",
          [f for f in facts if f.partial]),
     ):  # fmt: skip
         if some:
@@ -157,8 +157,8 @@ def slug(text: str, joint: str = "-") -> str:
 def judge_of(facts: Mapping[str, Any]) -> str:
     """One clause on the classifier that judges generated images, from its judge.json."""
     return (
-        f"a convolutional network trained on {facts['train_images']:,} real images, right on "
-        f"{100 * facts['test_accuracy']:.2f} % of {facts['test_images']:,} others"
+        f"a convolutional network trained on {facts['train_images']:,} real images, with an "
+        f"accuracy of {100 * facts['test_accuracy']:.2f} % on {facts['test_images']:,} others"
     )
 
 

@@ -25,8 +25,10 @@ from moesimvae.evaluation import mmd
 from moesimvae.evaluation.judge import Judge, majority_names
 from moesimvae.evaluation.scores import read_clusters
 from moesimvae.methods import generators
-from moesimvae.methods.generators import FITTED, STANDARD, Drawn, Generator
+from moesimvae.methods.generators import STANDARD, Drawn, Generator
+from moesimvae.model.cells import are_whole
 from moesimvae.model.estimator import MoESimVAE
+from moesimvae.model.observation import MOST_MARKERS
 from moesimvae.nouns import Run
 
 EXAMPLES = 12  # images kept of each cluster
@@ -38,7 +40,6 @@ LEAST = 20  # cells of a cluster that is compared
 # which cells are compared with held-out ones; beside STANDARD, which is N(μ, I), by the means
 REAL, DRAWN, MEANS, GAUSSIAN, PREDICTIVE = "real", "observations", "means", "gaussian", "scvi"
 MEANS_OF_CLUSTERS = ("ks", "correlation_difference", "correlation_alike")
-COMPONENT = "component"  # VaDE's own mixture component, the counterpart of STANDARD and FITTED
 MMD_THRESHOLD = 0.8  # the paper's for VaDE in S3 Figure
 
 
@@ -53,16 +54,6 @@ class ImageStudy:
     quality: pd.DataFrame
     examples: dict[str, np.ndarray]
     names: list[str]
-
-
-def every_generator(run: str | Path) -> Iterator[tuple[str, Generator]]:
-    """(name of its Gaussians, generator): two for MoE-Sim-VAE, one for VaDE."""
-    first = generators.read(run, STANDARD)
-    if first.posterior is not None:
-        yield COMPONENT, first
-        return
-    yield STANDARD, first
-    yield FITTED, generators.read(run, FITTED)
 
 
 def study_images(
@@ -82,7 +73,7 @@ def study_images(
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     accuracy, confusion, quality, examples = [], [], [], {}
-    for gaussian, generator in every_generator(run):
+    for gaussian, generator in generators.read(run, cells).items():
         names = majority_names(labels, clusters, generator.n_clusters)
         wanted = list(thresholds) if generator.posterior is not None else [0.0]
         shown = np.zeros((generator.n_clusters, EXAMPLES, cells.n_vars), dtype=np.float32)
@@ -162,7 +153,7 @@ def latent_distances(
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     codes = np.load(Path(run) / "embedding.npy")
     spaces: dict[str, list[np.ndarray]] = {}
-    for gaussian, generator in every_generator(run):
+    for gaussian, generator in generators.read(run, cells).items():
         names = majority_names(labels, clusters, generator.n_clusters)
         used = [k for k, name in enumerate(names) if name]
         spaces.setdefault("encoded", [codes[clusters == k] for k in used])
@@ -227,14 +218,14 @@ def study_cells(
     Raises UserError when no cluster is large enough.
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
-    model = generators.read_model(run)
+    counts = _counts_to_draw(cells)
+    model = generators.read_model(run).learn_to_draw(cells, counts)
     names = majority_names(labels, clusters, model.n_clusters)
     generated = _annotated(model, cells, clusters, names, seed)
     generated.uns["generated_by"] = Run.of(run).name
     half, rest = compare.halves(cells.n_obs, seed)
-    counts = sparse.csr_matrix(cells.layers["counts"]) if model.draws_counts else None
     model.learn_to_draw(cells[half], None if counts is None else counts[half])
-    if counts is None:
+    if not model.draws_counts:
         chosen = np.arange(cells.n_vars) if cells.n_vars <= MOST_FEATURES else _varying(cells.X)
         real, view = _dense(cells.X[:, chosen]), lambda values: values[:, chosen]
     else:
@@ -274,7 +265,7 @@ def study_cells(
                 for k in (row["cluster"] for row in mine)
             ]
     if not features:
-        raise UserError(f"{run} has no cluster of 20 cells or more whose cells could be compared.")
+        raise UserError(f"{run} has no cluster with 20 or more cells to compare in each half.")
     return CellStudy(
         _of_run(pd.DataFrame(sources), run),
         _of_run(pd.DataFrame(populations), run),
@@ -350,6 +341,17 @@ def _together(
     }
 
 
+def _counts_to_draw(cells: anndata.AnnData) -> sparse.csr_matrix | None:
+    """The molecule counts that the model learns to draw; None where it draws values instead.
+
+    That is, for a panel, whose markers have distributions of their own, and for corrected counts.
+    """
+    counts = cells.layers.get("counts")
+    if counts is None or cells.n_vars <= MOST_MARKERS or not are_whole(counts):
+        return None
+    return sparse.csr_matrix(counts)
+
+
 def _some(values: np.ndarray, most: int, seed: int) -> np.ndarray:
     return values[np.random.default_rng(seed).permutation(len(values))[:most]]
 
@@ -367,7 +369,7 @@ def _annotated(
     used = used[sizes >= LEAST]
     made = [model.generate(int(k), GENERATED_CELLS, seed + int(k)) for k in used]
     if not made:
-        raise UserError("no cluster has 20 cells or more; there is nothing to compare with.")
+        raise UserError("no cluster has 20 or more cells; there is nothing to compare.")
     of = np.repeat(used, GENERATED_CELLS)
     index = pd.Index([f"generated_{k}_{i % GENERATED_CELLS:04d}" for i, k in enumerate(of)])
     obs = pd.DataFrame({"cluster": of, "name": np.array(names)[of], "generated": True}, index=index)

@@ -62,7 +62,7 @@ def project(embedding: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     if embedding.ndim != 2 or not np.isfinite(embedding).all():
         raise UserError(
             f"the embedding of shape {embedding.shape} must be a matrix (cells × dimensions) of "
-            "finite numbers; run that method again."
+            "finite numbers; run the method again."
         )
     embedding = embedding.astype(np.float32)
     if embedding.shape[1] <= 2:

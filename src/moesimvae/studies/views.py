@@ -102,7 +102,7 @@ def read_view(projection: str | Path, labels: str | Path, folder: str | Path) ->
     if points.empty:
         empty = np.empty(0)
         status = Status.read(folder)
-        reason = "This method gives no embedding."
+        reason = "This method produces no embedding."
         if status.status != "ok":
             reason = f"{comparison.failure(status.status)}: {status.reason}"
         return View(run, empty, empty, empty, missing=reason)
@@ -110,9 +110,9 @@ def read_view(projection: str | Path, labels: str | Path, folder: str | Path) ->
     unknown = set(cells) - (set(truth.index) & set(clusters.index))
     if unknown:
         raise UserError(
-            f"{projection} holds {len(unknown)} cells (such as {sorted(unknown)[0]}) that are not "
-            f"in {labels} or in {Path(folder, 'labels.parquet')}; delete it, so that it is made "
-            "again."
+            f"{projection} contains {len(unknown)} cells (such as {sorted(unknown)[0]}) that are "
+            f"missing from {labels} or {Path(folder, 'labels.parquet')}; delete it to have it "
+            "made again."
         )
     return View(
         run,
@@ -307,8 +307,8 @@ def _spaces(
         strange = frame["cell"][~frame["cell"].isin(truth.index)]
         if len(strange):
             raise UserError(
-                f"{path} holds {len(strange)} cells (such as {strange.iloc[0]}) that are not in "
-                f"{labels}; delete it, so that it is made again."
+                f"{path} contains {len(strange)} cells (such as {strange.iloc[0]}) that are "
+                f"missing from {labels}; delete it to have it made again."
             )
         points[path] = _points(frame, truth.index)
     shared = np.all([np.isfinite(xy[:, 0]) for xy in points.values()], axis=0)

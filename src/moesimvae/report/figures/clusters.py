@@ -30,9 +30,9 @@ def pictures(part: Part) -> Iterator[Picture]:
         yield part.picture(
             "confusion",
             title,
-            f"{title}. Each row is a cluster and sums to 1 over the populations (columns, the "
-            "largest first). A frame marks the cluster matched to a population, one to one, as "
-            "mean F1 (Hungarian) counts it; further clusters stand below it."
+            f"{title}. Rows are clusters and sum to 1 over the populations (columns, largest "
+            "first). Frames mark the cluster matched one-to-one to each population, as for mean "
+            "F1 (Hungarian); further clusters of that population follow below."
             f"{unscored(shown)}{beyond(shown)}",
             f"Heat map of {len(counts)} clusters by {counts.shape[1]} populations. Matched "
             f"cluster, population and its share of the cluster: {', '.join(purest)}.",
@@ -45,19 +45,19 @@ def matched(shown: Showcase, start: str) -> str:
     """Caption text on how clusters are named after populations, if any cell has a true label."""
     if not (shown.truth != "").any():
         return ""
-    return f"{start} the population it is matched to, or in brackets the one of most of its cells"
+    return f"{start} its matched population, or its majority population in brackets if unmatched"
 
 
 def unscored(shown: Showcase) -> str:
     n = int((shown.truth == "").sum())
     if n == len(shown.truth):
         return " No cell has a true label."
-    return f" {n:,} of {len(shown.truth):,} cells have no true label: grey." if n else ""
+    return f" {n:,} of {len(shown.truth):,} cells have no true label (grey)." if n else ""
 
 
 def beyond(shown: Showcase) -> str:
     n = len(set(shown.clusters) - {-1})
-    return f" Of {n} clusters, the {MOST} largest are shown." if n > MOST else ""
+    return f" The {MOST} largest of {n} clusters are shown." if n > MOST else ""
 
 
 @style.styled

@@ -30,19 +30,19 @@ def pictures(
         mine = statistics.against(part, first)
         mine = mine.sort_values("difference", ascending=metric.sign < 0)
         where = datasets[dataset].title + ("" if split == "all" else f", {split} cells")
-        title = f"{where}: {metric.title}, difference to {titles.get(first, first)}"
-        bars = f"No intervals: they take {statistics.MIN_SEEDS} common seeds. "
+        title = f"{where}: {metric.title}, difference from {titles.get(first, first)}"
+        bars = f"No intervals, which require {statistics.MIN_SEEDS} common seeds. "
         if mine["low"].notna().any():
             bars = (
-                "Bars: 95 % bootstrap intervals over common seeds, from "
-                f"{statistics.MIN_SEEDS} seeds on. "
+                "Bars: 95 % bootstrap intervals over common seeds, given at least "
+                f"{statistics.MIN_SEEDS}. "
             )
         yield Picture(
             f"differences_{dataset}",
             dataset,
             title,
-            f"{title}, the best mean: mean difference over seeds. {bars}Hollow: no interval. They "
-            "speak of this data set alone; seeds are not data sets.",
+            f"{title}, which has the best mean: mean difference over seeds. {bars}Hollow symbols: "
+            "no interval. The differences describe this data set alone; seeds are not data sets.",
             f"Differences of {len(mine)} methods; the numbers are in significance.csv.",
             draw(
                 [titles.get(m, m) for m in mine["other"]],

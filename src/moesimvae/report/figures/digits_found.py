@@ -24,10 +24,10 @@ def pictures(study: Generation) -> Iterator[Picture]:
             f"{number[:2].lower()}_confusion_{words.slug(run.name, '_')}",
             study.dataset,
             title,
-            f"{title} ({number}). Rows: the digit asked for; columns: the digit found, in percent "
-            "of the row (from 2 on), by the model's own clustering or by the independent "
-            "classifier. An empty row is a digit that no cluster stands for. Mean of the diagonal: "
-            f"{shares}.",
+            f"{title} ({number}). Rows: digit asked for; columns: digit found by the model's own "
+            "clustering or by the independent classifier, in percent of the row (values below "
+            "2 % are not printed). An empty row is a digit that no cluster represents. Mean of the "
+            f"diagonal: {shares}.",
             f"{len(panels)} heat maps of digits asked for against digits found. {shares}.",
             draw(panels, title),
         )

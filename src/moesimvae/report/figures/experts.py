@@ -26,7 +26,7 @@ def pictures(part: Part) -> Iterator[Picture]:
                 yield Picture.missing(name, part.dataset, title, reason, ": ")
             continue
         quiet = silent(table, shown.clusters)
-        said = f"silent, since no cell is theirs: {listed(quiet)}" if quiet else "none is silent"
+        said = f"silent (no cells assigned): {listed(quiet)}" if quiet else "none is silent"
         n, every = len(table), len(shown.cells)
         some = f"{n:,} of {every:,} cells, drawn at random" if n < every else f"all {n:,} cells"
         truth = pd.Series(shown.truth, shown.cells).loc[table["cell"]].to_numpy(str)
@@ -36,10 +36,10 @@ def pictures(part: Part) -> Iterator[Picture]:
             name,
             part.dataset,
             title,
-            f"{title}: principal components of the cells as the model was given them ({some}). "
-            f"Each panel is an expert{matched(shown, ' with')}: its cells in blue, their "
-            "reconstruction in red, the other cells "
-            f"grey. Of {experts} experts {used} decode cells; {said}.{unscored(shown)}",
+            f"{title}: first two principal components of the model's input ({some}). Each panel "
+            f"is an expert{matched(shown, ', labelled with')}: its cells in blue, their "
+            "reconstruction in red, the other cells in "
+            f"grey. Of {experts} experts, {used} decode cells; {said}.{unscored(shown)}",
             f"Scatter plots of cells and their reconstruction for {used} experts; {said}.",
             draw(table, truth, named_clusters(shown.truth, shown.clusters), title),
         )

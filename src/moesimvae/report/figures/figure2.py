@@ -66,10 +66,10 @@ def picture(name: str, dataset: str, panels: Sequence[Examples], judge: str) -> 
         name,
         dataset,
         title,
-        f"{title}: first images drawn, none chosen. A row is a cluster, with the digit that most "
-        "of its real images show. Right of it the share of its images that the model's own "
-        "clustering assigns back to the cluster, and in brackets the share that an independent "
-        f"classifier ({judge}) takes for that digit. Means: {means}.",
+        f"{title}: the first images drawn, without selection. Each row is a cluster, labelled with "
+        "the digit that most of its real images show. On its right, the share of its generated "
+        "images that the model's own clustering assigns back to the cluster and, in brackets, the "
+        f"share that an independent classifier ({judge}) takes for that digit. Means: {means}.",
         f"Rows of generated digits for {len(panels)} models. {means}.",
         draw(panels),
     )

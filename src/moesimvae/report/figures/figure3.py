@@ -36,14 +36,14 @@ def picture(shown: Figure3, methods: Mapping[str, Method], facts: Facts) -> Pict
     first = shown.labellings[0]
     if np.isnan(shown.latent).all():
         why = f" ({first.missing})" if first.missing else ""
-        reason = f"{_title(methods, first.method)} left no latent space{why}."
+        reason = f"{_title(methods, first.method)} produced no latent space{why}."
         return Picture.missing(name, shown.dataset, heading, reason)
     drawn = int((~np.isnan(shown.latent[:, 0])).sum())
     n, of_test = len(shown.truth), int(shown.test.sum())
     held_out = of_test < n
     some = f"{drawn:,} of {n:,} cells, drawn at random" if drawn < n else f"All {n:,} cells"
     some += ", training and test cells together" if held_out else ""
-    which = f"its {of_test:,} test cells" if held_out else "these cells"
+    which = f"the {of_test:,} test cells" if held_out else "these cells"
     panels = {letter: _title(methods, run.method)
               for letter, run in zip(LETTERS, shown.labellings, strict=True)}  # fmt: skip
     listed = "; ".join(f"{letter}) {said}" for letter, said in panels.items() if letter < "J")
@@ -58,12 +58,12 @@ def picture(shown: Figure3, methods: Mapping[str, Method], facts: Facts) -> Pict
         f"{_title(methods, first.method)} (seed {first.seed}) with true labels; the same points "
         f"coloured by the clusters of {listed}. J) The latent space of "
         f"{_title(methods, OWN_SPACE)} with true labels (left) and its clusters (right).",
-        f"{some}. Above a panel: F (FlowCAP) of the run that is shown, the first seed, on {which}, "
-        "and the number of clusters. A cluster has the colour of the population it is matched to "
-        "(one to one, most cells in agreement); further clusters have other colours, and noise is "
+        f"{some}. Above each panel: F (FlowCAP) of the run shown (first seed) on {which}, and the "
+        "number of clusters. Each cluster has the colour of its matched population (one-to-one "
+        "matching with most cells in agreement); further clusters have other colours, and noise is "
         "dark grey.",
-        "Every method has the settings of config.yaml, whereas the paper shows those that its test "
-        "cells chose.",
+        "Every method uses the settings of config.yaml, whereas the paper shows settings chosen on "
+        "its test cells.",
         "‡ uses prior knowledge about the cells." if prior else "",
         f"No clusters: {', '.join(lost)}." if lost else "",
         "Distances between groups in a UMAP mean little.",

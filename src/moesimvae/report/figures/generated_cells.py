@@ -29,13 +29,14 @@ def pictures(study: Generation) -> Iterator[Picture]:
             f"cells_{dataset}",
             dataset,
             title,
-            f"{title}. Left and middle: each dot is a feature in a cluster, its mean and its "
-            f"standard deviation in held-out real cells and in generated ones ({SOURCES[own]}). "
-            "Right: how well gradient-boosted trees tell each kind of cells from held-out real "
-            "ones, of all clusters together (large) and in each cluster (small); 0.5 is not at "
-            f"all. Together: AUC {means.loc[own, 'auc']:.3f} for {SOURCES[own]}; {said}.",
-            "Two scatter plots of generated against real cells, and how well each kind of cells "
-            f"is told from real ones. AUC {means.loc[own, 'auc']:.3f} for {SOURCES[own]}; {said}.",
+            f"{title}. Left and middle: mean and standard deviation of each feature in each "
+            f"cluster (dots), in held-out real cells and in generated ones ({SOURCES[own]}). "
+            "Right: two-sample AUC of gradient-boosted trees that distinguish each kind of cells "
+            "from held-out real ones, over all clusters (large) and within each cluster (small); "
+            f"0.5 is chance. Over all clusters: AUC {means.loc[own, 'auc']:.3f} for "
+            f"{SOURCES[own]}; {said}.",
+            "Two scatter plots of generated against real cells, and a dot plot of two-sample AUC. "
+            f"AUC {means.loc[own, 'auc']:.3f} for {SOURCES[own]}; {said}.",
             draw(means, populations, features, title),
         )
 

@@ -27,7 +27,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         what = experiment.metric(metric)
         title = f"{what} by group of data sets"
         lost = int((own["n"] == 0).sum())
-        dnf = f" {lost} of {len(own)} pairs of data set and method have no finished run."
+        dnf = f" No run finished for {lost} of {len(own)} pairs of data set and method."
         counts = [len(group) for group in groups.values()]
         sizes = f"{min(counts)} to {max(counts)} in each of {len(groups)} groups"
         if len(groups) <= IN_ROW:
@@ -36,9 +36,9 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
             f"violins_{metric}",
             "",
             title,
-            f"{title}: one dot for each data set (mean over its runs), by group and method; the "
-            "bar is the mean over the group's data sets, and lines join these means. From "
-            f"{VIOLIN} data sets on a violin shows their density. Data sets: {sizes}."
+            f"{title}: each dot is a data set (mean over its runs), by group and method; bars mark "
+            "means over a group's data sets, and lines join these means. Violins show "
+            f"the density of {VIOLIN} or more data sets. Data sets: {sizes}."
             f"{dnf if lost else ''}{about(experiment, own)}",
             f"Violin plots of {what} for {len(groups)} groups of data sets and "
             f"{own['method'].nunique()} methods; the numbers are in by_dataset.csv.",

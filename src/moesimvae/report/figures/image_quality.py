@@ -28,9 +28,10 @@ def pictures(study: Generation) -> Iterator[Picture]:
         f"quality_{study.dataset}",
         study.dataset,
         title,
-        f"{title}, in the independent classifier's last hidden layer; up to 1,000 images of each "
-        "side. A dot is a cluster, a bar the mean; grey: as many other real images of the same "
-        f"cluster in place of the generated ones, the best there can be. Means: {said}.",
+        f"{title}, compared in the last hidden layer of the independent classifier; up to 1,000 "
+        "images of each kind per cluster. Dots are clusters, bars their means; grey: as many other "
+        "real images of the same cluster in place of the generated ones, the best attainable "
+        f"result. Means: {said}.",
         f"Dot plots of Fréchet distance, precision and recall. {said}.",
         draw(study.quality, study.titles),
     )

@@ -37,7 +37,7 @@ def pictures(study: Generation) -> Iterator[Picture]:
         f"s2_mmd_{study.dataset}",
         study.dataset,
         "S2 Figure: latent space with and without similarity",
-        "Codes of real cells by cluster. The paper prints 221.66 with and 49.29 without "
+        "Codes of real cells by cluster. The paper reports 221.66 with and 49.29 without "
         "similarity, and about 0 within one cluster.",
     )
     first = study.accuracy.groupby("method", sort=False)["seed"].min()
@@ -50,8 +50,8 @@ def pictures(study: Generation) -> Iterator[Picture]:
         generating,
         f"s3_mmd_{study.dataset}",
         study.dataset,
-        "S3 Figure: what is drawn in latent space",
-        "Codes drawn from each cluster's Gaussian (VaDE: posterior above 0.8). The paper prints "
+        "S3 Figure: codes drawn in latent space",
+        "Codes drawn from each cluster's Gaussian (VaDE: posterior above 0.8). The paper reports "
         "256.31 for MoE-Sim-VAE and 355.14 for VaDE with its authors' weights.",
     )
 
@@ -80,10 +80,10 @@ def picture(panels: Sequence[Distances], name: str, dataset: str, title: str, no
         name,
         dataset,
         title,
-        f"{title}. n m / (n + m) times the unbiased MMD² of up to 1,000 codes a cluster, "
-        "Gaussian kernel of the median squared distance; on the diagonal two samples of one "
-        f"cluster. Averages: {'; '.join(said)}. {note} Right: a UMAP of the codes of real cells, "
-        "by what their cluster stands for.",
+        f"{title}. Left: n m / (n + m) times the unbiased MMD² of up to 1,000 codes per cluster, "
+        "with a Gaussian kernel scaled by the median squared distance; the diagonal compares two "
+        f"samples of one cluster. Averages: {'; '.join(said)}. {note} Right: UMAP of the codes of "
+        "real cells, by the majority label of their cluster.",
         f"Heat maps of MMD between clusters. {'; '.join(said)}.",
         draw(panels, title),
     )

@@ -30,13 +30,13 @@ def pictures(part: Part) -> Iterator[Picture]:
         if len(view.points) == view.n_cells:
             some = f"all {view.n_cells:,} cells"
         populations, clusters = len(set(view.truth) - {""}), len(set(view.clusters) - {-1})
-        how = "Each cluster has a colour of its own; no cell has a true label."
+        how = "Each cluster has its own colour; no cell has a true label."
         alt = f"Scatter plot of the cells in {clusters} clusters."
         if populations:
             how = (
-                "Left by true label, right by cluster. A cluster has the colour of the population "
-                "it is matched to (one to one, most cells in agreement); a further cluster of "
-                "mostly the same population has that colour, lighter."
+                "Left: by true label; right: by cluster. Each cluster has the colour of its "
+                "matched population (one-to-one matching with most cells in agreement); further "
+                "clusters of mostly the same population have a lighter shade of it."
             )
             alt = (
                 f"Two scatter plots of the same cells: {populations} true populations on the left, "
@@ -45,7 +45,7 @@ def pictures(part: Part) -> Iterator[Picture]:
         if view.axes == "UMAP":
             how += " Distances between groups in a UMAP mean little."
         if view.unstable:
-            how += f" {HARDLY}: hardly a cluster, by its stability under resampling."
+            how += f" {HARDLY}: hardly a cluster (low stability under resampling)."
         figure = draw(view.points, view.truth, view.clusters, title, view.axes, view.unstable)
         yield Picture(name, part.dataset, title, f"{title}: {some}. {how}", alt, figure)
 

@@ -30,8 +30,8 @@ def pictures(part: Part) -> Iterator[Picture]:
             part.dataset,
             title,
             f"{title}: loss terms of {', '.join(histories)}, each on its own scale; recorded "
-            "values (pale) and, of long records, their running mean. The number above a panel is "
-            "the mean over the runs of the line's end.",
+            "values or, for long records, their running mean with recorded values behind it "
+            "(pale). The number above each panel is the final value, averaged over runs.",
             f"Line plots of the loss terms; last values: {end}.",
             draw(histories, title),
         )

@@ -30,9 +30,9 @@ def pictures(part: Part) -> Iterator[Picture]:
         yield part.picture(
             "markers",
             title,
-            f"{title}. Median arcsinh expression over all cells of each cluster, cells without a "
-            "true label among them; clusters and markers in the order of average linkage. Right: "
-            f"cells of each cluster, the cluster{matched(shown, ' and')}.{noise}{beyond(shown)}",
+            f"{title}. Median arcsinh expression over all cells of each cluster, including cells "
+            "without a true label; clusters and markers are ordered by average linkage. Right: "
+            f"number of cells by cluster{matched(shown, ', with')}.{noise}{beyond(shown)}",
             f"Heat map of {len(table)} clusters by {table.shape[1]} markers. Highest marker of "
             f"each cluster: {highest}.",
             draw(table, sizes, named_clusters(shown.truth, shown.clusters), title),

@@ -31,10 +31,10 @@ def picture(
         "s1_synthetic",
         "",
         f"S1 Figure: {heading}",
-        f"S1 Figure: {heading}, simulated. FlowCAP F-measure and number of clusters found by the "
-        "true number of components; a dot is a seed, a line their mean; grey: found what is there. "
+        f"S1 Figure: {heading}, simulated. FlowCAP F-measure and number of clusters found, by "
+        "true number of components; dots are seeds, lines their means; grey: the true number. "
         f"Means over the grid: {'; '.join(lines)}.",
-        f"Line plots over the number of components, a row for each number of clusters asked for. "
+        f"Line plots over the number of components, one row per number of clusters asked for. "
         f"{'; '.join(lines)}.",
         draw(table, titles),
     )

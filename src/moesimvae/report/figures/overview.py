@@ -26,7 +26,7 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         "",
         shown.title,
         f"{shown.title}. {shown.headline} {' '.join(shown.legend)}",
-        f"Circles and bars, one row for each method. {shown.headline} The numbers are in the "
+        f"Table of circles and bars, one row per method. {shown.headline} The numbers are in the "
         "tables.",
         draw(shown),
     )

@@ -38,13 +38,13 @@ def pictures(part: Part) -> Iterator[Picture]:
         f"populations_{part.dataset}",
         part.dataset,
         title,
-        f"{title}: F1 of the cluster matched to each population (one to one, as in mean F1 "
-        "(Hungarian); 0 where none is), mean and range over seeds. Shown are "
+        f"{title}: F1 of the cluster matched to each population (one-to-one, as for mean F1 "
+        "(Hungarian); 0 if unmatched), mean and range over seeds. Shown are "
         f"{', '.join(titles[m] for m in methods)}: the showcase method and the best others by "
-        f"mean F1.{words.prior_sign(own)} Scores are of "
-        f"{'test cells' if split == 'test' else 'cells'} that have a true label.",
+        f"mean F1.{words.prior_sign(own)} Scores are computed on "
+        f"{'test cells' if split == 'test' else 'cells'} with a true label.",
         f"Dot plot of F1 for {len(sizes)} populations; the smallest is {smallest} with "
-        f"{sizes.min():,} cells, F1 {said}.",
+        f"{sizes.min():,} cells and F1 {said}.",
         draw(frame, {m: titles[m] for m in methods}, experiment.colours, title),
     )
 

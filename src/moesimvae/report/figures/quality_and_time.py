@@ -13,7 +13,7 @@ from moesimvae.report import style
 from moesimvae.report.figures.inputs import Part
 from moesimvae.report.style import QUIET, Picture
 
-OWN_SETTINGS = " Methods have the settings of config.yaml; nothing was chosen by scores."
+OWN_SETTINGS = " Methods use the settings of config.yaml; none were chosen by score."
 
 
 def pictures(part: Part) -> Iterator[Picture]:
@@ -30,11 +30,11 @@ def pictures(part: Part) -> Iterator[Picture]:
         "quality_vs_time",
         f"Quality and time on {part.title}",
         f"{what} against time on {part.title}: mean over the finished seeds, with the range of "
-        f"{what}. Up and left is better. Dashed: the Pareto front, of methods that no other "
-        f"beats in both ({best}); oracles and methods that use prior knowledge do not compete."
-        f"{part.signs(OWN_SETTINGS)}{lost}",
-        f"Scatter plot of {what} against wall-clock seconds on {part.title}, one point a method; "
-        f"on the Pareto front, from quick to slow: {best}. The numbers are in the table.",
+        f"{what}. {'Down' if metric.sign < 0 else 'Up'} and to the left is better. Dashed: the "
+        f"Pareto front of methods that no other beats in both ({best}); oracles and methods that "
+        f"use prior knowledge are excluded from it.{part.signs(OWN_SETTINGS)}{lost}",
+        f"Scatter plot of {what} against wall-clock seconds on {part.title}, one point per method; "
+        f"on the Pareto front, from fast to slow: {best}. The numbers are in the table.",
         draw(
             shown[shown["wall_seconds"].notna()],
             metric,

@@ -36,11 +36,11 @@ def pictures(
             f"ranks_{metric}",
             "",
             title,
-            f"{title} over {int(part['n'].iloc[0])} data sets, 1 is best. A bar joins methods of "
-            "which no two differ (Wilcoxon's signed-rank test of every pair, Holm's p ≤ "
-            f"{statistics.ALPHA}); Friedman's test of them all (Iman and Davenport's F): "
+            f"{title} over {int(part['n'].iloc[0])} data sets; 1 is best. Bars join methods of "
+            "which no two differ (pairwise Wilcoxon signed-rank tests, Holm-adjusted p ≤ "
+            f"{statistics.ALPHA}); Friedman test of all methods (Iman–Davenport F): "
             f"p = {part['p'].iloc[0]:.2g}.",
-            f"Critical-difference diagram of {len(ranks)} methods; numbers are in "
+            f"Critical-difference diagram of {len(ranks)} methods; the numbers are in "
             "significance.csv.",
             draw([titles.get(m, m) for m in ranks], list(ranks.values()), bars, title),
         )

@@ -29,8 +29,8 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
     what = " and ".join(experiment.metric(m) for m in names)
     quoted = _quoted(experiment, names, own)
     published = (
-        " Diamonds: published values of the same method and metric, with their sd where one is "
-        "reported; triangles: a lower bound of the published method's value. None was run here."
+        " Diamonds: published values of the same method and metric, with their sd where reported; "
+        "triangles: lower bounds of published values. None of these was run here."
         if len(quoted)
         else ""
     )
@@ -39,10 +39,10 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         "spread",
         "",
         title,
-        f"{title}: {what} of every run ({n} runs): one dot each, the bar their mean; the box, "
-        f"from {BOX} runs on, is their quartiles. Red crosses: no run finished.{published}"
+        f"{title}: {what} of every run ({n} runs). Dots are runs, bars their means and boxes "
+        f"(for {BOX} or more runs) their quartiles. Red crosses: no run finished.{published}"
         f"{about(experiment, own)}",
-        f"Dot plots of {what}, one panel for each data set, one column for each method; the "
+        f"Dot plots of {what}, one panel per data set and one column per method; the "
         "numbers are in the tables.",
         draw(experiment, own, quoted, names, title),
     )
@@ -63,7 +63,7 @@ def titles_of(own: pd.DataFrame, most: int = LETTERS) -> dict[str, str]:
 
 
 def about(experiment: Experiment, own: pd.DataFrame) -> str:
-    held_out = " Scores are of test cells." if (own["split"] == "test").all() else ""
+    held_out = " Scores are computed on test cells." if (own["split"] == "test").all() else ""
     return held_out + words.prior_sign(own) + experiment.caveats(own["dataset"])
 
 

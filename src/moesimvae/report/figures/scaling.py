@@ -34,11 +34,11 @@ def pictures(experiment: Experiment) -> Iterator[Picture]:
         "",
         title,
         f"{title}, {sizes[0]:,} to {sizes[-1]:,}: means over the finished runs, both axes "
-        "logarithmic; red crosses: what a run had used that did not finish. The dotted line grows "
-        f"with the number of cells. Power of the number of cells that time grows with: {said}."
+        "logarithmic; red crosses: usage of runs that did not finish. The dotted line is "
+        f"proportional to the number of cells. Exponent of time in the number of cells: {said}."
         f"{experiment.caveats(own['dataset'])}",
-        "Two panels, wall-clock time and peak memory against the number of cells, one line for "
-        "each method; the numbers are in the tables.",
+        "Two panels, wall-clock time and peak memory against the number of cells, one line per "
+        "method; the numbers are in the tables.",
         draw(own, experiment.colours, title),
     )
 

@@ -18,8 +18,8 @@ from moesimvae.report.style import Picture, key
 MANY_ROWS = 20  # methods in a figure
 ARROWS = {"higher": " →", "lower": " ←"}
 CHOSEN = (
-    " Oracle and label-free: the same method with settings chosen by looking at the true labels, "
-    "and without them."
+    " Oracle and label-free: the same method with settings chosen with and without the true "
+    "labels, respectively."
 )
 
 
@@ -32,9 +32,9 @@ def pictures(part: Part) -> Iterator[Picture]:
     yield part.picture(
         "scores",
         title,
-        f"{title}. Each dot is one seed, the bar their mean, the line their range; arrows point to "
-        "better. Controls and oracles stand on grey; the dotted line is the best control that "
-        f"knows nothing of the cells.{part.signs(CHOSEN)}"
+        f"{title}. Dots are seeds, bars their means, lines their ranges; arrows point to better "
+        "values. Controls and oracles have a grey background; the dotted line marks the best "
+        f"control that ignores the cells.{part.signs(CHOSEN)}"
         f"{' Diamonds: published values, not run here.' if beside else ''}{lost}",
         f"Dot plots of the scores of {len(first)} methods on {part.title}. Mean "
         f"{part.experiment.metric(part.metric)}: {said}.{lost}",

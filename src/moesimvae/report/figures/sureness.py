@@ -37,11 +37,11 @@ def _how_many(name: str, part: Part, evidence: Mapping[str, Any]) -> Picture:
         name,
         part.dataset,
         title,
-        f"{title}. For each number of groups, above: how much of a group comes out again from half "
-        "of the cells (mean Jaccard index of resamples, mean over groups; dotted: 0.6, below which "
-        "it is hardly a group). Below: the sum over groups of that less 0.6, which is largest at "
-        f"the number chosen, {chosen}. Grey: {low} to {high}, where it lies in 95 % of bootstraps "
-        "of the resamples. No label enters.",
+        f"{title}. Top: stability by number of groups, i.e. how well groups are recovered from "
+        "half of the cells (Jaccard index, mean over resamples and groups; dotted: 0.6, below "
+        "which a group is hardly one). Bottom: the sum over groups of stability minus 0.6, which "
+        f"is largest at the number chosen, {chosen}. Grey: {low} to {high}, the range of this "
+        "number in 95 % of bootstraps of the resamples. No labels are used.",
         f"Two line plots over the number of groups; {chosen} is chosen, {low} to {high} likely.",
         draw_curve(evidence, title),
     )
@@ -53,8 +53,8 @@ def _merges(name: str, part: Part, of: str, stability: Mapping[str, Any]) -> Pic
         name,
         part.dataset,
         title,
-        f"{title}. Clusters that are often one group when the groups are made again of half of the "
-        "cells are joined near the left; those joined at the right are always apart.",
+        f"{title}. Clusters that often form one group when half of the cells are grouped again are "
+        "joined near the left; those joined at the right are always separate.",
         f"Tree of {len(stability['clusters'])} clusters by how often they are found in one group.",
         merges.draw(
             np.array(stability["merges"]), np.array(stability["cells"]), title, unstable(stability)
@@ -63,15 +63,15 @@ def _merges(name: str, part: Part, of: str, stability: Mapping[str, Any]) -> Pic
 
 
 def _reliability(name: str, part: Part, of: str, stability: Mapping[str, Any]) -> Picture:
-    title = f"Do probabilities hold: {of}"
+    title = f"Calibration of probabilities: {of}"
     return Picture(
         name,
         part.dataset,
         title,
-        f"{title}. Cells by the probability of their cluster, and how often they are found in that "
-        "cluster when the groups are made again of half of the cells: as the network gives it, and "
-        f"calibrated (temperature {stability['temperature']:.2f}), as it is written down. On the "
-        "line it holds as often as it says. Larger dots: more cells.",
+        f"{title}. Share of cells found in their cluster when half of the cells are grouped again, "
+        "by the probability of that cluster: as given by the network, and calibrated (temperature "
+        f"{stability['temperature']:.2f}), as written to file. On the dotted line, probabilities "
+        "equal the shares. Larger dots: more cells.",
         "Share of cells found in their cluster against its probability, before and after "
         "calibration.",
         draw_reliability(stability["reliability_before"], stability["reliability"], title),
@@ -115,8 +115,8 @@ def draw_reliability(before: Sequence[Bin], after: Sequence[Bin], title: str) ->
         panel.plot(x, y, color=colour, linewidth=1)
         panel.scatter(x, y, s=8 + 60 * n / n.sum(), color=colour, zorder=3, clip_on=False)
         keys.append(style.key(label, colour))
-    panel.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Probability of its cluster",
-              ylabel="Share found in it")  # fmt: skip
+    panel.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="Probability of the cluster",
+              ylabel="Share of cells found in it")  # fmt: skip
     panel.set_aspect("equal")
     panel.grid()
     style.legend_below(figure, keys, 2)

@@ -27,15 +27,15 @@ def pictures(study: Generation) -> Iterator[Picture]:
         f"s4_accuracy_{study.dataset}",
         study.dataset,
         title,
-        f"{title} (S4 Fig). Mean over clusters of the share that is the digit asked for, by the "
-        "model's own clustering as in the paper and by an independent classifier "
-        f"({study.judge}); draws of a latent code, one unit for all, and seconds of drawing and "
-        "decoding, for all clusters together. VaDE takes only draws whose posterior exceeds the "
-        "threshold; MoE-Sim-VAE has none and is a level line. Means over thresholds, and draws at "
-        f"the strictest, {strict:g}: "
+        f"{title} (S4 Fig). Left: share of images that show the digit asked for (mean over "
+        "clusters), by the model's own clustering as in the paper and by an independent classifier "
+        f"({study.judge}). Middle and right: draws of a latent code, one unit for all methods, and "
+        "seconds of drawing and decoding, over all clusters. VaDE accepts only draws whose "
+        "posterior exceeds the threshold; MoE-Sim-VAE has no threshold, hence a horizontal line. "
+        f"Means over thresholds, and draws at the strictest, {strict:g}: "
         f"{'; '.join(said)}."
         + "".join(
-            f" The paper prints {values['own']:.3f} for {who}."
+            f" The paper reports {values['own']:.3f} for {who}."
             for who, values in study.published.items()
         ),
         f"Three line plots over the threshold: accuracy, draws, seconds. {'; '.join(said)}.",

@@ -38,11 +38,11 @@ def write(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / "cells.h5ad").is_file():
         raise UserError(
-            f"{folder} has no cells.h5ad; give the folder that `moesimvae cluster` wrote."
+            f"{folder} has no cells.h5ad; give a folder written by `moesimvae cluster`."
         )
     file = read_cells(folder / "cells.h5ad")
     if KEY not in file.cells.uns:
-        raise UserError(f"{folder / 'cells.h5ad'} is not clustered; run `moesimvae cluster`.")
+        raise UserError(f"{folder / 'cells.h5ad'} has no clusters; run `moesimvae cluster`.")
     facts = file.cells.uns[KEY]
     labels = file.cells.obs[KEY].astype(int).to_numpy()
     values = _values(file, folder)
@@ -52,7 +52,7 @@ def write(folder: str | Path) -> Path:
         "clustered.html.j2",
         title=f"Clusters of {facts['file']}",
         summary=_summary(file, facts, labels)
-        + " The values were left in their file, so there is no heat map." * (values is None),
+        + " The values remain in the original file, so there is no heat map." * (values is None),
         pictures=pictures_of([folder / FIGURES], folder)[""],
         clusters=_table(file, facts, labels, values, found),
         methods=_text_of(folder / "methods.md"),
@@ -81,9 +81,9 @@ def _summary(file: CellFile, facts: Mapping[str, Any], labels: np.ndarray) -> st
     unsure = float((file.cells.obs[f"{KEY}_probability"] < 0.5).mean())
     return (
         f"{len(labels):,} cells in {len(set(labels))} clusters (number asked for: "
-        f"{facts['clusters']}). Clustered by {facts['features']} features; transform: "
-        f"{facts['transform']}. For {unsure:.1%} of the cells the probability of their cluster is "
-        f"below one half.{unstructured}"
+        f"{facts['clusters']}). Clustered on {facts['features']} features; transform: "
+        f"{facts['transform']}. For {unsure:.1%} of the cells, the probability of their cluster is "
+        f"below 0.5.{unstructured}"
     )
 
 
@@ -110,8 +110,8 @@ def _pictures(
         "latent_space",
         "",
         title,
-        f"{title}: {len(some):,} of {len(labels):,} cells in {n} clusters, each in a colour of its "
-        "own (28 colours, then again)."
+        f"{title}: {len(some):,} of {len(labels):,} cells in {n} clusters, each in its own colour "
+        "(28 colours, then repeated)."
         f"{' Distances between groups in a UMAP mean little.' * (axes == 'UMAP')}"
         f"{f' {HARDLY}: hardly a cluster.' * bool(_unstable(facts))}",
         f"Scatter plot of the cells in {n} clusters.",
@@ -133,8 +133,8 @@ def _pictures(
             "merges",
             "",
             title,
-            f"{title}: clusters that are often one group when the groups are made again of half of "
-            "the cells are joined near the left; those joined at the right are always apart.",
+            f"{title}: clusters that often form one group when half of the cells are grouped again "
+            "are joined near the left; those joined at the right are always separate.",
             f"Tree of {len(sizes)} clusters.",
             merges.draw(facts["merges"], sizes, title, _unstable(facts)),
         )
@@ -146,8 +146,8 @@ def _pictures(
             "abundance",
             "",
             title,
-            f"{title}: share of each sample's cells; both in the order of average linkage. The "
-            "numbers stand in abundance.csv.",
+            f"{title}: share of each sample's cells in each cluster; clusters and samples are "
+            "ordered by average linkage. The numbers are in abundance.csv.",
             f"Heat map of {shares.shape[0]} clusters by {shares.shape[1]} samples.",
             abundance.draw(shares, title),
         )
@@ -158,7 +158,8 @@ def _heat_map(values: anndata.AnnData, labels: np.ndarray, found: Profiles) -> P
     chosen, which = np.arange(values.n_vars), "all features"
     if values.n_vars > MARKERS:
         each = [found.highest(c, EACH) for c in found.in_use[:MOST]]
-        chosen, which = np.unique(np.concatenate(each))[:MARKERS], f"the {EACH} that stand out most"
+        chosen = np.unique(np.concatenate(each))[:MARKERS]
+        which = f"the {EACH} features per cluster that stand out most"
     part = values[:, chosen].X
     dense = np.asarray(part.toarray() if hasattr(part, "toarray") else part)
     few = values.n_vars <= MARKERS  # medians of single genes are mostly 0
@@ -175,9 +176,9 @@ def _heat_map(values: anndata.AnnData, labels: np.ndarray, found: Profiles) -> P
         "features",
         "",
         title,
-        f"{title}: {what.lower()} of {which} in each cluster, as clustered; clusters and features "
-        "in the order of average linkage, so that the tree at the left shows which clusters are "
-        "alike by these values. Right: cells of each cluster.",
+        f"{title}: {what.lower()} in each cluster of {which}, on the scale used for clustering; "
+        "clusters and features are ordered by average linkage, and the tree on the left shows "
+        "which clusters are similar. Right: number of cells in each cluster.",
         f"Heat map of {len(table)} clusters by {table.shape[1]} features. Highest: {highest}.",
         markers.draw(table, sizes, {}, title, f"{what}, as clustered"),
     )
@@ -208,9 +209,9 @@ def _table(
         ["Cluster", "Cells", "Share", "Probability", "Stability", "Features that stand out (mean)"],
         rows,
         numbers=(1, 2, 3, 4),
-        caption="The largest first. Probability: the mean of its cells' own. Stability: how much "
-        f"of it comes out again from half of the cells (mean Jaccard index; {HARDLY}: below 0.6, "
-        "hardly a cluster). Features: those whose mean lies farthest above that of all cells, in "
+        caption="Largest cluster first. Probability: mean over its cells. Stability: how well the "
+        f"cluster is recovered from half of the cells (mean Jaccard index; {HARDLY}: below 0.6, "
+        "hardly a cluster). Features: those whose mean is farthest above that of all cells, in "
         "standard deviations.",
     )
 

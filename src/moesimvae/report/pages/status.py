@@ -14,12 +14,12 @@ def line(making: Making, run: Run) -> str:
     """The message when a run has ended: how long it took, and what is left."""
     status = making.ended[run]
     seconds = words.seconds(float(status.wall_seconds or "nan"))
-    took = f"{seconds} s" if seconds else "taken as it was"
+    took = f"{seconds} s" if seconds else "existing clusters"
     if status.status != "ok":
         took = f"{comparison.failure(status.status)} after {took}"
     done = f"{making.name}, {len(making.ended)} of {len(making.planned)}"
     what = f"{making.methods[run.method].title}, seed {run.seed}, on {run.dataset}"
-    left = f"{words.counted(making.left, 'run')} left, then" if making.left else "now"
+    left = f"{words.counted(making.left, 'run')} left before" if making.left else "now writing"
     return f"[{done}] {what}: {took}; {left} {making.report}"
 
 
@@ -44,7 +44,7 @@ def page(making: Making, now: str, over: bool = False) -> str:
         "status.html.j2",
         title=making.experiment.title,
         glance=glance(Comparison(making.comparison(), making.metrics, making.datasets)),
-        runs=plain("runs", ("Method", "Ended", "Not yet", "Did not finish"), rows, (1, 2)),
+        runs=plain("runs", ("Method", "Ended", "Remaining", "Did not finish"), rows, (1, 2)),
         ended=len(making.ended),
         planned=len(making.planned),
         now=now,

@@ -26,19 +26,19 @@ def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str
     if 0 < len(lost) <= 8:
         said += [_lost(row, shown.datasets[row.dataset].title) for row in lost.itertuples()]
     elif len(lost):
-        said.append("Which did not finish, and why, stands below each table and under Runs.")
+        said.append("Runs that did not finish are explained below each table and under Runs.")
     contests = own[own["kind"] == "method"].groupby(["dataset", "split"], sort=False)
     if len(contests) <= 6:
         said += [_first_two(rows, shown) for _, rows in contests]
     else:
-        said.append("Who came first on which data set stands in the table below.")
+        said.append("The best method on each data set is shown in the table below.")
     if screened is not None:
         tried = screened.drop_duplicates(["dataset", "variant"])
         said.append(
             f"Screened: {words.counted(tried['variant'].nunique(), 'setting')} of "
             f"{words.counted(tried['method'].nunique(), 'method')}, one run on each data set; "
             f"{int((tried['status'] == 'ok').sum())} of {len(tried)} runs finished. The tables "
-            "show what the true labels would choose (oracle) and what is chosen without them."
+            "show the settings chosen by the true labels (oracle) and those chosen without them."
         )
     if own["uses_prior"].any() and len(contests) <= 6:
         said += [_with_prior(rows, shown) for _, rows in contests]
@@ -46,17 +46,17 @@ def summary(shown: Comparison, screened: pd.DataFrame | None = None) -> list[str
         titles = own[own["kind"] == "oracle"]["title"].str.removesuffix(", oracle")
         oracles = words.joined(list(dict.fromkeys(titles)))
         said.append(
-            f"Oracle, {oracles}: settings or number of clusters from the true labels, so not "
+            f"Oracle ({oracles}): settings or number of clusters come from the true labels; not "
             "ranked."
         )
     if len(shown.quoted):
-        said.append("Published values are quoted for orientation; none was measured here.")
+        said.append("Published values are quoted for reference; none was measured here.")
     caveats = shown.caveats(shown.datasets)
     said += [caveats.strip()] if caveats else []
     if len(names) > IN_DETAIL:
         said.append(
-            f"The first {IN_DETAIL} data sets have tables and pictures of their own here; all of "
-            "them stand in by_dataset.csv and in the pictures across data sets."
+            f"The first {IN_DETAIL} data sets have their own tables and figures here; all of them "
+            "are in by_dataset.csv and in the figures across data sets."
         )
     return said
 
@@ -81,7 +81,7 @@ def _with_prior(rows: pd.DataFrame, shown: Comparison) -> str:
 def _lost(row: Any, where: str) -> str:
     seeds = words.counted(row.n_planned, "seed")
     missing = row.n_planned - row.n
-    return f"{row.title} did not finish on {where} with {missing} of {seeds}: {row.reason}."
+    return f"{row.title} did not finish on {where} for {missing} of {seeds}: {row.reason}."
 
 
 def _first_two(rows: pd.DataFrame, shown: Comparison) -> str:
@@ -90,15 +90,15 @@ def _first_two(rows: pd.DataFrame, shown: Comparison) -> str:
         ["rank", "title"], kind="stable"
     )
     if len(ranked) < 2:
-        return f"On {title} fewer than two methods can be compared by {what}."
+        return f"On {title}, fewer than two methods can be compared by {what}."
     first, second = ranked.iloc[0], ranked.iloc[1]
     said = f"Best mean {what} on {title}: {_result(first)}, then {_result(second)}"
     if first["n"] == 1 or second["n"] == 1:
-        return f"{said}; a single run says nothing about spread."
+        return f"{said}; a single run says nothing about the spread."
     if first["min"] <= second["max"] and second["min"] <= first["max"]:
         return f"{said}; their ranges overlap, so these seeds do not settle the order."
     few = int(min(first["n"], second["n"]))
-    return f"{said}; their ranges do not overlap, though {words.counted(few, 'seed')} are few."
+    return f"{said}; their ranges do not overlap, but {words.counted(few, 'seed')} are few."
 
 
 def _result(row: pd.Series) -> str:

@@ -248,8 +248,8 @@ def _published_cell(rows: pd.DataFrame | None, metric: str, notes: list[str]) ->
     row = rows.loc[metric]
     if isinstance(row, pd.DataFrame):
         raise UserError(
-            f"the published numbers hold {metric} of {row['title'].iloc[0]} on "
-            f"{row['dataset'].iloc[0]} {len(row)} times; keep one row of each."
+            f"the published numbers contain {metric} of {row['title'].iloc[0]} on "
+            f"{row['dataset'].iloc[0]} {len(row)} times; keep only one row."
         )
     seeds = f"n = {row['n']}" if not pd.isna(row["n"]) and row["n"] > 1 else ""
     if np.isnan(row["mean"]):  # a missing value is a dash, explained below
@@ -276,7 +276,7 @@ def _caption(title: str, own: pd.DataFrame, facts: Facts | None) -> str:
     if own["split"].nunique() > 1:
         test, train = ("" if n is None else f"{n:,} " for n in (facts.n_test, facts.n_train))
         held_out = (
-            f" Scores of the {test}test cells, to which nothing was fitted, then of the "
+            f" Scores of the {test}test cells, which were not used for fitting, then of the "
             f"{train}training cells."
         )
     genes = len(facts.genes["names"]) if facts.genes else 0
@@ -290,7 +290,7 @@ def _caption(title: str, own: pd.DataFrame, facts: Facts | None) -> str:
 def _left_out(lacking: set[tuple[str, str]], metrics: Mapping[str, Metric]) -> str:
     """Why metrics that a data set cannot have get no column."""
     told = [metrics[name] for name in dict.fromkeys(name for _, name in sorted(lacking))]
-    return "".join(f" Without {metric.title}: {metric.lacking}" for metric in told)
+    return "".join(f" {metric.title} is not shown: {metric.lacking}" for metric in told)
 
 
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, str]:
@@ -299,23 +299,23 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, machine: str) -> dict[str, 
     if not own.empty:
         general.append(
             "Run here: mean ± sample standard deviation over the n seeds that finished, with the "
-            "range (minimum–maximum); where one run stands alone, its value."
+            "range (minimum–maximum); for a single run, its value."
         )
         if (own["deterministic"] & (own["n_planned"] == 1)).any():
-            general.append("† deterministic: one run is all there is.")
+            general.append("† deterministic: run only once.")
         general += marks_legend(own)
         if ((own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)).any():
             general.append("DNF: no run finished; this is not a score of zero.")
         if own["rank"].notna().any():
             prior = ", methods that use prior knowledge" if own["uses_prior"].any() else ""
             quality.append(
-                "Bold: best mean; underlined: second best; equal to three digits is a tie. "
-                "Only methods of which every seed finished are compared, without controls, "
-                f"oracles{prior} and published values."
+                "Bold: best mean; underlined: second best; values equal to three decimals are "
+                "ties. Only methods that finished with every seed are compared; controls, "
+                f"oracles{prior} and published values are not."
             )
         cost.append(
-            "Seconds (wall clock) and peak memory: mean over the finished runs, or what the "
-            "failed ones had used (> : stopped at the limit)."
+            "Seconds (wall clock) and peak memory: mean over the finished runs or, if there are "
+            "none, over the failed ones (>: stopped at the time limit)."
         )
         if (own["definition"] == comparison.OF_ALL_CELLS).any():
             cost.append(f"Clusters found and noise: {comparison.OF_ALL_CELLS}.")
@@ -340,7 +340,7 @@ def marks_legend(own: pd.DataFrame) -> list[str]:
     if (own["choice"] == "label-free").any():
         said.append(
             "Chosen without labels: the settings with the best silhouette. Rows of chosen settings "
-            "are one run each; every setting tried stands in screening.csv."
+            "are single runs; all settings tried are in screening.csv."
         )
     return said
 

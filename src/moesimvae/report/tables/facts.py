@@ -10,7 +10,7 @@ from moesimvae.report.words import Comparison
 
 def methods_table(methods: Mapping[str, Method]) -> Table:
     """What the registry says of each method."""
-    heads = ("Method", "Is told K", "Prior knowledge", "Random", "Default parameters", "Reference")
+    heads = ("Method", "Given K", "Prior knowledge", "Random", "Default parameters", "Reference")
     rows = []
     for name, method in methods.items():
         signs = "".join(f", {sign}" for sign in ("control", "oracle") if getattr(method, sign))
@@ -19,7 +19,7 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
                 Cell(method.title, signs, code=name),
                 "yes" if method.uses_n_clusters else "no",
                 "yes" if method.uses_prior else "no",
-                "yes, one run a seed" if method.stochastic else "no, one run",
+                "yes, one run per seed" if method.stochastic else "no, one run",
                 Cell(records.in_words(method.params), kind="text"),
                 Cell(method.reference, kind="text"),
             )
@@ -30,7 +30,7 @@ def methods_table(methods: Mapping[str, Method]) -> Table:
 def published_table(shown: Comparison) -> Table:
     """Every published value with its source."""
     quoted = shown.quoted[shown.quoted["status"] == "published"]
-    heads = ("Method", "Data set", "Metric", "Value", "Whose", "Quoted from", "Note")
+    heads = ("Method", "Data set", "Metric", "Value", "Reference", "Quoted from", "Note")
     rows = [
         (row["title"], row["dataset"], shown.metric(row["metric"]),
          words.as_printed(row["mean"]),

@@ -12,22 +12,22 @@ MODELS = (
 )  # fmt: skip
 CELLS = {
     "auc": "two-sample AUC",
-    "cluster_auc": "the same, by cluster",
+    "cluster_auc": "two-sample AUC by cluster",
     "ks": "KS",
-    "correlation_difference": "correlations off by",
+    "correlation_difference": "difference in correlations",
     "slope": "slope of differences",
-    "trained_on": "accuracy trained on it",
-    "nearest": "to the nearest cell",
-    "nearest_held_out": "held-out cells",
+    "trained_on": "accuracy of a forest trained on them",
+    "nearest": "distance to the nearest cell",
+    "nearest_held_out": "of held-out cells",
 }
 EXPLAINED = (
-    "Generated cells against real ones that the generator has not seen: it learned from half of "
-    "the cells, and the other half is compared with. Two-sample AUC of gradient-boosted trees "
-    "(0.5: not to be told apart), of all cells together and as a mean over clusters; KS, largest "
-    "difference of distribution functions, mean over features and clusters; slope of differences "
-    "between clusters' means, generated on real; accuracy on real cells of a random forest that "
-    "learned the clusters from these; mean distance to the nearest cell learned from, beside that "
-    "of held-out cells (a copy would have 0)."
+    "Generated cells compared with real ones that the generator has not seen: it was trained on "
+    "half of the cells, and the other half is used for the comparison. Two-sample AUC of "
+    "gradient-boosted trees (0.5: indistinguishable), for all cells together and as a mean over "
+    "clusters; KS: largest difference of distribution functions, mean over features and clusters; "
+    "slope of differences between clusters' means, generated on real; accuracy on real cells of a "
+    "random forest trained on the clusters of these cells; mean distance to the nearest training "
+    "cell, beside that of held-out cells (0 for a copy)."
 )
 
 
@@ -47,9 +47,9 @@ def to_markdown(study: Generation, measured: pd.DataFrame) -> str:
     lines = [
         *("# Generation", ""),
         f"Independent classifier: {study.judge}. Accuracies are means over clusters; draws and "
-        "seconds are of all clusters together.",
+        "seconds are totals over all clusters.",
         *("", *markdown.lines(plain("", MODELS, models, (1, *range(3, 11))))),
-        *("", f"The paper, own clustering, mean over thresholds: {paper}.", ""),
+        *("", f"In the paper (own clustering, mean over thresholds): {paper}.", ""),
         *markdown.lines(plain("", ("run", "number", "value"), numbers, (2,))),
     ]
     if len(study.sources):

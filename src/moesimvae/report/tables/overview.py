@@ -159,8 +159,8 @@ def _pooled(
 def _pooled_legend(own: pd.DataFrame, many: int) -> str:
     said = [
         f"Mean ± sample standard deviation, and range, over {many} data sets of each data set's "
-        "mean over seeds; n: data sets on which the method finished. Each of them stands in "
-        "by_dataset.csv.",
+        "mean over seeds; n: data sets on which the method finished. Values for each data set are "
+        "in by_dataset.csv.",
         *marks_legend(own),
     ]
     return " ".join(said)
@@ -177,9 +177,9 @@ def _spread(row: pd.Series) -> Cell:
 def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     said = [
         "Run here: mean ± sample standard deviation over the n seeds that finished, with the "
-        "range; a deterministic method (†) has one run. Bold: best mean of a column; underlined: "
-        "second; only methods run here of which every seed finished are compared"
-        + (", and none that uses prior knowledge." if own["uses_prior"].any() else "."),
+        "range; a deterministic method (†) has one run. Bold: best mean in a column; underlined: "
+        "second best; only methods run here that finished with every seed are compared"
+        + (", except those that use prior knowledge." if own["uses_prior"].any() else "."),
         *marks_legend(own),
     ]
     if ((own["n"] == 0) & (own["status"] != comparison.NOT_SCORED)).any():
@@ -187,12 +187,12 @@ def _legend(own: pd.DataFrame, quoted: pd.DataFrame, shown: bool) -> str:
     if shown:
         said.append(
             "Published values are quoted, not run here; –: not reported; ≥: a lower bound, computed"
-            " from what was published. Their definitions stand below each data set's own table."
+            " from published results. Their definitions are below each data set's own table."
         )
     elif not quoted.empty and not set(quoted["dataset"]) & set(own["dataset"]):
         said.append(
-            "The published values are of other, whole data sets: they stand in tables of their "
-            "own, not in columns of these."
+            "The published values are for other, full data sets; they are in separate tables, not "
+            "in columns of these."
         )
     return " ".join(said)
 
@@ -210,8 +210,8 @@ def by_dataset_latex(frame: pd.DataFrame, metrics: Mapping[str, Metric], name: s
         where = "" if row["split"] == "all" else f", {row['split']} cells"
         groups.setdefault((row["dataset"], row["title"] + where), []).append(_line(row, names))
     caption = (
-        "Every data set by every method: mean ± sample standard deviation over the n runs that "
-        "finished; of the clusters found, the mean. DNF: none did; this is not a score of zero."
+        "All methods on all data sets: mean ± sample standard deviation over the n finished runs; "
+        "for clusters found, only the mean. DNF: no run finished; this is not a score of zero."
     )
     if frame["uses_prior"].any():
         caption += f" {PRIOR}"

@@ -12,12 +12,12 @@ from moesimvae.report.words import Comparison, fixed, joined
 def headline(compared: pd.DataFrame, kept_in: str) -> str:
     """compared: from `reference.against`; kept_in: the folder's name, for the reader."""
     if compared.empty:
-        return f"None of these numbers stands in {kept_in}, so none can be compared."
+        return f"None of these numbers is in {kept_in}, so none can be compared."
     numbers = compared["verdict"].value_counts()
     equal, within, other = (int(numbers.get(verdict, 0)) for verdict in (EQUAL, WITHIN, OTHER))
     said = (
-        f"Of the {len(compared)} numbers of methods that {kept_in} has too, {equal} are equal here "
-        f"to three digits, {within} lie within the spread of seeds, {other} do not"
+        f"Of the {len(compared)} numbers of methods that are also in {kept_in}, {equal} are equal "
+        f"to three digits, {within} are within the spread of seeds, and {other} outside it"
     )
     methods = compared[compared["verdict"] == OTHER].drop_duplicates("method")["title"]
     return f"{said}: {joined(list(methods))}." if other else f"{said}."
@@ -43,5 +43,13 @@ def by_method(
                 fixed(min(ari)) if ari else "not kept",
             )
         )
-    heads = ("Method", "Equal", "Within", "Different", "Largest difference", "Of", "ARI of labels")
+    heads = (
+        "Method",
+        "Equal",
+        "Within",
+        "Different",
+        "Largest difference",
+        "Where",
+        "ARI of labels",
+    )
     return plain("here and in docs", heads, rows, (1, 2, 3, 4, 6))

@@ -11,19 +11,20 @@ from moesimvae.report import words
 from moesimvae.report.tables import Cell, Column, Row, Table
 
 RULE = (
-    "A cell is counted as of the group when the gene's share of its counts is above the average of "
-    "these shares over the training cells."
+    "A cell is assigned to the group if the gene's share of its counts is above the mean of these "
+    "shares over the training cells."
 )
 WHY_BOTH = (
-    "Accuracy alone misleads: most cells are of other groups, so a gene that is hardly ever seen "
-    "has a high one too. Balanced accuracy is the mean of the shares told rightly among the "
-    "group's cells and among the rest: 0.5 for a gene that tells nothing."
+    "Accuracy alone is misleading: most cells belong to other groups, so even a gene that is "
+    "hardly ever detected has a high accuracy. Balanced accuracy is the mean of the shares "
+    "classified correctly among the group's cells and among the rest: 0.5 for an uninformative "
+    "gene."
 )
 PAPER = (
-    "The paper's text gives a mean accuracy of {value} without saying of which kind or of which "
-    "cells; the caption of its S1 Table says balanced accuracy."
+    "The paper's text gives a mean accuracy of {value} without saying which kind of accuracy or "
+    "which cells; the caption of its S1 Table says balanced accuracy."
 )
-NOT_THE_PAPERS = " These cells are not the paper's, so the two are not compared one to one."
+NOT_THE_PAPERS = " These cells are not the paper's, so the two are not directly comparable."
 
 
 def signature_sections(frame: pd.DataFrame, datasets: Mapping[str, Facts]) -> list[Table]:
@@ -58,7 +59,7 @@ def _section(dataset: str, rows: pd.DataFrame, facts: Facts) -> Table:
     columns = [
         Column(Cell(head), words.cells_of(split), alone=f"{{}}: {words.cells_of(split).lower()}")
         for split in splits
-        for head in ("Cells of it", "Accuracy", "Balanced accuracy")
+        for head in ("Cells in group", "Accuracy", "Balanced accuracy")
     ]
     return Table(
         words.slug(dataset),

@@ -18,7 +18,7 @@ def to_markdown(
     """Test results by metric, and the differences from the best method on each data set."""
     lines = [f"# Significance: {title}", "", "## Across data sets", ""]
     lines += [
-        "The tests take data sets as independent; wells or samples of one study are less.",
+        "The tests treat data sets as independent; wells or samples of one study are less so.",
         "",
     ]
     said: dict[str, list[str]] = {}
@@ -27,9 +27,9 @@ def to_markdown(
     lines += [f"- {', '.join(names)}: {text}" for text, names in said.items()]
     lines += [
         *("", "## Within one data set", ""),
-        "Mean difference to the best method over common seeds, with 95 % bootstrap intervals. They "
-        "speak of that data set alone: seeds are not data sets. All pairs and effect sizes, and "
-        f"data sets after the first {IN_DETAIL}, stand in significance.csv.",
+        "Mean difference from the best method over common seeds, with 95 % bootstrap intervals. "
+        "These apply to that data set alone: seeds are not data sets. All pairs and effect sizes, "
+        f"and data sets after the first {IN_DETAIL}, are in significance.csv.",
     ]
     within = table[table["level"] == statistics.WITHIN]
     within = within[within["dataset"].isin(within["dataset"].unique()[:IN_DETAIL])]

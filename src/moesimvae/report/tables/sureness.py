@@ -12,8 +12,8 @@ from moesimvae.studies.views import unstable
 TOLD = 5  # pairs of clusters mentioned in sentences
 HARDLY = "?"  # after the number of a cluster that is hardly one
 UNSTRUCTURED = (
-    "No structure was found: the cells lie no nearer to each other than if the values of each "
-    "feature were shuffled, so clusters of them are arbitrary parts of one cloud."
+    "No structure was found: the cells are no closer to each other than when the values of each "
+    "feature are shuffled, so clusters are arbitrary parts of one cloud."
 )
 
 
@@ -59,7 +59,7 @@ def sureness(
 def how_many(evidence: Mapping[str, Any]) -> str:
     """The estimated number of clusters, with its interval."""
     if not evidence["structure"]:
-        return "no structure was found that would tell how many clusters there are"
+        return "no structure was found that would determine the number of clusters"
     low, high = evidence["interval"]
     interval = f"{low} to {high}" if low < high else "the same"
     return f"{evidence['n_clusters']}, estimated without labels; {interval} by resampling"
@@ -75,15 +75,15 @@ def _said(title: str, stability: Mapping[str, Any]) -> Iterator[str]:
         yield UNSTRUCTURED
     n = sum(value is not None for value in stability["clusters"])
     yield (
-        f"{title}: {n - len(unstable(stability))} of {n} clusters come out again from half of the "
+        f"{title}: {n - len(unstable(stability))} of {n} clusters are recovered from half of the "
         f"cells (stability {stability['stable_from']} or more)."
     )
     if not stability["structure"]:
         return
     for a, b, share in stability["together"][:TOLD]:
-        yield f"{a} and {b} are together in {share:.0%} of resamples."
+        yield f"Cells of clusters {a} and {b} fall into one group {share:.0%} of the time."
     if (more := len(stability["together"]) - TOLD) > 0:
-        yield f"{counted(more, 'further pair')}, less often: see the table."
+        yield f"{counted(more, 'further pair')} of clusters, with smaller shares: see the table."
 
 
 def _table(title: str, stability: Mapping[str, Any]) -> Table:
@@ -109,9 +109,9 @@ def _table(title: str, stability: Mapping[str, Any]) -> Table:
         ["Cluster", "Cells", "Share", "Stability", "Often in one group with"],
         rows,
         numbers=(1, 2, 3),
-        caption="Stability: how much of the cluster comes out again when the groups are made anew "
-        f"of half of the cells (mean Jaccard index of {stability['resamples']} resamples). "
+        caption="Stability: how well the cluster is recovered when half of the cells are grouped "
+        f"again (mean Jaccard index over {stability['resamples']} resamples). "
         f"{HARDLY}: below {stability['stable_from']}, hardly a cluster. Often in one group with: "
-        "share of pairs of cells, one of each cluster, that are found in one group, above 10 %.",
+        "share of pairs of cells, one from each cluster, that fall into one group, if above 10 %.",
         key="sureness",
     )

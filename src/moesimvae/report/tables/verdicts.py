@@ -27,16 +27,17 @@ SIGNS = {
 }
 MEANING = {
     verdicts.REPRODUCED: "our mean is within the tolerance of the published value",
-    verdicts.NOISE: f"it is not, but the 95 % intervals of both overlap (ours from "
-    f"{verdicts.MIN_SEEDS} seeds on): these runs cannot tell them apart, which confirms nothing",
-    verdicts.DIFFERENT: "everything else; an arrow says whether ours is better (▲) or worse (▼)",
-    verdicts.NOT_COMPARABLE: "other cells (a subset, simulated) or another definition",
-    verdicts.NOT_RUN: "no implementation of the method here, no runs yet, or all runs failed",
+    verdicts.NOISE: f"it is not, but the two 95 % intervals overlap (ours needs at least "
+    f"{verdicts.MIN_SEEDS} seeds): these runs cannot distinguish the two, which confirms nothing",
+    verdicts.DIFFERENT: "everything else; an arrow shows whether ours is better (▲) or worse (▼)",
+    verdicts.NOT_COMPARABLE: "different cells (a subset or simulated) or a different definition",
+    verdicts.NOT_RUN: "the method is not implemented here, has no runs yet, or all runs failed",
 }
 ARROWS = {"better": "▲ better", "worse": "▼ worse", "above": "▲ above", "below": "▼ below"}
 INTERVALS = (
     "Intervals are Student's 95 % intervals of our mean over seeds; where the published value is "
-    "known to be a single run, noise is judged by the wider interval of one further run."
+    "known to come from a single run, noise is judged by the wider prediction interval for one "
+    "further run."
 )
 Said = dict[str, Any]  # a row of verdicts or of checks
 MARKS = {quality.RED: "●", quality.AMBER: "▲", quality.GREEN: "✓", quality.UNCHECKED: "–"}
@@ -170,7 +171,7 @@ def headline(table: pd.DataFrame) -> str:
 def counts(table: pd.DataFrame, signs: bool = True) -> Table:
     """Number of results per verdict, by table of the paper."""
     names = [f"{SIGNS[v]} {v}" if signs else v for v in verdicts.VERDICTS]
-    heads = ("Where it is printed" if signs else "", *names, "results")
+    heads = ("Printed in" if signs else "", *names, "results")
     rows = [
         (TABLES.get(str(name), str(name)), *(row[v] for v in (*verdicts.VERDICTS, "results")))
         for name, row in verdicts.summary(table).iterrows()
@@ -237,7 +238,7 @@ def to_markdown(
             rows = [_markdown_row(row) for row in part.shown]
             lines += markdown.lines(plain("", heads, rows, range(3, 8)))
         if part.missing:
-            lines += ["", "Not run here, or no result:", ""]
+            lines += ["", "Not run here, or without a result:", ""]
             lines += [f"- {text}" for text in _missing(part.missing)]
     if checks:
         lines += ["", "## Quality control", ""]
@@ -303,7 +304,7 @@ def _in_print(part: Group) -> Table:
     caption = f"{part.heading}: verdicts on its printed numbers. {INTERVALS}"
     if part.missing:
         names = ", ".join(dict.fromkeys(row["name"] for row in part.missing))
-        caption += f" Not run here, or no result: {len(part.missing)} ({names})."
+        caption += f" Not run here, or without a result: {len(part.missing)} ({names})."
     by_dataset: dict[str, list[Row]] = {}
     for row in sorted(part.shown, key=lambda row: row["ran_on"] or row["dataset"]):
         own = f"{row['mean']} [{row['interval']}]" if row["interval"] else row["mean"]

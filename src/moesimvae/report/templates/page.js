@@ -1,4 +1,4 @@
-// The page's own part: DataTables (from itables) and Bokeh do the work, and lie in this file too.
+// The page's own code; DataTables (from itables) and Bokeh, which do the work, are embedded too.
 const byId = (id) => document.getElementById(id);
 const data = (id) => JSON.parse(byId(id).textContent);
 const option = (value, text) => new Option(text, value);
@@ -125,7 +125,7 @@ function leaderboard(DataTable) {
     autoWidth: false,
     deferRender: true,
     layout: { ...bare, bottomStart: "info" },
-    language: { info: "_TOTAL_ rows shown", infoEmpty: "No row is shown", infoFiltered: "of _MAX_" },
+    language: { info: "_TOTAL_ rows shown", infoEmpty: "No rows shown", infoFiltered: "of _MAX_" },
   });
   table.search.fixed("rows", (_, row) => {
     if (Object.keys(choices).some((name) => picked(name) && row[name] !== picked(name))) return false;
@@ -178,7 +178,7 @@ async function viewer() {
   const form = byId("view");
   const { dataset, space } = form.elements;
   let shown = null;
-  let lifted = null; // side and number of the group that is picked out
+  let lifted = null; // side and number of the highlighted group
 
   function fill(select, entries, otherwise) {
     const before = select.selectedOptions[0]?.text;
@@ -226,7 +226,7 @@ async function viewer() {
     for (const side of ["left", "right"]) {
       byId(`space-${side}`).setAttribute("aria-label", `${what}, coloured by ${by(side).title}.`);
     }
-    byId("space-said").textContent = `${what}; left by ${by("left").title}, right by ${by("right").title}.`;
+    byId("space-said").textContent = `${what}; left: ${by("left").title}, right: ${by("right").title}.`;
   }
   function groups(side, codes) {
     const { names, colours } = by(side);
@@ -318,7 +318,7 @@ addEventListener("afterprint", () => {
 });
 addEventListener("DOMContentLoaded", () => location.hash && unfold());
 const parsed = new Promise((done) => addEventListener("DOMContentLoaded", done));
-async function start() { // a page has what it needs: tables to sort, latent spaces, or both
+async function start() { // a page has only what it needs: sortable tables, latent spaces, or both
   if (byId("datatables")) {
     const { default: DataTable } = await library("datatables");
     DataTable.ext.errMode = "throw";
@@ -326,7 +326,7 @@ async function start() { // a page has what it needs: tables to sort, latent spa
     if (byId("board-data")) leaderboard(DataTable);
   }
   document.documentElement.dataset.ready = Math.round(performance.now()); // tests wait for it
-  await parsed; // the cells stand at the end of the page
+  await parsed; // the cells are at the end of the page
   if (byId("bokeh")) await viewer();
 }
 start();
