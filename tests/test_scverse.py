@@ -92,7 +92,7 @@ def test_errors_of_one_sentence(cells):
     assert "2 values for 60 cells" in error(cells, prior=["a", "b"])
     assert "no known group" in error(cells, prior=[""] * 60)
     assert "no preset 'best'" in error(cells, preset="best")
-    assert "at least 2 clusters" in error(cells, 1)
+    assert "number of clusters, at least 2" in error(cells, 1)
     assert "60 cells for 61 clusters" in error(cells, 61)
     assert "needs an AnnData" in error(cells.X)
     empty = anndata.AnnData(obs=cells.obs[[]], var=cells.var)

@@ -433,7 +433,7 @@ def test_columns_that_exist_become_methods(tmp_path):
     assert blocks["existing_gates"]["title"] == "gates (existing, not trained)"
     assert not blocks["existing_gates"]["stochastic"]
     assert registry.existing([], tmp_path) == []
-    assert "told apart by" in error(registry.existing, ["a b", "A_b"], tmp_path)
+    assert "differ only in" in error(registry.existing, ["a b", "A_b"], tmp_path)
 
 
 @pytest.mark.parametrize("write", [h5ad, csv, fcs])

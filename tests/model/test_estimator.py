@@ -732,6 +732,8 @@ def test_what_cannot_be_assessed_is_told(assessed, fitted, fitted_by_name, tmp_p
     X = blobs()[0]
     with pytest.raises(UserError, match="fitted here to 180 cells, but X has 90"):
         assessed.assess(X[:90])
+    with pytest.raises(UserError, match="other cells than those the model was fitted to"):
+        assessed.assess(X[::-1])
     with pytest.raises(UserError, match="call assess"):
         fitted.predict(X, 2)
     with pytest.raises(UserError, match="not with 'matrix'"):

@@ -89,4 +89,9 @@ def outcome(model):
         "means": model.cluster_means_.tolist(),
         "generated": model.generate(1, 3).tolist(),
         "history": model.history_,
+        "ended": model.facts_["ended"],
+        "similarity": [
+            {name: value for name, value in facts.items() if name not in ("seconds", "from_cache")}
+            for facts in model.facts_["similarity"]
+        ],
     }

@@ -379,13 +379,21 @@ class MoESimVAE(
         structure in the cells at all (see `stability`).
         Raises UserError where the similarity is not "communities", or X has other cells.
         """
-        matrix = cells.with_bearable_squares(self._take_cells(X))
+        taken = self._take_cells(X)
         fitted = len(getattr(self, "labels_", ()))  # 0 where the model was loaded
-        if matrix.shape[0] != fitted:
+        if taken.shape[0] != fitted:
             raise UserError(
-                f"the model was fitted here to {fitted} cells, but X has {matrix.shape[0]}; "
+                f"the model was fitted here to {fitted} cells, but X has {taken.shape[0]}; "
                 "call fit, then assess with the same cells."
             )
+        some = np.sort(np.random.default_rng(0).permutation(fitted)[:BATCH])
+        codes = self._encode(taken[some])[0]
+        if not np.allclose(codes, self.embedding_[some], atol=0.01 * self.embedding_.std()):
+            raise UserError(
+                "X has other cells than those the model was fitted to, or another order; "
+                "call assess with the cells given to fit."
+            )
+        matrix = cells.with_bearable_squares(taken)
         phases = self.facts_["similarity"]  # none where known experts take its place
         kind = phases[0]["kind"] if phases else "prior"
         if kind != "communities":

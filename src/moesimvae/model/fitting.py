@@ -30,7 +30,7 @@ from moesimvae.model.training import (
 )
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
-CHECKPOINT_VERSION = 3  # raise it with every change of what a checkpoint holds
+CHECKPOINT_VERSION = 4  # raise it with every change of what a checkpoint holds
 # steps after which the released program falls back to the best weights so far
 BACK_TO_THE_BEST = 1000
 # of the schedule "settled": steps that the warm-up is a share of; cells whose clusters are
@@ -162,7 +162,8 @@ class Fit:
             stopped = storage.read_checkpoint(self.folder, self.fingerprint)
         if stopped is not None:
             self.phase = stopped[1]["phase"]
-            self.fitted.history = stopped[1]["history"]
+            for name in ("history", "similarity_facts", "ended", "seconds"):
+                setattr(self.fitted, name, stopped[1][name])
         if self.settings.standardise:
             self._standardise()
         while self.phase < self.n_phases:
@@ -462,6 +463,9 @@ class Fit:
                 "phase": self.phase,
                 "training": values,
                 "history": self.fitted.history,
+                "similarity_facts": self.fitted.similarity_facts[: self.phase],
+                "ended": self.fitted.ended,
+                "seconds": self.fitted.seconds,
             },
         )
 
