@@ -198,7 +198,10 @@ def test_drawing_can_be_learned_after_the_fit(tmp_path, kind):
     np.testing.assert_array_equal(whole.labels_, later.labels_)
     k = int(whole.labels_[0])
     assert not np.array_equal(whole.generate(k, 9), later.generate(k, 9))
+    assert (later.mixture_weights_ > 0).sum(axis=1).max() == 1
     later.save(tmp_path)
+    described = MoESimVAE.load(tmp_path).describe_codes(x["X"])
+    np.testing.assert_array_equal(described.mixture_roots_, whole.mixture_roots_)
     for model in (later, MoESimVAE.load(tmp_path)):
         np.testing.assert_array_equal(model.learn_to_draw(**x).generate(k, 9), whole.generate(k, 9))
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-import anndata
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,19 +65,21 @@ def read_model(run: str | Path) -> MoESimVAE:
     return MoESimVAE.load(Path(run) / "model", device="cpu")
 
 
-def read(run: str | Path, images: anndata.AnnData | None = None) -> dict[str, Generator]:
+def read(
+    run: str | Path, prepare: Callable[[MoESimVAE], object] | None = None
+) -> dict[str, Generator]:
     """The generators of a run folder (contract 3) whose method saved its model, by name.
 
-    VaDE has one, "component", its own mixture. MoE-Sim-VAE has two, for which it first learns from
-    `images`, where given, how they are drawn: "standard" draws codes from N(μ_k, I), as the paper
-    says; "fitted" from a mixture of Gaussians fitted to the cluster's codes.
+    VaDE has one, "component", its own mixture. MoE-Sim-VAE has two: "standard" draws codes from
+    N(μ_k, I), as the paper says; "fitted" from Gaussians fitted to the cluster's codes. Its model
+    is first given to `prepare`, to learn what a run that only clusters leaves out.
     Raises UserError for a run without a generative model.
     """
     folder = Path(run) / "model"
     if (folder / storage.CONFIG).is_file():
         model = read_model(run)
-        if images is not None:
-            model.learn_to_draw(images)
+        if prepare is not None:
+            prepare(model)
         return {name: _moe_sim_vae(model, name) for name in (STANDARD, FITTED)}
     if (folder / vade.SIZES).is_file():
         return {COMPONENT: _vade(folder)}

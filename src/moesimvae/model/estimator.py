@@ -250,7 +250,8 @@ class MoESimVAE(
         counts: the molecule counts (n_cells, n_features) from which X was computed, array or
             sparse, for `generate` to draw such counts. They play no part in the clustering.
         drawing: False leaves out what only `generate` needs and `learn_to_draw` can add later: the
-            observation model and, for images, further training of the experts.
+            mixtures of codes, of which a cluster gets one Gaussian, the observation model and, for
+            images, further training of the experts.
 
         Raises UserError for values that are not finite, data outside [0, 1] with scale="none",
         fewer cells than clusters, a prior, similarity or counts of another size, parameters out of
@@ -278,7 +279,8 @@ class MoESimVAE(
             fitted = self._fit_again(fitted, settings, data)
         self.history_ = fitted.history
         started = monotonic()
-        self._describe_codes(self.embedding_, self.labels_)
+        components = self.code_components if drawing else 1
+        self._describe_codes(self.embedding_, self.labels_, components)
         self.observation_: Markers | Counts | None = None
         if drawing:
             self._learn_to_draw(matrix, counts, self.embedding_, self.labels_)
@@ -466,13 +468,22 @@ class MoESimVAE(
         counts = None if counts is None else cells.counts_of(counts, matrix.shape)
         codes, probabilities = self._encode(matrix)
         labels = probabilities.argmax(1)
-        self._describe_codes(codes, labels)
+        self._describe_codes(codes, labels, self.code_components)
         self._learn_to_draw(matrix, counts, codes, labels)
         return self
 
-    def _describe_codes(self, codes: np.ndarray, labels: np.ndarray) -> None:
+    def describe_codes(self, X: Any) -> MoESimVAE:
+        """Fit each cluster's mixture of Gaussians to the codes of its cells in X.
+
+        X: (n_cells, n_features). A part of `learn_to_draw`. Raises UserError as `predict` does.
+        """
+        codes, probabilities = self._encode(self._take_cells(X))
+        self._describe_codes(codes, probabilities.argmax(1), self.code_components)
+        return self
+
+    def _describe_codes(self, codes: np.ndarray, labels: np.ndarray, components: int) -> None:
         self._set_mixtures(
-            code_mixtures(codes, labels, self.cluster_means_, self.code_components, self.seed_)
+            code_mixtures(codes, labels, self.cluster_means_, components, self.seed_)
         )
 
     def _learn_to_draw(

@@ -73,7 +73,8 @@ def study_images(
     """
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     accuracy, confusion, quality, examples = [], [], [], {}
-    for gaussian, generator in generators.read(run, cells).items():
+    found = generators.read(run, lambda model: model.learn_to_draw(cells))
+    for gaussian, generator in found.items():
         names = majority_names(labels, clusters, generator.n_clusters)
         wanted = list(thresholds) if generator.posterior is not None else [0.0]
         shown = np.zeros((generator.n_clusters, EXAMPLES, cells.n_vars), dtype=np.float32)
@@ -153,7 +154,8 @@ def latent_distances(
     clusters, seed = read_clusters(run, cells.obs_names), Run.of(run).seed
     codes = np.load(Path(run) / "embedding.npy")
     spaces: dict[str, list[np.ndarray]] = {}
-    for gaussian, generator in generators.read(run, cells).items():
+    found = generators.read(run, lambda model: model.describe_codes(cells))
+    for gaussian, generator in found.items():
         names = majority_names(labels, clusters, generator.n_clusters)
         used = [k for k, name in enumerate(names) if name]
         spaces.setdefault("encoded", [codes[clusters == k] for k in used])
