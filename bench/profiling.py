@@ -49,11 +49,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "similarity: graph": [
         (graphs, name) for name in ("apart", "graph_of", "jaccard_graph", "symmetric")
     ],
-    "similarity: communities": [
-        (cutting, "fine_communities"),
-        (cutting, "between"),
-        (cutting.Fine, "find"),
-    ],
+    "similarity: communities": [(similarity, "_partition")],
     "similarity: joining": [(cutting, "cut")],
     "similarity: UMAP": [(projection, "umap_projection")],
     "similarity: the rest": [(similarity, "build")],

@@ -96,7 +96,7 @@ def test_potts_finds_the_best_partition(seed):
 def test_fine_communities_joined_by_modularity():
     points, group = two_groups(200)
     graph = shared_neighbours(points)
-    fine = graphs.fine_communities(graph, seed=0)
+    fine = graphs.fine_communities(graph)(0)
     assert fine.max() > 5
     weights = graphs.between(graph, fine)
     assert weights.sum() == pytest.approx(graph.sum(), rel=1e-5)
@@ -122,7 +122,7 @@ def test_joining_by_modularity_is_modularity_of_the_cells():
     points, _ = two_groups(300, apart=3)
     graph = shared_neighbours(points)
     _, of_cells = graphs.louvain(graph, 1.0, seed=0)
-    fine = graphs.fine_communities(graph, seed=0)
+    fine = graphs.fine_communities(graph)(0)
     joined = graphs.by_modularity(graphs.between(graph, fine), seed=0)(1.0)[fine]
     degree = np.asarray(graph.sum(axis=1)).ravel()
     same = np.equal.outer(joined, joined)
@@ -179,7 +179,7 @@ def test_many_coinciding_points_make_no_communities_of_one_cell_each():
     for part in (points, moved):
         near = graphs.neighbour_graph(part, 10, seed=0)
         graph = graphs.symmetric(graphs.jaccard_graph(near))
-        sizes.append(graphs.fine_communities(graph, seed=0).max() + 1)
+        sizes.append(graphs.fine_communities(graph)(0).max() + 1)
     assert sizes[0] > 600
     assert sizes[1] < 300
 

@@ -7,7 +7,7 @@ several are tried, and the one whose groups are purest in neighbours is taken, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +53,17 @@ class Fine:
     groups: np.ndarray
 
     @classmethod
-    def find(cls, graph: csr_matrix, resolutions: np.ndarray, seed: int) -> Fine:
-        """Find them in a graph of the cells with symmetric weights (n_cells, n_cells)."""
-        communities = fine_communities(graph, seed)
-        weights = between(graph, communities)
-        groups_at = by_modularity(weights, seed)
-        return cls(communities, weights, np.column_stack([groups_at(r) for r in resolutions]))
+    def find(
+        cls, graph: csr_matrix, resolutions: np.ndarray, seeds: Iterable[int]
+    ) -> Iterator[Fine]:
+        """Find them with each seed; graph: symmetric weights between cells (n_cells, n_cells)."""
+        communities_by = fine_communities(graph)
+        for seed in seeds:
+            communities = communities_by(seed)
+            weights = between(graph, communities)
+            groups_at = by_modularity(weights, seed)
+            groups = np.column_stack([groups_at(r) for r in resolutions])
+            yield cls(communities, weights, groups)
 
     def tree(self, points: np.ndarray, size_power: float, apart_power: float) -> np.ndarray:
         """The `agglomerate` merges of the communities; points: cells (n_cells, n_dimensions)."""

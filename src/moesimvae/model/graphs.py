@@ -143,7 +143,12 @@ def louvain(graph: csr_matrix, resolution: float, seed: int) -> tuple[np.ndarray
 
     graph: symmetric weights; a larger resolution gives more communities.
     """
-    drawn, weights = as_igraph(graph)
+    return _multilevel(*as_igraph(graph), resolution, seed)
+
+
+def _multilevel(
+    drawn: igraph.Graph, weights: np.ndarray, resolution: float, seed: int
+) -> tuple[np.ndarray, float]:
     with igraph_draws_from(seed):
         found = drawn.community_multilevel(weights, resolution=resolution)
     return np.asarray(found.membership), float(found.q)
@@ -191,9 +196,10 @@ def potts(
     return groups_at
 
 
-def fine_communities(graph: csr_matrix, seed: int) -> np.ndarray:
-    """The fine community of each cell, (n_cells,) int32: some hundred in all."""
-    return louvain(graph, FINE, seed)[0].astype(np.int32)
+def fine_communities(graph: csr_matrix) -> Callable[[int], np.ndarray]:
+    """Seed → the fine community of each cell, (n_cells,) int32: some hundred in all."""
+    drawn, weights = as_igraph(graph)
+    return lambda seed: _multilevel(drawn, weights, FINE, seed)[0].astype(np.int32)
 
 
 def between(graph: csr_matrix, fine: np.ndarray) -> np.ndarray:

@@ -605,10 +605,8 @@ def _partition(parameters: Communities, points: np.ndarray, seed: int) -> Arrays
     if chosen is not None and search is not None:
         near = [near for _, near, _ in search.others(points, chosen, VOTERS)]
         voters = np.concatenate(near).astype(np.int32)
-    repeats = [
-        cutting.Fine.find(graph, parameters.ladder(), seed * parameters.repeats + repeat)
-        for repeat in range(parameters.repeats)
-    ]
+    seeds = range(seed * parameters.repeats, (seed + 1) * parameters.repeats)
+    repeats = list(cutting.Fine.find(graph, parameters.ladder(), seeds))
     n_fine = max(len(fine.weights) for fine in repeats)
     padded = [(fine, (0, n_fine - len(fine.weights))) for fine in repeats]
     random = np.random.default_rng(seed)

@@ -238,7 +238,7 @@ def join(merges: np.ndarray, n_groups: int) -> np.ndarray:
 def _find_fine(points: np.ndarray, parameters: Communities, seed: int) -> Fine:
     points = apart(points, parameters.n_neighbors, seed)
     graph = jaccard_graph(neighbour_graph(points, parameters.n_neighbors, seed))
-    return Fine.find(symmetric(graph), parameters.ladder(), seed)
+    return next(Fine.find(symmetric(graph), parameters.ladder(), [seed]))
 
 
 def measure_crowding(cells: Matrix, parameters: Communities, *, seed: int) -> float:
