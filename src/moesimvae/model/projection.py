@@ -1,5 +1,6 @@
 """Coordinates of the cells in fewer dimensions: principal components and UMAP; needs no torch."""
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ ROTATION_INVARIANT = ("euclidean", "l2", "cosine")
 EXACT_UP_TO = 4096
 BLOCK = 50_000  # cells placed among the landmarks at once
 PLACING_NEIGHBOURS = 5
+# modules whose compiled functions are kept on disk
+UMAP, PYNNDESCENT = ("umap.layouts", "umap.umap_", "umap.utils"), ("pynndescent.",)
 
 
 def principal_components(matrix: Matrix, n_pca: int | str | None, seed: int) -> Matrix:
@@ -88,6 +91,7 @@ class NeighbourSearch:
         surroundings.provide_caches()
         from pynndescent import NNDescent
 
+        _keep_compiled(PYNNDESCENT)
         # one thread: the neighbours found depend on the number of threads
         self._index = NNDescent(points, metric=metric, n_neighbors=k, random_state=seed, n_jobs=1)
         self.neighbours, self.distances = self._index.neighbor_graph
@@ -168,7 +172,7 @@ def _layout(
     surroundings.provide_caches()
     import umap
 
-    _keep_compiled()
+    _keep_compiled(UMAP)
     model = umap.UMAP(
         n_neighbors=n_neighbors,
         n_components=n_components,
@@ -185,17 +189,20 @@ def _layout(
 
 
 @cache
-def _keep_compiled() -> None:
-    """Let Numba keep UMAP's compiled functions on disk, as PyNNDescent's already are.
+def _keep_compiled(modules: tuple[str, ...]) -> None:
+    """Let Numba keep the compiled functions of imported modules on disk, where these do not.
 
-    Compiling them takes about 9 s in each process, more than UMAP of 2,000 cells itself (4 s).
+    Compiling them takes about 9 s for UMAP and 20 s for PyNNDescent in each process, more than
+    UMAP of 2,000 cells itself (4 s). A function that is given another, as `dist`, cannot be kept:
+    in the next process that is another object.
     """
-    import umap.layouts
-    import umap.umap_
-    import umap.utils
     from numba.core.dispatcher import Dispatcher
 
-    for module in (umap.layouts, umap.umap_, umap.utils):
+    for name, module in list(sys.modules.items()):
+        if not name.startswith(modules):
+            continue
         for function in vars(module).values():
-            if isinstance(function, Dispatcher) and function.py_func.__module__ == module.__name__:
-                function.enable_caching()
+            if isinstance(function, Dispatcher) and function.py_func.__module__ == name:
+                code = function.py_func.__code__
+                if "dist" not in code.co_varnames[: code.co_argcount]:
+                    function.enable_caching()
