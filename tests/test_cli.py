@@ -651,6 +651,18 @@ def test_generated_cells_are_in_the_units_of_the_file(clustered, tmp_path, run, 
     assert run("predict", out, path, "--out", tmp_path / "again.csv")[0] == 0
 
 
+def test_a_model_that_has_not_learned_to_draw_gives_means(tmp_path, run):
+    settings = {"steps": 12, "refinements": 0, "progress": False, "device": "cpu"}
+    model = moesimvae.MoESimVAE(3, **settings).fit(VALUES, drawing=False)
+    arguments = ["generate", tmp_path, "--cluster", 0, "--n", 3, "--force", "--out"]
+    for learned in (False, True):
+        model.save(tmp_path)
+        code, printed, err = run(*arguments, tmp_path / "new.csv")
+        assert code == 0, err
+        assert ("note       means" in printed) != learned
+        model.learn_to_draw(VALUES)
+
+
 def test_a_model_saved_by_the_library(tmp_path, csv, run, refused):
     settings = {"steps": 12, "refinements": 0, "progress": False, "device": "cpu"}
     model = moesimvae.MoESimVAE(3, **settings).fit(pd.DataFrame(VALUES, columns=MARKERS))

@@ -72,4 +72,6 @@ def _run(options: argparse.Namespace) -> None:
         else:
             pd.DataFrame(values, cell, names).to_csv(temporary)
     say(f"generated  {options.n:,} cells of cluster {options.cluster} × {len(names):,} features")
+    if model.observation_ is None and not options.mean:
+        say("note       means: the model has not learned how cells scatter around what it decodes")
     say(f"wrote      {options.out} ({size(options.out)})")
