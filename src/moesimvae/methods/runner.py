@@ -341,9 +341,6 @@ def worker_environment(seed: int, threads: int, gpu: str | None) -> dict[str, st
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONHASHSEED": str(seed % 2**32),
         "PYTHONUNBUFFERED": "1",
-        # waiting threads spin for some 30 µs; the usual 30 times that slows others on busy cores,
-        # and no spinning makes steps of small networks four times as slow on two threads
-        "GOMP_SPINCOUNT": "10000",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without this cuBLAS is not reproducible
     }
     if gpu is not None:
