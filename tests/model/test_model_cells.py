@@ -1,5 +1,7 @@
 """What is accepted as cells, and how they reach the device."""
 
+from pathlib import Path
+
 import anndata
 import h5py
 import numpy as np
@@ -114,6 +116,41 @@ def test_contiguous_values_are_mapped_where_they_lie(tmp_path):
     assert str(matrix.filename) == str(tmp_path / "cells.h5ad")
     matrix[:] = 5  # what is written goes nowhere
     np.testing.assert_array_equal(anndata.read_h5ad(tmp_path / "cells.h5ad").X, values())
+
+
+def resident_bytes(path):
+    """Of the maps of this file in this process."""
+    inside, found = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+def rows_of(matrix):
+    low, span, _ = cells.find_offset_and_range(matrix, "minmax")
+    return cells.rows_on_device(matrix, low, span, torch.device("cpu"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="needs Linux's /proc")
+def test_pages_of_a_backed_file_do_not_stay_in_memory(tmp_path):
+    X = np.random.default_rng(0).random((20_000, 40), dtype=np.float32)
+    matrix = cells.matrix_of(backed(X, tmp_path))
+    rows = rows_of(matrix)
+    assert resident_bytes(tmp_path / "cells.h5ad") > X.nbytes / 2  # looking for the range read it
+    index = torch.arange(len(X))
+    np.testing.assert_array_equal(rows(index), rows_of(X)(index))
+    assert resident_bytes(tmp_path / "cells.h5ad") < X.nbytes / 100
+
+
+def test_what_a_user_wrote_to_a_copy_on_write_map_is_not_lost(tmp_path):
+    np.save(tmp_path / "cells.npy", values())
+    X = np.load(tmp_path / "cells.npy", mmap_mode="c")
+    X[3] = 7
+    rows_of(cells.matrix_of(X))(torch.arange(len(X)))
+    assert (X[3] == 7).all()
 
 
 @pytest.mark.parametrize("store", [lambda X: X, sparse.csr_matrix])

@@ -6,10 +6,12 @@ memory: the operating system reads the pages that are touched, and may drop them
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from moesimvae.errors import UserError, WrongType
 
 Matrix: TypeAlias = np.ndarray | sparse.csr_matrix
 BLOCK_BYTES = 1 << 26  # of the cells that are examined at a time
+_MAPS: WeakSet[mmap.mmap] = WeakSet()  # those made here, to which nothing is written
 
 
 def matrix_of(X: Any) -> Matrix:
@@ -153,11 +156,14 @@ def _mapped_array(stored: Any, dtype: type = np.float32) -> np.ndarray:
     offset = stored.id.get_offset()
     if offset is not None and stored.dtype == dtype:
         # copy-on-write: torch asks for memory it might write to
-        return np.memmap(stored.file.filename, dtype, "c", offset, stored.shape)
+        mapped = np.memmap(stored.file.filename, dtype, "c", offset, stored.shape)
+        _MAPS.add(mapped._mmap)  # type: ignore[attr-defined]
+        return mapped
     with tempfile.NamedTemporaryFile(prefix="moesimvae-") as file:
         copy = np.memmap(file.name, dtype, "w+", 0, stored.shape)
         for rows in _blocks(stored.shape, np.dtype(dtype).itemsize):
             copy[rows] = stored[rows]
+    _MAPS.add(copy._mmap)  # type: ignore[attr-defined]
     return copy
 
 
@@ -302,4 +308,24 @@ def rows_on_device(
         # about read-only arrays; nothing writes to this one
         warnings.simplefilter("ignore", UserWarning)
         everything = torch.from_numpy(matrix).to(device)
-    return lambda index: scaled(everything[index])
+    pages = _pages_of(matrix)
+    if pages is None:
+        return lambda index: scaled(everything[index])
+
+    def rows(index: Tensor) -> Tensor:
+        x = scaled(everything[index])
+        pages.madvise(mmap.MADV_DONTNEED)  # else the whole file would stay in memory
+        return x
+
+    return rows
+
+
+def _pages_of(matrix: np.ndarray) -> mmap.mmap | None:
+    """The map of the file that backed cells lie in; None for others, also those that a user mapped.
+
+    What the user wrote to a copy-on-write map would be lost with its pages.
+    """
+    owner: Any = matrix
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner if isinstance(owner, mmap.mmap) and owner in _MAPS else None

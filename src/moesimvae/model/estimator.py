@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -39,6 +40,7 @@ ARRAYS = (
 )
 ASSESSED = ("stability", "merges", "temperature")  # and these, where `assess` was called
 BATCH = 1024  # cells made dense at once
+SCATTERED = 128  # the same for cells from all over the data
 OBSERVATION, SEEN = "observation.", "seen."  # prefixes of their tensors' names
 
 
@@ -362,11 +364,16 @@ class MoESimVAE(
     def _look_at_some(self, matrix: cells.Matrix) -> Seen:
         random = np.random.default_rng(self.seed_)
         most = min(matrix.shape[0], SEEN_CELLS + MEASURED_CELLS)
-        some = torch.from_numpy(random.choice(matrix.shape[0], most, replace=False))
-        rows, device = self._make_rows(matrix), self._find_device()
-        return Seen.of(
-            encode_in_batches(lambda i: rows(some[i].to(device)), most, BATCH), self.seed_
-        )
+        some = random.choice(matrix.shape[0], most, replace=False)
+        return Seen.of(self._take_rows(self._make_rows(matrix), some), self.seed_)
+
+    def _take_rows(self, rows: Callable[[Tensor], Tensor], index: np.ndarray) -> np.ndarray:
+        """`rows` of the cells (n,) as one array (n, n_features).
+
+        Few at a time: of a mapped file, some hundred kilobytes around each are read as well.
+        """
+        some, device = torch.from_numpy(index), self._find_device()
+        return encode_in_batches(lambda i: rows(some[i].to(device)), len(some), SCATTERED)
 
     # ------------------------------------------------------------------ how reliable it is
 
@@ -506,11 +513,7 @@ class MoESimVAE(
             self.observation_.to(device).learn(counts, codes, labels, generator, progress)
         elif self.observation_ is not None:
             random = np.random.default_rng(self.seed_)
-
-            def values(index: np.ndarray) -> np.ndarray:
-                return rows(torch.from_numpy(index).to(device)).cpu().numpy()
-
-            draw = self._mixtures().draw
+            values, draw = partial(self._take_rows, rows), self._mixtures().draw
             self.observation_.learn(values, self._decode, codes, labels, draw, random)
 
     def _mixtures(self) -> Mixtures:
