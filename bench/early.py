@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import read_h5ad
 from peers import machine, most_variable, spread
 from sklearn.metrics import adjusted_rand_score
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5000, help="of a full fit")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     for given in options.sets:
         name, _, rest = given.partition("=")

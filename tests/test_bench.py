@@ -143,6 +143,19 @@ def test_profiling(root, tmp_path, digits):
     assert found["cpu_s"] == pytest.approx(sum(p["cpu_s"] for p in found["parts"].values()), 0.01)
 
 
+def test_early(root, tmp_path, digits):
+    options = [f"quick={digits}/digits/features.h5ad,3", "--seeds", "2", "--steps", "20"]
+    command = [sys.executable, root / "bench" / "early.py", *options]
+    done = subprocess.run(
+        [*command, "--out", tmp_path / "early.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "early.json").read_text())["sets"]
+    assert [run["steps"] for run in found["runs"]["full"]] == [20, 20]
+    assert found["early to full"]["n"] == 2
+    assert found["between seeds, early"]["n"] == found["between seeds, full"]["n"] == 1
+
+
 def test_ceiling(root, tmp_path):
     cells = [f"c{i}" for i in range(6)]
     truth = pd.DataFrame({"cell": cells, "label": list("aaabbb"), "scored": True, "split": "all"})

@@ -1,6 +1,7 @@
 """Figure 2 and the supplement's figures, from studies made up for the test."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -166,6 +167,8 @@ def test_supplement(folders, accuracy, tmp_path):
         "s2_mmd_mnist", "s3_mmd_mnist", "s4_accuracy_mnist", "s5_confusion_mnist_moe_sim_vae_seed0",
         "s6_confusion_mnist_vade_seed0", "quality_mnist", "cells_cytof",
     ]  # fmt: skip
+    alone = catalogue.supplement(replace(study, similarity=[]))
+    assert [p.name for p in alone] == names[1:]
     said = {p.name: p.caption for p in pictures}
     assert "102.0 between different clusters" in said["s2_mmd_mnist"]
     assert "The paper reports 0.944 for VaDE" in said["s4_accuracy_mnist"]

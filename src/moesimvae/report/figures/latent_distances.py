@@ -31,15 +31,17 @@ class Distances:
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
-    """S2: real cells, with and without similarity; S3: codes drawn by each method's first run."""
-    yield picture(
-        _panels(study, study.similarity, ["encoded"]),
-        f"s2_mmd_{study.dataset}",
-        study.dataset,
-        "S2 Figure: latent space with and without similarity",
-        "Codes of real cells by cluster. The paper reports 221.66 with and 49.29 without "
-        "similarity, and about 0 within one cluster.",
-    )
+    """S2: real cells, with and without similarity, where asked for; S3: codes drawn by each method's first run."""
+    compared = _panels(study, study.similarity, ["encoded"])
+    if compared:
+        yield picture(
+            compared,
+            f"s2_mmd_{study.dataset}",
+            study.dataset,
+            "S2 Figure: latent space with and without similarity",
+            "Codes of real cells by cluster. The paper reports 221.66 with and 49.29 without "
+            "similarity, and about 0 within one cluster.",
+        )
     first = study.accuracy.groupby("method", sort=False)["seed"].min()
     generating = [
         panel
