@@ -104,9 +104,10 @@ def check(
     `_expand` turns each experiment's `screening` into `variants`: name → block.
 
     Raises UserError (one sentence: key, found, allowed) for an unknown key, data set, method,
-    parameter, metric or published table, a seed given twice, a screening of a method that the
-    experiment does not run, a value of the wrong kind or out of range, or a mirror folder that does
-    not exist.
+    parameter, metric, environment or published table, a seed given twice, a screening of a method
+    that the experiment does not run, an oracle on data whose number of populations is not known, a
+    value of the wrong kind or out of range, no experiment at all, a folder whose name has braces or
+    cannot be printed, or a mirror folder or compensation file that does not exist.
     """
     schema = Configuration.schema()
     config = _from_words(config, schema)

@@ -31,7 +31,10 @@ class Distances:
 
 
 def pictures(study: Generation) -> Iterator[Picture]:
-    """S2: real cells, with and without similarity, where asked for; S3: codes drawn by each method's first run."""
+    """S2: real cells, with and without similarity, if asked for; S3: codes that each method draws.
+
+    S3 shows a method's first run.
+    """
     compared = _panels(study, study.similarity, ["encoded"])
     if compared:
         yield picture(
