@@ -164,6 +164,7 @@ def measure(options: argparse.Namespace) -> dict:
         "growth": {
             name: exponent(in_memory, name)
             for name in ("seconds", "seconds_similarity", "peak_above_imports")
+            if len({run["cells"] for run in in_memory}) > 1
         },
     }
 
@@ -238,7 +239,10 @@ def table(result: dict) -> str:
             *(row(run) for run in result["runs"]),
             "",
             "Growth exponents: "
-            + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in growth.items()),
+            + (
+                ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in growth.items())
+                or "need two numbers of cells in memory"
+            ),
         ]
     )
 
